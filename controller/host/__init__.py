@@ -1,0 +1,1 @@
+"""Devices as plans: ordered ordinary commands, and one small executor."""

@@ -1,0 +1,1 @@
+"""From topology.yaml to values, and from values to the numbers of each host."""

@@ -1,0 +1,217 @@
+"""The user's cloud as values: what a valid topology.yaml says, every default filled in, every name resolved.
+
+Made by `reading.load`; read by placement, plumbing and the tools. Nothing here is a number of a host
+(VLANs and OpenFlow ports are allotted in `placement`).
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from uuid import UUID
+
+from controller.model import names
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True)
+class Underlay:
+    cidr: Prefix
+    mtu: int = 1500
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    type: str = "vxlan"  # vxlan | geneve | gre
+    port: int | None = 4789  # UDP destination port; None for gre
+
+
+@dataclass(frozen=True)
+class Host:
+    """A hypervisor (role compute) or a network host (role network): one br-int and one br-tun."""
+
+    name: str
+    tunnel_ip: Address
+    role: str
+    datapath_ids: Mapping[str, int]  # bridge name -> OpenFlow datapath id
+    line: int  # of topology.yaml, 1-based; the same in every class below
+
+
+@dataclass(frozen=True)
+class Subnet:
+    name: str
+    id: UUID
+    network: str
+    cidr: Prefix
+    gateway: Address | None
+    dhcp: bool
+    dns: tuple[Address, ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class Network:
+    name: str
+    id: UUID
+    tunnel_id: int | None  # None: external without an overlay
+    external: bool
+    subnets: tuple[Subnet, ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class AddressPair:
+    """One of a port's `allowed_address_pairs`: an address or prefix it may use, and the MAC to go with it."""
+
+    ip: Prefix
+    mac: str
+
+
+@dataclass(frozen=True)
+class Port:
+    """A VM's plug: one network interface in the VM, one wire to br-int."""
+
+    name: str  # the VM's name if it has one port, else `fw1:eth1`
+    path: str  # where it stands in the file: `vms.web1` or `vms.fw1.ports[1]`
+    id: UUID
+    vm: str
+    index: int  # 0 is eth0 in the VM
+    host: str
+    network: str
+    subnet: str
+    ip: Address
+    mac: str
+    dhcp: bool  # the file said `ip: dhcp`; `ip` is then the address reserved for it
+    port_security: bool
+    security_groups: tuple[str, ...]
+    allowed_address_pairs: tuple[AddressPair, ...]
+    device: str  # the port's name on br-int: `qvo...` behind a qbr, `tap...` without one, or what the file pinned
+    line: int
+
+    @property
+    def interface(self) -> str:
+        """The interface's name inside the VM."""
+        return f"eth{self.index}"
+
+
+@dataclass(frozen=True)
+class Vm:
+    name: str
+    host: str
+    ports: tuple[Port, ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class RouterInterface:
+    subnet: str
+    ip: Address
+
+
+@dataclass(frozen=True)
+class RouterGateway:
+    network: str
+    ip: Address
+    snat: bool
+
+
+@dataclass(frozen=True)
+class Route:
+    destination: Prefix
+    nexthop: Address
+
+
+@dataclass(frozen=True)
+class Router:
+    name: str
+    id: UUID
+    host: str
+    driver: str  # simulated | namespace
+    interfaces: tuple[RouterInterface, ...]
+    gateway: RouterGateway | None
+    routes: tuple[Route, ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class FloatingIp:
+    address: Address
+    vm: str
+    network: str  # of the fixed port
+    line: int
+
+
+@dataclass(frozen=True)
+class SecurityRule:
+    direction: str  # ingress | egress
+    ethertype: str  # IPv4 | IPv6
+    protocol: str | int | None  # tcp, udp, icmp, ... or a number; None is any
+    ports: tuple[int, int] | None  # first and last, inclusive
+    icmp_type: int | None
+    icmp_code: int | None
+    remote: Prefix | None
+    remote_group: str | None
+    line: int
+
+
+@dataclass(frozen=True)
+class SecurityGroup:
+    name: str
+    id: UUID
+    rules: tuple[SecurityRule, ...]
+    line: int
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A whole cloud. Mappings keep the order of the file."""
+
+    cloud: str
+    source: str  # the file's name as messages show it
+    underlay: Underlay
+    tunnel: Tunnel
+    forwarding: str  # learning | l2population
+    arp_responder: bool
+    firewall: str  # iptables_hybrid | openvswitch | none
+    mac_aging_time: int  # seconds until a learned flow is forgotten
+    hosts: Mapping[str, Host]
+    networks: Mapping[str, Network]
+    routers: Mapping[str, Router] = field(default_factory=dict)
+    floating_ips: tuple[FloatingIp, ...] = ()
+    security_groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
+    vms: Mapping[str, Vm] = field(default_factory=dict)
+
+    def ports(self) -> Iterator[Port]:
+        """Every VM port, in the order of the file."""
+        for vm in self.vms.values():
+            yield from vm.ports
+
+    @cached_property
+    def ports_by_network(self) -> Mapping[str, tuple[Port, ...]]:
+        """Network name -> its ports; networks without ports are absent."""
+        found: dict[str, list[Port]] = {}
+        for port in self.ports():
+            found.setdefault(port.network, []).append(port)
+        return {name: tuple(ports) for name, ports in found.items()}
+
+    @cached_property
+    def subnets(self) -> Mapping[str, Subnet]:
+        """Every subnet by name (names are unique in a cloud)."""
+        return {subnet.name: subnet for network in self.networks.values() for subnet in network.subnets}
+
+    @cached_property
+    def bridges(self) -> Mapping[int, tuple[str, str]]:
+        """Datapath id -> (host name, bridge name)."""
+        return {dpid: (host.name, bridge) for host in self.hosts.values() for bridge, dpid in host.datapath_ids.items()}
+
+    def has_qbr(self) -> bool:
+        """Whether a Linux bridge with iptables stands between tap and br-int (Neutron's hybrid plug)."""
+        return self.firewall == "iptables_hybrid"
+
+
+def port_device(firewall: str, port_id: UUID) -> str:
+    """The name of a VM's port on br-int under a firewall driver, unless the file pins another."""
+    return names.device("qvo" if firewall == "iptables_hybrid" else "tap", port_id)

@@ -1,0 +1,1 @@
+"""From wanted flows to OpenFlow bytes: one session per switch, one fleet of sessions."""
