@@ -5,7 +5,7 @@ Made by `reading.load`; read by placement, plumbing and the tools. Nothing here 
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -192,10 +192,12 @@ class Topology:
     @cached_property
     def ports_by_network(self) -> Mapping[str, tuple[Port, ...]]:
         """Network name -> its ports; networks without ports are absent."""
-        found: dict[str, list[Port]] = {}
-        for port in self.ports():
-            found.setdefault(port.network, []).append(port)
-        return {name: tuple(ports) for name, ports in found.items()}
+        return _grouped((port.network, port) for port in self.ports())
+
+    @cached_property
+    def ports_by_host(self) -> Mapping[str, tuple[Port, ...]]:
+        """Host name -> the ports of its VMs; hosts without VMs are absent."""
+        return _grouped((port.host, port) for port in self.ports())
 
     @cached_property
     def subnets(self) -> Mapping[str, Subnet]:
@@ -210,6 +212,13 @@ class Topology:
     def has_qbr(self) -> bool:
         """Whether a Linux bridge with iptables stands between tap and br-int (Neutron's hybrid plug)."""
         return self.firewall == "iptables_hybrid"
+
+
+def _grouped(pairs: Iterable[tuple[str, Port]]) -> dict[str, tuple[Port, ...]]:
+    found: dict[str, list[Port]] = {}
+    for name, port in pairs:
+        found.setdefault(name, []).append(port)
+    return {name: tuple(ports) for name, ports in found.items()}
 
 
 def port_device(firewall: str, port_id: UUID) -> str:

@@ -1,0 +1,129 @@
+"""The flows of br-int: classify, anti-spoof, deliver.
+
+A VM's frame is tagged with its network's local VLAN, must show its own addresses, and is handed to a local port
+or to br-tun. Nothing is output that a flow of this module does not name: there is no NORMAL.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from typing import Final
+
+from flows import fields as f
+from flows.fields import Criterion, tagged
+from flows.flow import ANY, Flow, Goto, Output, PopVlan, PushVlan, SetField, flow, when
+from flows.host import Host, Identity, Network, Port
+from flows.tables import ARP_SPOOF, CANARY, CLASSIFY, DELIVER, MAC_SPOOF
+
+_PIPELINE: Final = "pipeline"
+_DHCP_CLIENT, _DHCP_SERVER = 68, 67  # RFC 2131, 4.1
+_UNSPECIFIED4, _UNSPECIFIED6 = "0.0.0.0", "::"
+_ND_SOLICITATION = 135  # RFC 4861, 4.3
+_ROUTER_SOLICITATION = 133
+_MLD_REPORT2 = 143  # RFC 3810: sent before an address is confirmed
+
+
+def base(host: Host) -> Iterator[Flow]:
+    """What br-int holds whatever its networks are."""
+    yield flow(CANARY, "miss", ANY, origin=_PIPELINE, why="nothing goes here; it is gone when the switch restarted")
+    yield flow(CLASSIFY, "miss", ANY, origin=_PIPELINE, why="a port that the topology does not know reaches nobody")
+    if host.patch_tun is not None:
+        yield flow(CLASSIFY, "admit", when(f.IN_PORT(host.patch_tun)), Goto(DELIVER),
+                   origin=_PIPELINE, why="from br-tun, already tagged with the local VLAN")
+    yield flow(ARP_SPOOF, "miss", ANY, Goto(MAC_SPOOF), origin=_PIPELINE, why="it claims no address")
+    yield flow(MAC_SPOOF, "miss", ANY, origin=_PIPELINE, why="it wears a MAC or an IP address that is not its own")
+    yield flow(DELIVER, "miss", ANY, origin=_PIPELINE, why="no network of this host has this VLAN")
+
+
+def network(host: Host, net: Network) -> Iterator[Flow]:
+    """What br-int holds for one network."""
+    for port in net.ports:
+        yield from _classify(net, port)
+        for identity in port.identities:
+            yield from _own_claims(port, identity)
+            yield from _own_source(port, identity)
+        if port.identities:
+            yield from _foreign_claims(port)
+        yield flow(DELIVER, "local", when(tagged(net.vlan), f.ETH_DST(port.mac)), PopVlan(), Output(port.ofport),
+                   origin=port.origin, why=f"{port.name} lives on this host")
+    yield from _deliver_beyond(host, net)
+
+
+def _classify(net: Network, port: Port) -> Iterator[Flow]:
+    onward, how = (ARP_SPOOF, "") if port.identities else (DELIVER, ", port security off")
+    yield flow(CLASSIFY, "admit", when(f.IN_PORT(port.ofport), f.UNTAGGED),
+               PushVlan(), SetField(tagged(net.vlan)), Goto(onward),
+               origin=port.origin, why=f"{port.name} is attached to {net.name}{how}")
+    yield flow(CLASSIFY, "tagged", when(f.IN_PORT(port.ofport)),
+               origin=port.origin, why=f"{port.name} may not choose a VLAN itself")
+
+
+def _own_claims(port: Port, identity: Identity) -> Iterator[Flow]:
+    """ARP and neighbour advertisements in which the port speaks of itself."""
+    def own(kind: str, *criteria: Criterion) -> Flow:
+        return flow(ARP_SPOOF, "own", when(f.IN_PORT(port.ofport), *criteria), Goto(MAC_SPOOF),
+                    origin=port.origin, why=f"{port.name} {kind}")
+
+    sender = (f.ETH_TYPE(f.ARP), f.ARP_SHA(identity.mac))
+    # RFC 5227, 1.1: a probe claims nothing, it asks whether an address is free.
+    yield own("probes whether an address is free", *sender, f.ARP_OP(f.ARP_REQUEST), f.ARP_SPA(_UNSPECIFIED4))
+    for address in _of_version(identity, 4):
+        yield own("claims its own IP address by ARP", *sender, f.ARP_SPA(address))
+    for target in (link_local(identity.mac), *_of_version(identity, 6)):
+        yield own("claims its own IPv6 address", *_advertisement(), f.ND_TARGET(target))
+
+
+def _foreign_claims(port: Port) -> Iterator[Flow]:
+    yield flow(ARP_SPOOF, "foreign", when(f.IN_PORT(port.ofport), f.ETH_TYPE(f.ARP)),
+               origin=port.origin, why=f"{port.name} claims an IP address that is not its own")
+    yield flow(ARP_SPOOF, "foreign", when(f.IN_PORT(port.ofport), *_advertisement()),
+               origin=port.origin, why=f"{port.name} claims an IPv6 address that is not its own")
+
+
+def _own_source(port: Port, identity: Identity) -> Iterator[Flow]:
+    """Frames that wear the port's own MAC, and inside it the port's own IP address."""
+    def own(what: str, *criteria: Criterion) -> Flow:
+        return flow(MAC_SPOOF, "own", when(f.IN_PORT(port.ofport), f.ETH_SRC(identity.mac), *criteria), Goto(DELIVER),
+                    origin=port.origin, why=f"{port.name} {what}")
+
+    yield own("asks or answers with its own MAC", f.ETH_TYPE(f.ARP))
+    # QEMU announces a migrated guest by RARP (migration.c, qemu_announce_self).
+    yield own("announces where it lives now", f.ETH_TYPE(f.RARP))
+    for address in _of_version(identity, 4):
+        yield own("speaks with its own MAC and IP address", f.ETH_TYPE(f.IPV4), f.IPV4_SRC(address))
+    yield own("asks for an IP address", f.ETH_TYPE(f.IPV4), f.IPV4_SRC(_UNSPECIFIED4), f.IP_PROTO(f.UDP),
+              f.UDP_SRC(_DHCP_CLIENT), f.UDP_DST(_DHCP_SERVER))
+    for source in (link_local(identity.mac), *_of_version(identity, 6)):
+        yield own("speaks with its own MAC and IPv6 address", f.ETH_TYPE(f.IPV6), f.IPV6_SRC(source))
+    for kind in (_ROUTER_SOLICITATION, _ND_SOLICITATION, _MLD_REPORT2):
+        yield own("looks around before it has an IPv6 address", f.ETH_TYPE(f.IPV6), f.IPV6_SRC(_UNSPECIFIED6),
+                  f.IP_PROTO(f.ICMPV6), f.ICMPV6_TYPE(kind))
+
+
+def _deliver_beyond(host: Host, net: Network) -> Iterator[Flow]:
+    """Broadcast to the network, and unicast for somebody who does not live here."""
+    away = () if host.patch_tun is None else (Output(host.patch_tun),)
+    here = [Output(ofport) for ofport in sorted(port.ofport for port in net.ports)]
+    # The tag is still on for br-tun and off for the VMs, so br-tun comes first.
+    yield flow(DELIVER, "flood", when(tagged(net.vlan), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)),
+               *away, *([PopVlan(), *here] if here else []),
+               origin=net.origin, why=f"broadcast and multicast go to all of {net.name}, here and elsewhere")
+    if away:
+        yield flow(DELIVER, "away", when(tagged(net.vlan)), *away,
+                   origin=net.origin, why=f"not on this host: br-tun may know where it lives in {net.name}")
+
+
+def _advertisement() -> tuple[Criterion, ...]:
+    return f.ETH_TYPE(f.IPV6), f.IP_PROTO(f.ICMPV6), f.ICMPV6_TYPE(f.ND_NEIGHBOR_ADVERTISEMENT)
+
+
+def _of_version(identity: Identity, version: int) -> Iterator[IPv4Network | IPv6Network]:
+    return (address for address in identity.addresses if address.version == version)
+
+
+def link_local(mac: str) -> IPv6Address:
+    """The link-local address of a MAC (RFC 4291, appendix A: modified EUI-64)."""
+    octets = [int(part, 16) for part in mac.split(":")]
+    octets[0] ^= 0x02
+    suffix = bytes([*octets[:3], 0xFF, 0xFE, *octets[3:]])
+    return IPv6Address(b"\xfe\x80" + bytes(6) + suffix)

@@ -1,0 +1,44 @@
+"""Cookies: who owns a flow, what kind it is, and a digest of its content.
+
+owner 8 bits | kind 8 bits | digest 48 bits. Two flows of one bridge wear the same cookie only if they are the
+same, so reconciling is comparing two sets of integers and explaining is a look-up.
+"""
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from flows.flow import Flow
+from flows.text import line
+
+OWNER: Final = 0x54  # "T"; flows of other owners are never touched
+COMPILED: Final = 0x01  # computed from the topology
+LEARNED: Final = 0x02  # added by the switch itself, through a learn action of ours
+
+OWNER_MASK: Final = 0xFF << 56
+KIND_MASK: Final = 0xFFFF << 48
+EXACT: Final = (1 << 64) - 1
+
+
+def of_kind(kind: int) -> int:
+    """The upper 16 bits of our cookies of a kind."""
+    return OWNER << 56 | kind << 48
+
+
+LEARNED_COOKIE: Final = of_kind(LEARNED)
+
+
+def cookie_of(flow: Flow) -> int:
+    """The cookie of a compiled flow: the digest is BLAKE2b of its canonical line."""
+    digest = blake2b(line(flow).encode(), digest_size=6).digest()
+    return of_kind(COMPILED) | int.from_bytes(digest, "big")
+
+
+def is_compiled(cookie: int) -> bool:
+    """Whether we computed the flow that wears this cookie (and so may delete it)."""
+    return cookie & KIND_MASK == of_kind(COMPILED)
+
+
+def is_learned(cookie: int) -> bool:
+    """Whether the switch learned it on our behalf."""
+    return cookie & KIND_MASK == of_kind(LEARNED)

@@ -1,0 +1,170 @@
+"""Header fields and registers that our flows match or set: their width, their mask, what they hold.
+
+The order of `FIELDS` is the order in which Open vSwitch prints them (lib/match.c, match_format), so that our
+canonical text reads like `ovs-ofctl dump-flows`.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Final
+
+VLAN_PRESENT: Final = 0x1000  # OFPVID_PRESENT: OpenFlow 1.4, 7.2.3.8: bit 12 says that there is a tag
+NO_VLAN: Final = 0  # OFPVID_NONE
+
+ARP: Final = 0x0806
+RARP: Final = 0x8035
+IPV4: Final = 0x0800
+IPV6: Final = 0x86DD
+DOT1Q: Final = 0x8100
+UDP: Final = 17
+ICMPV6: Final = 58
+ND_ROUTER_ADVERTISEMENT: Final = 134  # RFC 4861, 4.2
+ND_NEIGHBOR_ADVERTISEMENT: Final = 136  # RFC 4861, 4.4
+ARP_REQUEST: Final = 1
+ARP_REPLY: Final = 2
+
+Value = int | str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
+
+
+class Kind(Enum):
+    """How a value of the field is written."""
+
+    NUMBER = "decimal"
+    HEX = "hexadecimal"
+    MAC = "mac"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One header field. `name` is OpenFlow's (OXM), `ofctl` is ovs-ofctl's, `nxm` is what learn and move call it."""
+
+    name: str
+    ofctl: str
+    nxm: str
+    bits: int
+    kind: Kind
+    holds: str
+    maskable: bool = False
+
+    @property
+    def full(self) -> int:
+        """The mask that matches every bit."""
+        return (1 << self.bits) - 1
+
+    def __call__(self, value: Value, mask: Value | None = None) -> Criterion:
+        """`ETH_SRC("fa:16:3e:00:00:01")`, `IPV4_SRC("10.0.0.0/24")`, `ETH_DST(GROUP_BIT, GROUP_BIT)`: a condition."""
+        number, prefix = self._number(value)
+        wanted = self.full if prefix is None else prefix
+        if mask is not None:
+            wanted = self._number(mask)[0]
+        if wanted != self.full and not self.maskable:
+            raise ValueError(f"{self.name} has no mask")
+        if number & ~wanted or number > self.full:
+            raise ValueError(f"{self.name}: {value} does not fit its mask or its {self.bits} bits")
+        return Criterion(self, number, wanted)
+
+    def _number(self, value: Value) -> tuple[int, int | None]:
+        """The value as a number, and its mask if the value is a prefix."""
+        if isinstance(value, int):
+            return value, None
+        if self.kind is Kind.MAC:
+            return int(str(value).replace(":", ""), 16), None
+        network = ip_network(value)
+        if network.max_prefixlen != self.bits:
+            raise ValueError(f"{self.name}: {value} is of the other IP version")
+        return int(network.network_address), int(network.netmask)
+
+    def show(self, value: int) -> str:
+        """A value as ovs-ofctl writes it."""
+        match self.kind:
+            case Kind.NUMBER:
+                return str(value)
+            case Kind.HEX:
+                return f"{value:#x}"
+            case Kind.MAC:
+                return ":".join(f"{byte:02x}" for byte in value.to_bytes(6, "big"))
+            case Kind.IPV4:
+                return str(IPv4Address(value))
+            case Kind.IPV6:
+                return str(IPv6Address(value))
+
+    def show_mask(self, mask: int) -> str:
+        """A mask as ovs-ofctl writes it: a prefix length where it is one."""
+        if self.kind in (Kind.IPV4, Kind.IPV6):
+            ones = mask.bit_count()
+            if mask == (self.full >> (self.bits - ones)) << (self.bits - ones):
+                return str(ones)
+        return self.show(mask)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """`field & mask == value`."""
+
+    field: Field
+    value: int
+    mask: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether every bit is compared."""
+        return self.mask == self.field.full
+
+    def covers(self, other: Criterion) -> bool:
+        """Whether every value that `other` admits is admitted here."""
+        return self.mask & ~other.mask == 0 and other.value & self.mask == self.value
+
+    def meets(self, other: Criterion) -> bool:
+        """Whether some value is admitted by both."""
+        common = self.mask & other.mask
+        return self.value & common == other.value & common
+
+
+TUN_ID = Field("tunnel_id", "tun_id", "NXM_NX_TUN_ID", 64, Kind.HEX, "tunnel id (VNI) of the packet's network")
+IN_PORT = Field("in_port", "in_port", "NXM_OF_IN_PORT", 32, Kind.NUMBER, "OpenFlow port the packet came in by")
+VLAN_VID = Field("vlan_vid", "dl_vlan", "NXM_OF_VLAN_TCI", 13, Kind.NUMBER, "local VLAN of the packet's network")
+ETH_SRC = Field("eth_src", "dl_src", "NXM_OF_ETH_SRC", 48, Kind.MAC, "sender's MAC", maskable=True)
+ETH_DST = Field("eth_dst", "dl_dst", "NXM_OF_ETH_DST", 48, Kind.MAC, "receiver's MAC", maskable=True)
+ETH_TYPE = Field("eth_type", "dl_type", "NXM_OF_ETH_TYPE", 16, Kind.HEX, "what the frame carries")
+IPV6_SRC = Field("ipv6_src", "ipv6_src", "NXM_NX_IPV6_SRC", 128, Kind.IPV6, "sender's IPv6 address", maskable=True)
+IPV6_DST = Field("ipv6_dst", "ipv6_dst", "NXM_NX_IPV6_DST", 128, Kind.IPV6, "receiver's IPv6 address", maskable=True)
+IPV4_SRC = Field("ipv4_src", "nw_src", "NXM_OF_IP_SRC", 32, Kind.IPV4, "sender's IPv4 address", maskable=True)
+IPV4_DST = Field("ipv4_dst", "nw_dst", "NXM_OF_IP_DST", 32, Kind.IPV4, "receiver's IPv4 address", maskable=True)
+ARP_SPA = Field("arp_spa", "arp_spa", "NXM_OF_ARP_SPA", 32, Kind.IPV4, "IPv4 address an ARP claims", maskable=True)
+ARP_TPA = Field("arp_tpa", "arp_tpa", "NXM_OF_ARP_TPA", 32, Kind.IPV4, "IPv4 address an ARP asks for", maskable=True)
+ARP_OP = Field("arp_op", "arp_op", "NXM_OF_ARP_OP", 16, Kind.NUMBER, "ARP request (1) or reply (2)")
+ARP_SHA = Field("arp_sha", "arp_sha", "NXM_NX_ARP_SHA", 48, Kind.MAC, "MAC an ARP claims", maskable=True)
+ARP_THA = Field("arp_tha", "arp_tha", "NXM_NX_ARP_THA", 48, Kind.MAC, "MAC an ARP is for", maskable=True)
+IP_PROTO = Field("ip_proto", "nw_proto", "NXM_OF_IP_PROTO", 8, Kind.NUMBER, "protocol inside IP")
+UDP_SRC = Field("udp_src", "tp_src", "NXM_OF_UDP_SRC", 16, Kind.NUMBER, "UDP source port")
+UDP_DST = Field("udp_dst", "tp_dst", "NXM_OF_UDP_DST", 16, Kind.NUMBER, "UDP destination port")
+ICMPV6_TYPE = Field("icmpv6_type", "icmp_type", "NXM_NX_ICMPV6_TYPE", 8, Kind.NUMBER, "kind of ICMPv6 message")
+ND_TARGET = Field("ipv6_nd_target", "nd_target", "NXM_NX_ND_TARGET", 128, Kind.IPV6,
+                  "IPv6 address a neighbour message is about", maskable=True)
+
+FIELDS: Final = (TUN_ID, IN_PORT, VLAN_VID, ETH_SRC, ETH_DST, ETH_TYPE, IPV6_SRC, IPV6_DST, IPV4_SRC, IPV4_DST,
+                 ARP_SPA, ARP_TPA, IP_PROTO, ARP_OP, ARP_SHA, ARP_THA, ICMPV6_TYPE, ND_TARGET, UDP_SRC, UDP_DST)
+ORDER: Final = {field.name: place for place, field in enumerate(FIELDS)}
+
+# OpenFlow 1.4, 7.2.3.8, "prerequisites": a switch refuses ARP fields where the match does not say that it is ARP.
+NEEDS: Final[dict[Field, tuple[Criterion, ...]]] = {
+    **dict.fromkeys((ARP_SPA, ARP_TPA, ARP_OP, ARP_SHA, ARP_THA), (ETH_TYPE(ARP),)),
+    **dict.fromkeys((IPV4_SRC, IPV4_DST), (ETH_TYPE(IPV4),)),
+    **dict.fromkeys((IPV6_SRC, IPV6_DST), (ETH_TYPE(IPV6),)),
+    **dict.fromkeys((UDP_SRC, UDP_DST), (IP_PROTO(UDP),)),
+    ICMPV6_TYPE: (ETH_TYPE(IPV6), IP_PROTO(ICMPV6)),
+    ND_TARGET: (ETH_TYPE(IPV6), IP_PROTO(ICMPV6)),
+}
+
+GROUP_BIT: Final = "01:00:00:00:00:00"  # IEEE 802, the I/G bit: set in broadcast and multicast MACs
+BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
+UNTAGGED: Final = VLAN_VID(NO_VLAN)
+
+
+def tagged(vlan: int) -> Criterion:
+    """The packet wears this local VLAN (1 to 4094), whatever its priority bits."""
+    return VLAN_VID(VLAN_PRESENT | vlan)

@@ -1,0 +1,148 @@
+"""A flow is a value: a table, a rank in it, a match, actions, and why it is there. Building one never sends it."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from flows.fields import NEEDS, ORDER, Criterion, Field
+from flows.tables import PIPELINES, Table
+
+
+class Undeclared(ValueError):
+    """A flow asks of a table what the table did not declare."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """Conditions that must all hold, in the order of `fields.FIELDS`; none at all matches every packet."""
+
+    criteria: tuple[Criterion, ...]
+
+    def __getitem__(self, wanted: Field) -> Criterion | None:
+        return next((criterion for criterion in self.criteria if criterion.field == wanted), None)
+
+    def covers(self, other: Match) -> bool:
+        """Whether every packet that `other` matches is matched here, too."""
+        return all((theirs := other[mine.field]) is not None and mine.covers(theirs) for mine in self.criteria)
+
+    def meets(self, other: Match) -> bool:
+        """Whether some packet could match both."""
+        return all((theirs := other[mine.field]) is None or mine.meets(theirs) for mine in self.criteria)
+
+
+ANY = Match(())
+
+
+def when(*criteria: Criterion) -> Match:
+    """A match from conditions in any order; a field may be named once, together with what it needs (NEEDS)."""
+    # A mask of no bits (0.0.0.0/0) is no condition; a switch would not keep it.
+    ordered = tuple(sorted((one for one in criteria if one.mask), key=lambda one: ORDER[one.field.name]))
+    for first, second in pairwise(ordered):
+        if first.field == second.field:
+            raise ValueError(f"{first.field.name} is matched twice")
+    for criterion in ordered:
+        if missing := [need for need in NEEDS.get(criterion.field, ()) if need not in ordered]:
+            raise ValueError(f"{criterion.field.name} can only be matched together with {missing[0].field.name}")
+    return Match(ordered)
+
+
+# ---- actions, in the words of OpenFlow and of ovs-actions(7)
+
+@dataclass(frozen=True)
+class PushVlan:
+    """Add an 802.1Q tag, to be filled by SetField(VLAN_VID)."""
+
+
+@dataclass(frozen=True)
+class PopVlan:
+    """Remove the tag. Only where the match says that there is one: Open vSwitch refuses it elsewhere."""
+
+
+@dataclass(frozen=True)
+class SetField:
+    """Write a whole field."""
+
+    criterion: Criterion
+
+
+@dataclass(frozen=True)
+class Move:
+    """Copy one field of the packet to another of the same width."""
+
+    source: Field
+    target: Field
+
+
+@dataclass(frozen=True)
+class Output:
+    """Send a copy out of a port. A packet never leaves by the port it came in by, unless by OutputBack."""
+
+    port: int
+
+
+@dataclass(frozen=True)
+class OutputBack:
+    """Send a copy out of the port it came in by (IN_PORT)."""
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Add a flow made from this packet (ovs-actions(7), learn): what comes later for its source MAC goes back this way.
+
+    The learned flow matches the packet's VLAN and, as destination, its source MAC; it removes the tag, sets the
+    packet's tunnel id and outputs to the packet's ingress port. It expires `hard_timeout` seconds after the last
+    packet that taught it.
+    """
+
+    into: Table
+    rank: str
+    hard_timeout: int
+    cookie: int
+
+
+@dataclass(frozen=True)
+class Goto:
+    """Continue in another table of the bridge."""
+
+    table: Table
+
+
+Action = PushVlan | PopVlan | SetField | Move | Output | OutputBack | Learn | Goto
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One row of a flow table. No actions means drop. `origin` and `why` do not count in equality."""
+
+    table: Table
+    priority: int
+    match: Match
+    actions: tuple[Action, ...]
+    origin: str = field(compare=False)  # path of the causing object in the topology, or `pipeline`
+    why: str = field(compare=False)  # a clause for a person
+
+
+def flow(table: Table, rank: str, match: Match, *actions: Action, origin: str, why: str) -> Flow:
+    """A flow of a table. Undeclared if the table knows no such rank, field or way."""
+    if rank not in table.ranks:
+        raise Undeclared(f"{table.name} has no rank {rank!r}, only {', '.join(table.ranks)}")
+    for criterion in match.criteria:
+        if criterion.field not in table.matches:
+            raise Undeclared(f"{table.name} does not match {criterion.field.name}")
+    for place, action in enumerate(actions):
+        _check(table, match, action, last=place == len(actions) - 1)
+    return Flow(table, table.ranks[rank], match, actions, origin, why)
+
+
+def _check(table: Table, match: Match, action: Action, *, last: bool) -> None:
+    if isinstance(action, Goto):
+        if action.table not in PIPELINES[table.bridge] or action.table.name not in table.goes_to:
+            raise Undeclared(f"{table.name} does not lead to {action.table.name}")
+        if not last:
+            raise Undeclared("goto is the last thing a flow does")
+    if isinstance(action, Learn) and action.into not in PIPELINES[table.bridge]:
+        raise Undeclared(f"{table.name} cannot teach a table of another bridge")
+    if isinstance(action, PopVlan):
+        from_vlan = [criterion for criterion in match.criteria if criterion.field.name == "vlan_vid"]
+        if not from_vlan or not from_vlan[0].value:
+            raise Undeclared("a flow that removes a tag must match one")
