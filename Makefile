@@ -1,0 +1,40 @@
+# The one door. Every target does the set-up it needs; the second time that costs well under a second.
+SETUP := .ci/setup.sh
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test lint unit system bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' Makefile
+
+setup:  ## Debian packages (as root or through sudo) and .venv, nothing else
+	@$(SETUP) all
+
+demo: setup  ## daemon, lab, ping matrix and the journey of one packet; on a terminal, a Mininet prompt
+	@$(SETUP) root .venv/bin/tunbridge demo
+
+test: setup  ## lint, unit tests, then system tests on real Open vSwitch (root)
+	@$(MAKE) --no-print-directory lint unit system
+
+lint:  ## ruff, flake8 and strict mypy
+	@$(SETUP) venv
+	.venv/bin/ruff check .
+	.venv/bin/flake8
+	.venv/bin/mypy
+
+unit:  ## unit tests; no root, no Open vSwitch
+	@$(SETUP) venv
+	$(PYTHON) -m pytest tests/unit
+
+system:  ## system tests alone (root)
+	@$(SETUP) venv
+	@$(SETUP) root $(PYTHON) -m pytest tests/system
+
+bench: setup  ## the measurements of bench/README.md (root)
+	@$(SETUP) root $(PYTHON) bench/run.py
+
+clean:  ## remove what the set-up, the tests and the tools left in this directory
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
