@@ -36,6 +36,15 @@ as_root() {
     exec sudo -- env $kept "$@"
 }
 
+# A tool's words are shown if it fails.
+quietly() {
+    log=$(mktemp)
+    "$@" </dev/null >"$log" 2>&1 && rm -f "$log" && return 0
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    return 1
+}
+
 # Nothing is known to be missing where there is no dpkg: then the tools themselves say what they lack.
 missing_packages() {
     command -v dpkg-query >/dev/null 2>&1 || return 0
@@ -56,16 +65,9 @@ install_packages() {
         chmod 755 $POLICY
     fi
     export DEBIAN_FRONTEND=noninteractive
-    log=$(mktemp)
-    options="-qq -o DPkg::Lock::Timeout=120"
-    # shellcheck disable=SC2086
-    if ! { apt-get $options update && apt-get $options install --no-install-recommends "$@"; } \
-        </dev/null >"$log" 2>&1; then
-        tail -n 20 "$log" >&2
-        rm -f "$log"
+    quietly apt-get -qq -o DPkg::Lock::Timeout=120 update &&
+        quietly apt-get -qq -o DPkg::Lock::Timeout=120 install --no-install-recommends "$@" ||
         die "apt-get could not install $*; look at its last words above, at the network and at /etc/apt/sources.list."
-    fi
-    rm -f "$log"
 }
 
 ensure_packages() {
@@ -115,7 +117,7 @@ ensure_venv() {
     [ ! -e $STAMP ] || [ "$(cat $STAMP)" != "$stamp" ] || return 0
     say "making the Python environment .venv (under a minute)."
     create_venv "$interpreter"
-    .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' </dev/null ||
+    quietly .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]' ||
         die "pip could not install the Python packages of setup.cfg; look at its last words above and at the network."
     echo "$stamp" >$STAMP
 }
