@@ -11,7 +11,7 @@ from typing import Final
 
 from flows import fields as f
 from flows.fields import Criterion, tagged
-from flows.flow import ANY, Flow, Goto, Output, PopVlan, PushVlan, SetField, flow, when
+from flows.flow import ANY, Action, Flow, Goto, Output, PopVlan, PushVlan, SetField, flow, when
 from flows.host import Host, Identity, Network, Port
 from flows.tables import ARP_SPOOF, CANARY, CLASSIFY, DELIVER, MAC_SPOOF
 
@@ -103,10 +103,12 @@ def _own_source(port: Port, identity: Identity) -> Iterator[Flow]:
 def _deliver_beyond(host: Host, net: Network) -> Iterator[Flow]:
     """Broadcast to the network, and unicast for somebody who does not live here."""
     away = () if host.patch_tun is None else (Output(host.patch_tun),)
-    here = [Output(ofport) for ofport in sorted(port.ofport for port in net.ports)]
+    here: list[Action] = [Output(ofport) for ofport in sorted(port.ofport for port in net.ports)]
+    if here:
+        here.insert(0, PopVlan())
     # The tag is still on for br-tun and off for the VMs, so br-tun comes first.
     yield flow(DELIVER, "flood", when(tagged(net.vlan), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)),
-               *away, *([PopVlan(), *here] if here else []),
+               *away, *here,
                origin=net.origin, why=f"broadcast and multicast go to all of {net.name}, here and elsewhere")
     if away:
         yield flow(DELIVER, "away", when(tagged(net.vlan)), *away,

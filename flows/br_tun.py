@@ -11,8 +11,7 @@ from typing import Final
 from flows import fields as f
 from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
-from flows.flow import (ANY, Action, Flow, Goto, Learn, Move, Output, OutputBack, PopVlan, PushVlan, SetField, flow,
-                        when)
+from flows.flow import ANY, Action, Flow, Goto, Learn, Move, Output, OutputBack, PopVlan, PushVlan, SetField, flow, when
 from flows.host import Host, Neighbour, Network
 from flows.tables import ARP_RESPONDER, FLOOD, FROM, LEARN, TO_TUNNEL, TUNNEL_TO_VLAN, UNICAST
 
