@@ -1,0 +1,176 @@
+"""When to send which probe, and what the answers add up to. No I/O: the clock and what was heard come in as arguments.
+
+An expected pair is asked again, ever more patiently, until it answered; an unexpected one is asked a fixed number
+of times and then listened for. So a healthy cloud is seen to be healthy as fast as it answers, and a lost first
+frame (a host still resolving an address) is no failure.
+"""
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from controller.model.reachability import Pair
+
+_BURST: Final = 0.01  # seconds of sending that may be caught up on at once
+
+
+@dataclass(frozen=True)
+class Options:
+    """Seconds, and numbers of probes."""
+
+    tries: int = 6  # for an expected pair; then it is held unreachable
+    patience: float = 0.3  # before the second try; doubled before each further one, up to `longest`
+    longest: float = 1.2
+    listen: float = 0.6  # how long an unexpected probe is listened for, after each of its two tries
+    window: int = 256  # expected pairs that may be waiting for an answer at the same time
+    rate: float = 4000.0  # probes a second, over all sources
+
+
+class Way(Enum):
+    """How a probe leaves its source."""
+
+    ROUTED = "routed"  # by the source's own routes and neighbours, as ping does
+    DIRECT = "direct"  # in a frame to the destination's MAC, as a source would that means harm
+    FLOOD = "flood"  # in a broadcast frame
+
+
+@dataclass(frozen=True)
+class Probe:
+    number: int
+    way: Way
+    source: str
+    target: str | None  # None: everyone
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A frame of `source`, meant for `target` (None: broadcast), was seen by a port that shall never see it."""
+
+    source: str
+    target: str | None
+    seen_at: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    reached: frozenset[Pair]  # the destination saw the request and the source got its reply
+    leaks: tuple[Leak, ...]
+
+
+@dataclass
+class _Task:
+    probe: Probe
+    expected: bool
+    tries: int = 0
+    saw: bool = False
+    replied: bool = False
+    settled: bool = False
+
+    def is_answered(self) -> bool:
+        return self.saw and self.replied
+
+
+class Campaign:
+    """One run over some pairs of ports.
+
+    `expected` are all pairs that may reach each other, asked or not; `segments` says on which network a port is:
+    a broadcast may be seen there and nowhere else.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], expected: frozenset[Pair], segments: dict[str, str],
+                 options: Options) -> None:
+        self._expected = expected
+        self._segments = segments
+        self._options = options
+        self._tasks = [_Task(probe, probe.way is Way.ROUTED and (probe.source, probe.target) in expected)
+                       for probe in _probes(pairs, expected, segments)]
+        self._asked = deque(task for task in self._tasks if task.expected)
+        self._others = deque(task for task in self._tasks if not task.expected)
+        self._agenda: list[tuple[float, int]] = []  # when to look again at the probe of which number
+        self._waiting = 0  # expected pairs asked and not yet settled
+        self._open = len(self._tasks)
+        self._next_slot = 0.0
+        self._leaks: dict[Leak, None] = {}
+
+    @property
+    def is_over(self) -> bool:
+        return self._open == 0
+
+    def due(self, now: float) -> Iterator[Probe]:
+        """The probes to send at once."""
+        self._next_slot = max(self._next_slot, now - _BURST)
+        while self._next_slot <= now and (task := self._pick(now)) is not None:
+            task.tries += 1
+            heapq.heappush(self._agenda, (now + self._pause(task), task.probe.number))
+            self._next_slot += 1 / self._options.rate
+            yield task.probe
+
+    def wait(self, now: float) -> float:
+        """Seconds until there may be something to send or to give up."""
+        times = [self._agenda[0][0]] if self._agenda else []
+        if self._others or (self._asked and self._waiting < self._options.window):
+            times.append(self._next_slot)
+        return max(0.0, min(times) - now) if times else self._options.patience
+
+    def heard(self, number: int, at: str, is_reply: bool) -> None:
+        """A probe of this campaign arrived at a port."""
+        if number >= len(self._tasks):
+            return
+        task = self._tasks[number]
+        if is_reply:
+            task.replied = task.replied or at == task.probe.source
+        else:
+            task.saw = task.saw or at == task.probe.target
+        if self._is_leak(task.probe, at, is_reply):
+            self._leaks[Leak(task.probe.source, task.probe.target, at)] = None
+        if task.expected and task.is_answered():
+            self._settle(task)
+
+    def result(self) -> Observation:
+        """What was observed so far."""
+        routed = (task for task in self._tasks if task.probe.way is Way.ROUTED and task.is_answered())
+        reached = frozenset((task.probe.source, task.probe.target or "") for task in routed)
+        return Observation(reached, tuple(self._leaks))
+
+    def _pick(self, now: float) -> _Task | None:
+        while self._agenda and self._agenda[0][0] <= now:
+            task = self._tasks[heapq.heappop(self._agenda)[1]]
+            if task.tries < self._most_tries(task) and not task.settled:
+                return task
+            self._settle(task)
+        if self._asked and self._waiting < self._options.window:
+            self._waiting += 1
+            return self._asked.popleft()
+        return self._others.popleft() if self._others else None
+
+    def _settle(self, task: _Task) -> None:
+        if not task.settled:
+            task.settled = True
+            self._open -= 1
+            self._waiting -= task.expected
+
+    def _most_tries(self, task: _Task) -> int:
+        return self._options.tries if task.expected else 2
+
+    def _pause(self, task: _Task) -> float:
+        doubled: float = self._options.patience * 2 ** (task.tries - 1)
+        return min(doubled, self._options.longest) if task.expected else self._options.listen
+
+    def _is_leak(self, probe: Probe, at: str, is_reply: bool) -> bool:
+        if probe.way is Way.FLOOD:
+            return self._segments[at] != self._segments[probe.source]
+        if is_reply and (at == probe.source or (at, probe.source) in self._expected):
+            return False
+        return (probe.source, at) not in self._expected
+
+
+def _probes(pairs: Sequence[Pair], expected: frozenset[Pair], segments: dict[str, str]) -> Iterator[Probe]:
+    """Every pair by its routes, the forbidden ones by force as well, and one broadcast of every source."""
+    ways: list[tuple[Way, str, str | None]] = [(Way.ROUTED, source, target) for source, target in pairs]
+    ways += [(Way.DIRECT, source, target) for source, target in pairs if (source, target) not in expected]
+    ways += [(Way.FLOOD, source, None) for source in dict.fromkeys(source for source, _ in pairs)]
+    return (Probe(number, *way) for number, way in enumerate(ways))
