@@ -6,7 +6,7 @@ neither a restart nor an edit moves a network that works.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Final
 
@@ -79,6 +79,12 @@ def imagined(topology: Topology, host: str) -> Seen:
 
 def place(topology: Topology, host: str, seen: Seen) -> narrow.Host:
     """The compilers' view of a host. Ports that the switch does not have yet are left out."""
+    networks = (place_network(topology, host, network.name, seen) for network in carried(topology, host))
+    return replace(place_bare(topology, host, seen), networks=tuple(networks))
+
+
+def place_bare(topology: Topology, host: str, seen: Seen) -> narrow.Host:
+    """A host without its networks: what the base flows, and each network's, need to know of it."""
     tunnels = place_tunnels(topology, host, seen)
     return narrow.Host(
         name=host,
@@ -86,7 +92,7 @@ def place(topology: Topology, host: str, seen: Seen) -> narrow.Host:
         patch_int=seen.ofport("br-tun", names.PATCH_INT),
         tunnel_type=topology.tunnel.type,
         tunnels=tuple(tunnels.values()),
-        networks=tuple(place_network(topology, host, network.name, seen) for network in carried(topology, host)),
+        networks=(),
         l2population=topology.forwarding == "l2population",
         arp_responder=topology.arp_responder,
         mac_aging_time=topology.mac_aging_time)

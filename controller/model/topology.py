@@ -41,6 +41,20 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Route:
+    destination: Prefix
+    nexthop: Address
+
+
+@dataclass(frozen=True)
+class AllocationPool:
+    """Addresses of a subnet that may be given to ports without one; both ends included."""
+
+    start: Address
+    end: Address
+
+
+@dataclass(frozen=True)
 class Subnet:
     name: str
     id: UUID
@@ -50,16 +64,21 @@ class Subnet:
     dhcp: bool
     dns: tuple[Address, ...]
     line: int
+    host_routes: tuple[Route, ...] = ()
+    allocation_pools: tuple[AllocationPool, ...] = ()
 
 
 @dataclass(frozen=True)
 class Network:
     name: str
     id: UUID
-    tunnel_id: int | None  # None: external without an overlay
+    tunnel_id: int | None  # None: external, or of a provider, without an overlay
     external: bool
     subnets: tuple[Subnet, ...]
     line: int
+    physical_network: str | None = None  # of a provider network; the next two only with it
+    network_type: str | None = None  # vlan | flat
+    segmentation_id: int | None = None  # the VLAN on the physical network
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,8 @@ class Vm:
 class RouterInterface:
     subnet: str
     ip: Address
+    id: UUID
+    mac: str
 
 
 @dataclass(frozen=True)
@@ -116,12 +137,8 @@ class RouterGateway:
     network: str
     ip: Address
     snat: bool
-
-
-@dataclass(frozen=True)
-class Route:
-    destination: Prefix
-    nexthop: Address
+    id: UUID
+    mac: str
 
 
 @dataclass(frozen=True)
@@ -209,6 +226,11 @@ class Topology:
         """Datapath id -> (host name, bridge name)."""
         return {dpid: (host.name, bridge) for host in self.hosts.values() for bridge, dpid in host.datapath_ids.items()}
 
+    @property
+    def network_mtu(self) -> int:
+        """The largest packet of a VM that one packet of the underlay holds."""
+        return self.underlay.mtu - tunnel_overhead(self.tunnel.type, self.underlay.cidr.version)
+
     def has_qbr(self) -> bool:
         """Whether a Linux bridge with iptables stands between tap and br-int (Neutron's hybrid plug)."""
         return self.firewall == "iptables_hybrid"
@@ -219,6 +241,16 @@ def _grouped(pairs: Iterable[tuple[str, Port]]) -> dict[str, tuple[Port, ...]]:
     for name, port in pairs:
         found.setdefault(name, []).append(port)
     return {name: tuple(ports) for name, ports in found.items()}
+
+
+def tunnel_overhead(kind: str, version: int) -> int:
+    """Bytes of underlay MTU that a tunnel takes from a tenant's packet, over IPv4 or IPv6.
+
+    The outer IP header, then UDP and an 8-byte tunnel header (RFC 7348, RFC 8926 without options) or GRE with a key
+    (RFC 2890: 8 bytes), then the tenant's Ethernet header.
+    """
+    outer_ip = 20 if version == 4 else 40
+    return outer_ip + (8 if kind == "gre" else 16) + 14
 
 
 def port_device(firewall: str, port_id: UUID) -> str:
