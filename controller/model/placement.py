@@ -52,11 +52,12 @@ def allot_vlans(wanted: Iterable[str], kept: Mapping[str, int]) -> dict[str, int
     """
     wanted = list(wanted)
     allotted: dict[str, int] = {}
+    taken: set[int] = set()
     for name in wanted:
         vlan = kept.get(name, 0)
-        if FIRST_VLAN <= vlan <= LAST_VLAN and vlan not in allotted.values():
+        if FIRST_VLAN <= vlan <= LAST_VLAN and vlan not in taken:
             allotted[name] = vlan
-    taken = set(allotted.values())
+            taken.add(vlan)
     free = (vlan for vlan in range(FIRST_VLAN, LAST_VLAN + 1) if vlan not in taken)
     for name in wanted:
         if name not in allotted:

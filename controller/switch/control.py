@@ -1,0 +1,174 @@
+"""What the daemon answers on its control socket: a request in, an answer out, as plain JSON values."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from controller.model import reading
+from controller.model.problems import Problem, to_json
+from controller.model.topology import Topology
+from controller.switch.events import Command
+from controller.switch.fleet import Fleet
+from controller.switch.session import Session, State
+from controller.switch.wire import Row
+from flows.compile import reading_order
+from flows.cookie import cookie_of, is_compiled, is_learned
+from flows.flow import Flow
+from flows.text import actions_text, match_words
+
+Json = dict[str, Any]
+Obey = Callable[[Iterable[Command]], None]
+Dump = Callable[[object], list[Row]]
+
+
+class Unanswerable(Exception):
+    """A request that cannot be answered; str() is the sentence, `missing` says that something is not running."""
+
+    def __init__(self, sentence: str, *, missing: bool = False) -> None:
+        super().__init__(sentence)
+        self.missing = missing
+
+
+class Control:
+    """Answers from the fleet's state. `obey` carries out commands; `dump` reads a switch and waits for it."""
+
+    def __init__(self, fleet: Fleet, obey: Obey, dump: Dump) -> None:
+        self._fleet = fleet
+        self._obey = obey
+        self._dump = dump
+        self._last_apply: Json | None = None
+        self.errors = 0  # lines logged as errors
+        self.listening: tuple[str, ...] = ()
+
+    def answer(self, request: Json) -> Json:
+        """The answer to `{"do": verb, ...}`: the verb's own keys, or `{"error": sentence}`."""
+        verbs: dict[object, Callable[[Json], Json]] = {
+            "status": lambda _: self.status(), "flows": self._flows, "apply": self._apply, "recompute": self._recompute}
+        verb = verbs.get(request.get("do"))
+        if verb is None:
+            return {"error": f"The daemon does not know the request {request.get('do')!r}."}
+        try:
+            return verb(request)
+        except Unanswerable as error:
+            return {"error": str(error), "missing": error.missing}
+
+    # ---- status
+
+    def status(self) -> Json:
+        """Are all expected bridges connected and in sync, and which ports are not plugged in yet?"""
+        switches = [self._switch(host, bridge) for host, bridge in self._fleet.expected()]
+        ports = self._ports()
+        return {
+            "ok": all(switch["in_sync"] for switch in switches),
+            "topology": self._fleet.topology.source,
+            "listening": list(self.listening),
+            "switches": switches,
+            "ports": ports,
+            "strangers": [{"dpid": f"{dpid:016x}", "left_alone": why} for dpid, why in self._fleet.strangers.values()],
+            "refusals": self._fleet.refusals,
+            "errors": self.errors,
+            "last_apply": self._last_apply,
+        }
+
+    def _switch(self, host: str, bridge: str) -> Json:
+        state = self._fleet.hosts[host]
+        about: Json = {"host": host, "bridge": bridge,
+                       "dpid": f"{self._fleet.topology.hosts[host].datapath_ids[bridge]:016x}"}
+        if bridge not in state.sessions:
+            return {**about, "connected": False, "in_sync": False, "state": "not connected", "reason": ""}
+        session = state.sessions[bridge][1]
+        return {**about, "connected": True, "in_sync": session.state is State.IN_SYNC, "state": session.state.value,
+                "reason": session.reason, "flows": len(session.have), "strangers": session.strangers,
+                "vlans": dict(sorted((state.vlans or {}).items())), "counters": vars(session.counters)}
+
+    def _ports(self) -> Json:
+        expected = [port for port in self._fleet.topology.ports() if port.host in self._fleet.hosts]
+        missing = [port.name for port in expected
+                   if port.device not in self._fleet.hosts[port.host].ports.get("br-int", {})]
+        return {"expected": len(expected), "present": len(expected) - len(missing), "missing": missing}
+
+    # ---- flows
+
+    def _flows(self, request: Json) -> Json:
+        """Tables of one or all bridges: what is wanted and what is installed."""
+        wanted = [(host, bridge) for host, bridge in self._fleet.expected()
+                  if request.get("host") in (None, host) and request.get("bridge") in (None, bridge)]
+        return {"bridges": [self._bridge_flows(host, bridge, partial=len(wanted) > 1) for host, bridge in wanted]}
+
+    def _bridge_flows(self, host: str, bridge: str, *, partial: bool) -> Json:
+        found = self._fleet.hosts[host].sessions.get(bridge)
+        if found is None:
+            if partial:
+                return {"host": host, "bridge": bridge, "connected": False, "flows": []}
+            raise Unanswerable(f"{host}/{bridge} is not connected. Look at `tunbridge status`.", missing=True)
+        conn, session = found
+        rows = self._dump(conn)
+        return {"host": host, "bridge": bridge, "connected": True, "flows": _merge(session, rows)}
+
+    # ---- changes
+
+    def _apply(self, request: Json) -> Json:
+        return self.apply(str(request.get("text", "")), str(request.get("source", "topology.yaml")))
+
+    def apply(self, text: str, source: str) -> Json:
+        """Put another topology in force, if it is valid; the old one stays in force if not."""
+        found = reading.parse(text, source)
+        problems = to_json(found.problems, source)["problems"]
+        if found.topology is None:
+            self._last_apply = {"ok": False, "file": source, "problems": len(errors_of(found.problems)),
+                                "in_force": self._fleet.topology.source}
+            return {"ok": False, "problems": problems}
+        commands = self._fleet.apply(found.topology)
+        self._last_apply = {"ok": True, "file": source, "problems": 0, "in_force": source}
+        self._obey(commands)
+        return {"ok": True, "problems": problems}
+
+    def _recompute(self, _: Json) -> Json:
+        self._obey(self._fleet.recompute())
+        return {"ok": True}
+
+    @property
+    def topology(self) -> Topology:
+        """The topology in force."""
+        return self._fleet.topology
+
+
+def errors_of(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems that make a file invalid."""
+    return [problem for problem in problems if problem.severity == "error"]
+
+
+def _merge(session: Session, rows: Iterable[Row]) -> list[Json]:
+    """Every wanted flow and every installed row, once: `status` is installed, missing, surplus, learned or stranger."""
+    want = session.want
+    merged, seen = [], set()
+    for row in rows:
+        flow = want.get(row.cookie)
+        seen.add(row.cookie)
+        if flow:
+            merged.append({**flow_json(flow), **_counters(row), "status": "installed"})
+        else:
+            merged.append({"cookie": f"{row.cookie:#018x}", "table": row.table, "priority": row.priority,
+                           "match": row.match, "actions": row.actions, **_counters(row), **_unwanted(row)})
+    for flow in sorted((flow for cookie, flow in want.items() if cookie not in seen), key=reading_order):
+        merged.append({**flow_json(flow), "packets": 0, "bytes": 0, "seconds": 0, "status": "missing"})
+    return sorted(merged, key=lambda one: (one["table"], -one["priority"], one["match"]))
+
+
+def _counters(row: Row) -> Json:
+    return {"packets": row.packets, "bytes": row.bytes, "seconds": row.seconds}
+
+
+def _unwanted(row: Row) -> Json:
+    if is_learned(row.cookie):
+        return {"status": "learned", "origin": "", "why": "learned: this MAC was last seen behind this tunnel"}
+    if is_compiled(row.cookie):
+        return {"status": "surplus", "origin": "", "why": "ours, but not wanted now"}
+    return {"status": "stranger", "origin": "", "why": "not ours; left alone"}
+
+
+def flow_json(flow: Flow) -> Json:
+    """A flow as plain values."""
+    return {"cookie": f"{cookie_of(flow):#018x}", "table": flow.table.id, "priority": flow.priority,
+            "match": ",".join(match_words(flow.match)), "actions": actions_text(flow.actions),
+            "origin": flow.origin, "why": flow.why}

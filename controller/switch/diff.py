@@ -1,0 +1,41 @@
+"""The least that turns what a switch holds into what it shall hold. Strangers and learned flows stay."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from flows.cookie import is_compiled
+from flows.flow import Flow
+
+
+@dataclass(frozen=True, order=True)
+class Forget:
+    """Learned flows to delete: those of a local VLAN, of one MAC in it, or those that lead to a port."""
+
+    vlan: int | None = None
+    mac: str | None = None
+    ofport: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One write to one switch. Additions come first: nothing is deleted before its successor is there."""
+
+    add: tuple[tuple[int, Flow], ...] = ()  # (cookie, flow)
+    delete: tuple[int, ...] = ()  # cookies
+    forget: tuple[Forget, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.add or self.delete or self.forget)
+
+
+def diff(want: Mapping[int, Flow], have: Iterable[int], forget: Iterable[Forget] = ()) -> Plan:
+    """The plan from cookies alone: a cookie digests its flow, so equal cookies are equal flows.
+
+    A changed flow with the same match overwrites its old self (OpenFlow 1.4, 6.4); the deletion of the old cookie
+    then finds nothing.
+    """
+    present = {cookie for cookie in have if is_compiled(cookie)}
+    return Plan(add=tuple((cookie, flow) for cookie, flow in want.items() if cookie not in present),
+                delete=tuple(sorted(present - want.keys())),
+                forget=tuple(sorted(set(forget), key=repr)))

@@ -1,0 +1,302 @@
+"""All switches of a topology, without I/O: which bridge a connection is, what it shall hold, what to tell it.
+
+`app` calls a method per event and carries out the commands that it returns. A host's two bridges are one story:
+the OpenFlow ports come from both, and the local VLANs in use are read back from br-tun, which is our only store.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+
+from controller.model import placement
+from controller.model.names import PATCH_INT, PATCH_TUN
+from controller.model.placement import Seen
+from controller.model.topology import Port, Topology
+from controller.switch.diff import Forget, Plan
+from controller.switch.events import Command, Drop, Installed, Log, ReadFlows, Write
+from controller.switch.session import Session, State
+from flows import compile as compiler
+from flows.cookie import is_compiled
+from flows.flow import Flow
+from flows.tables import BR_INT, BR_TUN
+
+BASE = ""  # the piece that belongs to no network
+
+
+@dataclass
+class HostState:
+    """What is known of one host."""
+
+    name: str
+    ports: dict[str, dict[str, int]] = field(default_factory=dict)  # bridge -> port name -> OpenFlow port
+    vlans: dict[str, int] | None = None  # network -> local VLAN; None until br-tun has been read
+    sessions: dict[str, tuple[object, Session]] = field(default_factory=dict)  # bridge -> (connection, session)
+    stale: set[int] = field(default_factory=set)  # VLANs whose learned flows belong to a network of before
+
+    @property
+    def seen(self) -> Seen:
+        return Seen(self.ports, self.vlans or {})
+
+
+class Fleet:
+    """The sessions of every switch that connects, and the topology that they shall obey."""
+
+    def __init__(self, topology: Topology, serve: frozenset[str] | None = None) -> None:
+        self.topology = topology
+        self._serve = serve  # None: every host
+        self.hosts: dict[str, HostState] = {}
+        self.strangers: dict[object, tuple[int, str]] = {}  # connection -> (datapath id, why it is left alone)
+        self.refusals = 0  # OpenFlow errors since the start
+        self._sessions: dict[object, tuple[HostState, Session]] = {}  # connection -> whose it is
+        self._enlist()
+
+    def _enlist(self) -> None:
+        for name in self.topology.hosts:
+            if self._serve is None or name in self._serve:
+                self.hosts.setdefault(name, HostState(name))
+        for name in list(self.hosts):
+            if name not in self.topology.hosts:
+                del self.hosts[name]
+
+    def expected(self) -> Iterator[tuple[str, str]]:
+        """Every (host, bridge) that shall connect."""
+        for name in self.hosts:
+            for bridge in self.topology.hosts[name].datapath_ids:
+                yield name, bridge
+
+    # ---- what switches say
+
+    def connected(self, conn: object, dpid: int, ports: Mapping[str, int]) -> list[Command]:
+        """A switch has said who it is and which ports it has."""
+        host, bridge = self.topology.bridges.get(dpid, ("", ""))
+        if host not in self.hosts:
+            why = f"host {host} is not served here" if host else "no bridge of the topology has this datapath id"
+            self.strangers[conn] = (dpid, why)
+            return [Log("warning", "stranger", {"dpid": f"{dpid:016x}", "left_alone": why})]
+        commands: list[Command] = []
+        state = self.hosts[host]
+        if bridge in state.sessions:
+            commands.append(Log("warning", "replaced", {"switch": f"{host}/{bridge}",
+                                                        "why": "a second connection has the same datapath id"}))
+            commands.append(Drop(state.sessions[bridge][0]))
+            del self._sessions[state.sessions[bridge][0]]
+        state.ports[bridge] = dict(ports)
+        session = Session(host, bridge)
+        state.sessions[bridge] = (conn, session)
+        self._sessions[conn] = (state, session)
+        return [*commands, Log("info", "connected", {"switch": f"{host}/{bridge}", "ports": len(ports)}),
+                ReadFlows(conn)]
+
+    def disconnected(self, conn: object) -> list[Command]:
+        """A connection is over. The flows stay where they are."""
+        self.strangers.pop(conn, None)
+        found = self._sessions.pop(conn, None)
+        if not found:
+            return []
+        state, session = found
+        del state.sessions[session.bridge]
+        return [Log("warning", "disconnected", {"switch": f"{state.name}/{session.bridge}", "flows": "stay in place"})]
+
+    def flows_read(self, conn: object, rows: Iterable[Installed]) -> list[Command]:
+        """A dump is whole."""
+        found = self._sessions.get(conn)
+        if not found:
+            return []
+        state, session = found
+        rows = list(rows)
+        about = {"switch": f"{state.name}/{session.bridge}", "flows": len(rows)}
+        commands: list[Command] = [Log("info", "read", about)]
+        if session.bridge == BR_TUN:
+            self._recover_vlans(state, rows)
+        session.flows_read(row.cookie for row in rows)
+        return commands + self._intend_all(state)
+
+    def committed(self, conn: object) -> list[Command]:
+        """The write under way is in."""
+        found = self._sessions.get(conn)
+        if not found:
+            return []
+        session = found[1]
+        return self._send(conn, session, session.committed())
+
+    def refused(self, conn: object, reason: str) -> list[Command]:
+        """The switch refused the write under way, and so took nothing of it."""
+        found = self._sessions.get(conn)
+        if found:
+            found[1].refused(reason)
+        return self.complained(conn, reason)
+
+    def complained(self, conn: object, reason: str) -> list[Command]:
+        """The switch sent an OpenFlow error."""
+        self.refusals += 1
+        found = self._sessions.get(conn)
+        switch = f"{found[0].name}/{found[1].bridge}" if found else "stranger"
+        return [Log("error", "refused", {"switch": switch, "reason": reason})]
+
+    def ports_changed(self, conn: object, changes: Mapping[str, int | None]) -> list[Command]:
+        """Ports came (with their number) or went (None). Only what they touch is computed anew."""
+        found = self._sessions.get(conn)
+        if not found:
+            return []
+        state, session = found
+        ports = state.ports.setdefault(session.bridge, {})
+        changes = {name: ofport for name, ofport in changes.items() if ports.get(name) != ofport}
+        if not changes:
+            return []
+        lost = [Forget(ofport=ports[name]) for name in changes if session.bridge == BR_TUN and name in ports]
+        for name, ofport in changes.items():
+            ports.pop(name, None)
+            if ofport is not None:
+                ports[name] = ofport
+        base, networks = self._touched(state, session.bridge, changes.keys())
+        about = {"switch": f"{state.name}/{session.bridge}", "changed": ",".join(sorted(changes)),
+                 "networks": len(networks)}
+        return [Log("info", "ports", about), *self._intend(state, base=base, networks=networks, forget=lost)]
+
+    # ---- what people say
+
+    def apply(self, topology: Topology) -> list[Command]:
+        """Another topology is in force. Only hosts and networks that differ are computed anew."""
+        old, self.topology = self.topology, topology
+        self._enlist()
+        style = _style(old) != _style(topology)
+        networks = set(topology.networks) if style else _changed_networks(old, topology)
+        commands: list[Command] = [Log("info", "apply", {"networks_changed": len(networks)})]
+        for state in self.hosts.values():
+            commands += self._apply_to(state, old, networks, base=style or old.hosts != topology.hosts)
+        return commands + self._adopt()
+
+    def _apply_to(self, state: HostState, old: Topology, networks: set[str], *, base: bool) -> list[Command]:
+        if state.vlans is None:
+            return []
+        gone = [name for name in state.vlans if name not in self._carried(state)]
+        wanted = networks & self._carried(state)
+        forget = [Forget(vlan=state.vlans[port.network], mac=port.mac) for port in _moved(old, self.topology)
+                  if port.network in state.vlans and state.name != port.host]
+        self._allot(state)
+        return self._intend(state, base=base, networks=wanted, gone=gone, forget=forget)
+
+    def _adopt(self) -> list[Command]:
+        """Strangers that the topology knows now."""
+        commands: list[Command] = []
+        for conn, (dpid, _) in list(self.strangers.items()):
+            if self.topology.bridges.get(dpid, ("", ""))[0] in self.hosts:
+                del self.strangers[conn]
+                commands.append(Drop(conn))  # it comes back at once, and is known then
+        return commands
+
+    def recompute(self) -> list[Command]:
+        """Believe nothing: read every switch again and compare with everything computed anew."""
+        commands: list[Command] = []
+        for state in self.hosts.values():
+            for conn, session in state.sessions.values():
+                session.reread()
+                commands.append(ReadFlows(conn))
+        return commands
+
+    # ---- decisions
+
+    def _carried(self, state: HostState) -> set[str]:
+        return {network.name for network in placement.carried(self.topology, state.name)}
+
+    def _recover_vlans(self, state: HostState, rows: Iterable[Installed]) -> None:
+        """Take over the VLANs in use. A VLAN whose tunnel id is another network's now is stale."""
+        by_tunnel = {network.tunnel_id: name for name, network in self.topology.networks.items()}
+        used = {row.vlan: by_tunnel.get(row.tunnel_id) for row in rows
+                if is_compiled(row.cookie) and row.vlan is not None}
+        if state.vlans is None:
+            state.vlans = {name: vlan for vlan, name in used.items() if name is not None}
+            self._allot(state)
+        network_of = {vlan: name for name, vlan in state.vlans.items()}
+        state.stale |= {vlan for vlan, name in used.items() if network_of.get(vlan) != name}
+
+    def _allot(self, state: HostState) -> None:
+        """Local VLANs for what the host carries now; flows learned under a VLAN that changes hands are stale."""
+        before = state.vlans or {}
+        state.vlans = placement.allot_vlans(sorted(self._carried(state)), before)
+        state.stale |= {vlan for name, vlan in before.items() if state.vlans.get(name) != vlan}
+
+    def _intend_all(self, state: HostState) -> list[Command]:
+        """Everything for the sessions of a host that have read their switch and wait."""
+        waiting = [(conn, session) for conn, session in state.sessions.values() if session.state is State.WAITING]
+        if state.vlans is None or not waiting:
+            return []
+        pieces = self._compile(state, True, self._carried(state))
+        commands: list[Command] = []
+        for conn, session in waiting:
+            mine = {name: flows[session.bridge] for name, flows in pieces.items()}
+            plan = session.intend_all(mine, self._stale(state, session))
+            commands += self._send(conn, session, plan)
+        return commands
+
+    def _intend(self, state: HostState, *, base: bool, networks: Iterable[str], gone: Iterable[str] = (),
+                forget: Iterable[Forget] = ()) -> list[Command]:
+        """Compute these pieces and hand them to the host's sessions that are past their first intent."""
+        ready = [(conn, session) for conn, session in state.sessions.values() if session.takes_changes]
+        if state.vlans is None or not ready:
+            return []
+        pieces = self._compile(state, base, networks)
+        commands: list[Command] = []
+        for conn, session in ready:
+            mine = {name: flows[session.bridge] for name, flows in pieces.items()}
+            forgets = [*forget, *self._stale(state, session)] if session.bridge == BR_TUN else []
+            commands += self._send(conn, session, session.intend(mine, gone, forgets))
+        return commands
+
+    def _stale(self, state: HostState, session: Session) -> list[Forget]:
+        """What br-tun learned under VLANs that have changed hands; said once."""
+        if session.bridge != BR_TUN:
+            return []
+        stale = [Forget(vlan=vlan) for vlan in sorted(state.stale)]
+        state.stale.clear()
+        return stale
+
+    def _compile(self, state: HostState, base: bool, networks: Iterable[str]) -> dict[str, dict[str, tuple[Flow, ...]]]:
+        bare = placement.place_bare(self.topology, state.name, state.seen)
+        pieces = {BASE: compiler.by_bridge(compiler.compile_base(bare))} if base else {}
+        for name in sorted(networks):
+            network = placement.place_network(self.topology, state.name, name, state.seen)
+            pieces[name] = compiler.by_bridge(compiler.compile_network(bare, network))
+        return pieces
+
+    def _touched(self, state: HostState, bridge: str, changed: Set[str]) -> tuple[bool, set[str]]:
+        """Which pieces depend on ports of these names: (the base, networks)."""
+        carried = self._carried(state)
+        if changed & {PATCH_INT, PATCH_TUN}:
+            return True, carried
+        if bridge == BR_INT:
+            owners = {port.device: port.network for port in self.topology.ports_by_host.get(state.name, ())}
+            return False, {owners[name] for name in changed if name in owners} & carried
+        remotes = {placement.tunnel_device(self.topology, host): name for name, host in self.topology.hosts.items()}
+        touched = {remotes[name] for name in changed if name in remotes}
+        return bool(touched), {name for name in carried
+                               if touched.intersection(placement.carriers(self.topology, name))}
+
+    def _send(self, conn: object, session: Session, plan: Plan | None) -> list[Command]:
+        switch = f"{session.host}/{session.bridge}"
+        if plan is None:
+            return [Log("info", "in sync", {"switch": switch})] if session.state is State.IN_SYNC else []
+        about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget)}
+        return [Log("info", "write", about), Write(conn, plan)]
+
+
+def _style(topology: Topology) -> tuple[object, ...]:
+    """What every network's flows depend on."""
+    return topology.tunnel, topology.forwarding, topology.arp_responder, topology.firewall, topology.mac_aging_time
+
+
+def _changed_networks(old: Topology, new: Topology) -> set[str]:
+    """Networks whose ports, hosts or tunnel id differ."""
+    def face(topology: Topology, name: str) -> object:
+        network = topology.networks.get(name)
+        ports = topology.ports_by_network.get(name, ())
+        return (network.tunnel_id if network else None,
+                [(port.name, port.path, port.device, port.host, port.mac, port.ip, port.port_security,
+                  port.allowed_address_pairs, topology.hosts[port.host].tunnel_ip) for port in ports])
+    return {name for name in old.networks.keys() | new.networks.keys() if face(old, name) != face(new, name)}
+
+
+def _moved(old: Topology, new: Topology) -> list[Port]:
+    """Ports, as they are now, of MACs that lived elsewhere before."""
+    lived = {(port.network, port.mac): port.host for port in old.ports()}
+    return [port for port in new.ports() if lived.get((port.network, port.mac), port.host) != port.host]

@@ -1,0 +1,165 @@
+"""The life of one switch connection, without I/O: what arrives goes in as method calls, what to send comes out.
+
+    READING --flows_read--> WAITING --intend_all--> WRITING --committed--> IN_SYNC
+                                                      |  ^                   |
+                                             refused  |  +------ intend -----+
+                                                      v
+                                                   REFUSED --intend--> WRITING
+
+Nothing is written before the dump has been read whole and the wanted set is complete. One write is under way at a
+time; what changes meanwhile waits and goes out with the next.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from controller.switch.diff import Forget, Plan, diff
+from flows.cookie import OWNER, OWNER_MASK, cookie_of, is_compiled
+from flows.flow import Flow
+
+Pieces = Mapping[str, tuple[Flow, ...]]  # piece name (a network, or the base) -> its flows on this bridge
+
+
+class State(Enum):
+    """Where a session is."""
+
+    READING = "reading what is installed"
+    WAITING = "waiting for the host's other bridge"
+    WRITING = "writing"
+    IN_SYNC = "in sync"
+    REFUSED = "refused by the switch"
+
+
+@dataclass
+class Counters:
+    """Work done for a switch since it connected; equal inputs give equal counts."""
+
+    compiled: int = 0  # flows computed
+    added: int = 0  # flow-mods that add
+    deleted: int = 0  # flow-mods that delete a compiled flow
+    forgotten: int = 0  # flow-mods that delete learned flows
+    writes: int = 0  # bundles committed
+
+
+class Session:
+    """One bridge of one host, over one connection."""
+
+    def __init__(self, host: str, bridge: str) -> None:
+        self.host = host
+        self.bridge = bridge
+        self.state = State.READING
+        self.reason = ""  # why REFUSED
+        self.counters = Counters()
+        self.strangers = 0  # flows of other owners found when reading
+        self._have: set[int] = set()
+        self._pieces: dict[str, dict[int, Flow]] = {}
+        self._wanted: Counter[int] = Counter()  # cookie -> pieces that want it
+        self._dirty: set[str] = set()
+        self._doomed: set[int] = set()
+        self._forget: list[Forget] = []
+        self._under_way: Plan | None = None
+
+    @property
+    def want(self) -> dict[int, Flow]:
+        """Cookie -> flow: all that the switch shall hold."""
+        return {cookie: flow for piece in self._pieces.values() for cookie, flow in piece.items()}
+
+    @property
+    def have(self) -> frozenset[int]:
+        """Cookies of our compiled flows that the switch holds, as far as we know."""
+        return frozenset(self._have)
+
+    @property
+    def takes_changes(self) -> bool:
+        """Whether `intend` may be called; before, only the whole intent counts."""
+        return self.state not in (State.READING, State.WAITING)
+
+    def flows_read(self, cookies: Iterable[int]) -> None:
+        """The dump is whole: these are the cookies of all flows."""
+        cookies = list(cookies)
+        self._have = {cookie for cookie in cookies if is_compiled(cookie)}
+        self.strangers = sum(cookie & OWNER_MASK != OWNER << 56 for cookie in cookies)
+        self.state = State.WAITING
+
+    def intend_all(self, pieces: Pieces, forget: Iterable[Forget] = ()) -> Plan | None:
+        """The switch shall hold this and nothing else of ours. Returns the write that makes it so."""
+        self._pieces.clear()
+        self._wanted.clear()
+        for name, flows in pieces.items():
+            self.counters.compiled += len(flows)
+            self._replace(name, {cookie_of(flow): flow for flow in flows})
+        self._dirty.clear()
+        self._doomed.clear()
+        return self._write(diff(self.want, self._have, forget))
+
+    def intend(self, pieces: Pieces, gone: Iterable[str] = (), forget: Iterable[Forget] = ()) -> Plan | None:
+        """These pieces shall be so, those are gone, the rest stays. Returns a write if one is due now."""
+        for name, flows in pieces.items():
+            self.counters.compiled += len(flows)
+            self._replace(name, {cookie_of(flow): flow for flow in flows})
+        for name in gone:
+            self._replace(name, {})
+            del self._pieces[name]
+        self._forget += forget
+        return None if self._under_way else self._next()
+
+    def committed(self) -> Plan | None:
+        """The switch has the write that was under way. Returns the next one, if something waits."""
+        plan, self._under_way = self._under_way, None
+        if plan is None:
+            return None
+        self.counters.writes += 1
+        self.counters.added += len(plan.add)
+        self.counters.deleted += len(plan.delete)
+        self.counters.forgotten += len(plan.forget)
+        self._have.update(cookie for cookie, _ in plan.add)
+        self._have.difference_update(plan.delete)
+        return self._next()
+
+    def refused(self, reason: str) -> None:
+        """The switch took nothing of the write (a bundle is atomic). It is tried again when something changes."""
+        if self._under_way:
+            self._dirty.update(self._pieces)
+            self._doomed.update(self._under_way.delete)
+            self._forget[:0] = self._under_way.forget
+        self._under_way = None
+        self.state, self.reason = State.REFUSED, reason
+
+    def reread(self) -> None:
+        """Believe nothing any more: the next dump and the next whole intent decide."""
+        self._under_way, self.state = None, State.READING
+
+    def _replace(self, name: str, flows: dict[int, Flow]) -> None:
+        old = self._pieces.get(name, {})
+        self._pieces[name] = flows
+        self._wanted.update(flows.keys())
+        self._wanted.subtract(old.keys())
+        for cookie in old.keys() - flows.keys():
+            # Another piece may want the very same flow: a VLAN that changes its network keeps `dl_vlan=5 -> br-tun`.
+            if self._wanted[cookie] <= 0:
+                del self._wanted[cookie]
+                self._doomed.add(cookie)
+        self._doomed -= flows.keys()
+        self._dirty.add(name)
+
+    def _next(self) -> Plan | None:
+        """Only the pieces that changed."""
+        add = {cookie: flow for name in sorted(self._dirty) for cookie, flow in self._pieces.get(name, {}).items()
+               if cookie not in self._have}
+        plan = Plan(tuple(add.items()), tuple(sorted(self._doomed & self._have)), tuple(self._forget))
+        self._dirty.clear()
+        self._doomed.clear()
+        self._forget = []
+        return self._write(plan)
+
+    def _write(self, plan: Plan) -> Plan | None:
+        self.reason = ""
+        if not plan:
+            self.state = State.IN_SYNC
+            return None
+        self._under_way = plan
+        self.state = State.WRITING
+        return plan
