@@ -4,9 +4,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.model.check_names import Use, duplicates, twins
-from controller.model.check_networks import host_hint, is_reserved
+from controller.model.check_networks import host_hint
 from controller.model.claims import Claim, Homes, is_judged
 from controller.model.draft import Draft
+from controller.model.kinds import can_be_host
 from controller.model.problems import Finding, quoted
 
 
@@ -29,7 +30,7 @@ def _placed(claim: Claim) -> Iterator[Finding]:
             message = f"{claim.path}: {address} is outside the subnets of network {quoted(network)}"
             hint = "take an address of " + " or ".join(str(cidr) for cidr in claim.allowed)
             yield Finding("TB307", claim.at, message, hint)
-    elif is_reserved(int(address), subnet.shape.cidr):
+    elif not can_be_host(address, subnet.shape.cidr):
         message = f"{claim.path}: no host can have {address}, the first or last of {subnet.shape.cidr}"
         yield Finding("TB308", claim.at, message, host_hint(subnet.shape.cidr))
     elif address == subnet.shape.gateway and not claim.is_interface:
@@ -39,8 +40,9 @@ def _placed(claim: Claim) -> Iterator[Finding]:
 
 def check_macs(draft: Draft) -> Iterator[Finding]:
     """No two ports of a network have one MAC address, whether the file gave it or it was made from the id."""
-    uses = [Use((port.shape.network, port.mac), port.path, port.at("mac")) for port in draft.ports]
-    uses.extend(Use((leg.network, leg.mac), leg.path, leg.at) for leg in draft.legs if leg.network is not None)
+    uses = [Use((port.shape.network, port.mac), port.path, port.at("mac")) for port in draft.distinct_ports()]
+    legs = {leg.id: leg for leg in reversed(draft.legs) if leg.network is not None}
+    uses.extend(Use((str(leg.network), leg.mac), leg.path, leg.at) for leg in reversed(legs.values()))
     yield from duplicates("TB304", uses, _mac, 'give one of them another "mac"')
 
 

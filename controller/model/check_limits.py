@@ -40,11 +40,13 @@ def warn_of_what_is_not_built(draft: Draft) -> Iterator[Finding]:
 
 def warn_of_networks(draft: Draft) -> Iterator[Finding]:
     """Networks that nothing uses, or that cannot be used as they are."""
+    vms = draft.declared["vms"]
+    all_known = vms is not None and len(vms) == len(draft.vms)
     used = {port.shape.network for port in draft.ports} | {leg.network for leg in draft.legs}
     for network in draft.judged_networks():
         if not draft.subnets_by_network[network.name]:
             yield Finding("TB604", network.at(), f"{network.path}: this network has no subnet", "add one, or remove it")
-        elif network.name not in used and not network.shape.external:
+        elif all_known and network.name not in used and not network.shape.external:
             yield Finding("TB603", network.at(), f"{network.path}: no VM is on this network")
 
 

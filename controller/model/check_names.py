@@ -98,7 +98,9 @@ def check_ids(draft: Draft) -> Iterator[Finding]:
     uses.extend(Use(subnet.id, subnet.path, subnet.at("id")) for subnet in draft.subnets.values())
     uses.extend(Use(group.id, group.path, group.node.find("id")) for group in draft.groups.values())
     uses.extend(Use(port.id, port.path, port.at("id")) for port in draft.ports)
-    uses.extend(Use(leg.id, leg.path, leg.at) for leg in draft.legs)
+    # A subnet that is on a router twice is TB504.
+    legs = {(leg.router, leg.subnet): leg for leg in reversed(draft.legs)}
+    uses.extend(Use(leg.id, leg.path, leg.at) for leg in reversed(legs.values()))
     return duplicates("TB208", uses, lambda use: f"the id {use.what}", "give each its own id, or none")
 
 
@@ -107,7 +109,7 @@ def check_devices(draft: Draft) -> Iterator[Finding]:
     firewall = str(draft.options.get("firewall", "none"))
     pinned: list[Use[tuple[str, str]]] = []
     derived: list[Use[tuple[str, str]]] = []
-    for port in draft.ports:
+    for port in draft.distinct_ports():
         device = port.shape.device or port_device(firewall, port.id)
         pinned.append(Use((port.host, device), port.path, port.at("device")))
         derived.append(Use((port.host, names.device("tap", port.id)), port.path, port.at("id")))

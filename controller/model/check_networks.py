@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from controller.model.check_names import Use, duplicates
 from controller.model.draft import Draft, Item, SubnetItem
-from controller.model.kinds import host_range
+from controller.model.kinds import can_be_host, host_range
 from controller.model.problems import Finding, Position, quoted
 from controller.model.schema import NetworkShape
 from controller.model.topology import Prefix, tunnel_overhead
@@ -26,7 +26,7 @@ def check_underlay(draft: Draft) -> Iterator[Finding]:
         if address not in cidr:
             message = f"{host.path}: the tunnel address {address} is outside the underlay {cidr}"
             yield Finding("TB311", at, message, f"take an address of {cidr}, or widen underlay.cidr")
-        elif is_reserved(int(address), cidr):
+        elif not can_be_host(address, cidr):
             yield Finding("TB308", at, f"{host.path}: no host can have {address}, the first or last of {cidr}")
     yield from _mtu(draft)
 
@@ -134,7 +134,7 @@ def _gateway(subnet: SubnetItem) -> Iterator[Finding]:
     if gateway is not None and gateway not in cidr:
         hint = f"take an address of {cidr}"
         yield Finding("TB309", at, f"{subnet.path}: the gateway {gateway} is outside {cidr}", hint)
-    elif gateway is not None and is_reserved(int(gateway), cidr):
+    elif gateway is not None and not can_be_host(gateway, cidr):
         yield Finding("TB308", at, f"{subnet.path}: no gateway can have {gateway}, the first or last of {cidr}",
                       host_hint(cidr))
 
@@ -166,12 +166,6 @@ def _pool_overlaps(subnet: SubnetItem, pools: list[tuple[int, int, int]]) -> Ite
         if start <= end:
             at: Position = subnet.at("allocation_pools", max(first, second))
             yield Finding("TB316", at, f"{subnet.path}: two allocation pools overlap", "make one pool of them")
-
-
-def is_reserved(address: int, cidr: Prefix) -> bool:
-    """Whether an address of the prefix is its own or its broadcast address, which no host can have."""
-    low, high = host_range(cidr)
-    return not low <= address <= high
 
 
 def host_hint(cidr: Prefix) -> str:

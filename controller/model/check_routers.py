@@ -42,7 +42,7 @@ def _interfaces(draft: Draft, router: Item[RouterShape], legs: list[Leg]) -> Ite
         if leg.subnet in known:
             yield Finding("TB504", leg.at, f"{leg.path}: subnet {quoted(leg.subnet)} is already on this router",
                           f"remove it here or in line {places[leg.subnet].at.line}")
-        elif leg.ip is None:
+        elif leg.ip is None and draft.subnets[leg.subnet].shape.gateway is None:
             hint = f"write {{subnet: {leg.subnet}, ip: ...}}, or give the subnet a gateway"
             yield Finding("TB505", leg.at, f"{leg.path}: this interface has no address", hint)
         known[leg.subnet] = draft.subnets[leg.subnet]

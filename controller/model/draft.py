@@ -30,6 +30,8 @@ from controller.model.topology import Address
 
 S = TypeVar("S", covariant=True)
 
+# Sections, and subnets, whose objects others call by name.
+REFERRED = ("hosts", "networks", "subnets", "security_groups", "vms")
 UNNAMED_CLOUD = "unnamed"  # seeds the ids we compare when the file's own cloud is missing or wrong
 
 
@@ -113,7 +115,7 @@ class Draft:
     vms: dict[str, Item[VmShape | SinglePortVmShape]] = field(default_factory=dict)
     ports: list[PortItem] = field(default_factory=list)
     # Section -> the names it declares, also of objects with a wrong shape; None if nobody can tell.
-    declared: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    declared: dict[str, frozenset[str] | None] = field(default_factory=lambda: dict.fromkeys(REFERRED))
     # Networks of which some subnet has a wrong shape: their addresses cannot be judged.
     unsure: set[str] = field(default_factory=set)
     subnets_by_network: dict[str, list[SubnetItem]] = field(default_factory=dict)
@@ -125,6 +127,10 @@ class Draft:
     def section(self, name: str) -> Position:
         """Where a top-level key stands."""
         return self.root.key_of(name)
+
+    def distinct_ports(self) -> list[PortItem]:
+        """The ports without those that repeat an id, whose other likenesses need not be said."""
+        return list({port.id: port for port in reversed(self.ports)}.values())[::-1]
 
     def judged_networks(self) -> Iterator[Item[NetworkShape]]:
         """The networks whose subnets are all known."""

@@ -196,11 +196,6 @@ def protocol(value: Any) -> str | int | None:
     return None if value == "any" else value
 
 
-def version_of(value: Address | Prefix) -> int:
-    """4 or 6."""
-    return value.version
-
-
 def host_range(wide: Prefix) -> tuple[int, int]:
     """The first and last address of a prefix that a host can have, as numbers.
 
@@ -212,6 +207,12 @@ def host_range(wide: Prefix) -> tuple[int, int]:
         return (first, last) if wide.prefixlen >= 31 else (first + 1, last - 1)
     assert isinstance(wide, IPv6Network)
     return (first, last) if wide.prefixlen >= 127 else (first + 1, last)
+
+
+def can_be_host(value: Address, wide: Prefix) -> bool:
+    """Whether an address is one that a host of the prefix can have."""
+    low, high = host_range(wide)
+    return value in wide and low <= int(value) <= high
 
 
 Name = Annotated[str, PlainValidator(name)]

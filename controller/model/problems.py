@@ -155,12 +155,15 @@ def render(problems: Iterable[Problem]) -> str:
     return "\n".join(f"{problem}\n" for problem in problems)
 
 
-def to_json(problems: Collection[Problem], file: str) -> dict[str, Any]:
-    """What `check --json` prints: {"ok", "file", "problems": [{code, severity, file, line, column, message, hint}]}."""
+def to_json(problems: Collection[Problem], file: str = "") -> dict[str, Any]:
+    """What `check --json` prints: {"ok", "file", "problems": [{code, severity, file, line, column, message, hint}]}.
+
+    Without `file` it is that of the first problem.
+    """
     shown = ("code", "severity", "file", "line", "column", "message", "hint")
     return {
         "ok": not has_errors(problems),
-        "file": file,
+        "file": file or next((problem.file for problem in problems), ""),
         "problems": [{key: getattr(problem, key) for key in shown} for problem in problems],
     }
 

@@ -15,6 +15,7 @@ from controller.model.shapes import Shaper
 from controller.model.topology import Topology
 
 UNREADABLE = "TB100"
+FOLLOWING = ("TB112", "TB113")  # a value that YAML could not give is missing or nothing
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,16 @@ def parse(text: bytes | str, source_name: str) -> Reading:
     shaper = Shaper(document.root)
     draft = shaper.draft()
     allotment = allot(draft)
-    findings += [*shaper.findings, *check(draft), *allotment.findings]
+    findings += [*_beside(document.findings, shaper.findings), *check(draft), *allotment.findings]
     problems = _problems(findings, document, source_name)
     topology = None if has_errors(problems) else resolve(draft, source_name, allotment.addresses)
     return Reading(topology, problems, content)
+
+
+def _beside(yaml: Iterable[Finding], shape: Iterable[Finding]) -> list[Finding]:
+    """The findings about shapes without those that only follow from an error of YAML in the same line."""
+    lines = {finding.at.line for finding in yaml}
+    return [each for each in shape if each.code not in FOLLOWING or each.at.line not in lines]
 
 
 def _problems(findings: Iterable[Finding], document: source.Document, file: str) -> tuple[Problem, ...]:

@@ -1,4 +1,4 @@
-"""From the tree of a file to a draft: each object is held against its shape alone, so that none hides another's faults."""
+"""From the tree of a file to a draft: each object is held against its shape alone, so none hides another's faults."""
 from __future__ import annotations
 
 import typing
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from controller.model import names
 from controller.model.draft import UNNAMED_CLOUD, Draft, Group, Item, Leg, PortItem, SubnetItem
-from controller.model.kinds import NAME, NAME_RULE, address
+from controller.model.kinds import NAME, NAME_RULE, address, can_be_host
 from controller.model.problems import Finding, Nearest, describe, quoted
 from controller.model.schema import (
     FloatingIpShape,
@@ -28,6 +28,7 @@ from controller.model.schema import (
     VmShape,
 )
 from controller.model.source import Node
+from controller.model.topology import Address
 
 OPTIONS: Final = tuple(OptionsShape.model_fields)
 SECTIONS: Final = ("hosts", "networks", "routers", "floating_ips", "security_groups", "vms")
@@ -119,7 +120,7 @@ class Shaper:
         declared.update(subnets.children)
         for name, child in subnets.children.items():
             path = f"networks.{word(network)}.subnets.{word(name)}"
-            self._check_name(name, child, path)
+            self._check_name(name, child, f"networks.{word(network)}.subnets")
             item = self._item(name, path, SubnetShape, child)
             if item is None:
                 draft.unsure.add(network)
@@ -192,11 +193,14 @@ class Shaper:
             draft.declared[section] = None
             self._find("TB113", node, f"{section}: this must be a mapping of names, not {describe(node.data)}")
             return
+        if section in REQUIRED and node is None:
+            draft.declared[section] = None
         if section == "hosts" and node is not None and not children:
+            draft.declared[section] = None
             self._find("TB125", node, "hosts: there must be at least one host")
         for name, child in typing.cast("dict[str, Node]", children or {}).items():
             if named:
-                self._check_name(name, child, f"{section}.{word(name)}")
+                self._check_name(name, child, section)
             yield name, child
 
     def _check_name(self, name: str, node: Node, path: str) -> None:
@@ -224,8 +228,9 @@ class Shaper:
                 self._find(kind, node, join(path, loc) + context["message"], context["hint"], *loc)
             else:
                 wanted = _TYPES.get(kind.removesuffix("_type"), each["msg"])
-                found = describe(each["input"])
-                self._find("TB113", node, f"{join(path, loc)}this must be {wanted}, not {found}", "", *loc)
+                found, one = describe(each["input"]), isinstance(each["input"], (str, int, float))
+                hint = f"put it in brackets: [{quoted(each['input'])[1:-1]}]" if wanted == "a list" and one else ""
+                self._find("TB113", node, f"{join(path, loc)}this must be {wanted}, not {found}", hint, *loc)
 
     def _unknown_key(self, model: type[BaseModel], node: Node, path: str, loc: tuple[str | int, ...]) -> None:
         key, where = str(loc[-1]), join(path, loc[:-1])
@@ -294,7 +299,7 @@ def _legs(draft: Draft, router: Item[RouterShape]) -> Iterator[Leg]:
         yield Leg(
             router=router.name, path=f"{router.path}.interfaces[{index}]", at=at, ip_at=ip_at,
             network=subnet.network if subnet else None, subnet=interface.subnet,
-            ip=interface.ip or (subnet.shape.gateway if subnet else None),
+            ip=interface.ip or (_usable_gateway(subnet) if subnet else None),
             id=leg_id, mac=interface.mac or names.mac_of(leg_id))
     gateway = router.shape.gateway
     if gateway is not None:
@@ -303,3 +308,9 @@ def _legs(draft: Draft, router: Item[RouterShape]) -> Iterator[Leg]:
             router=router.name, path=f"{router.path}.gateway", at=router.at("gateway", "network"),
             ip_at=router.at("gateway", "ip"), network=gateway.network, subnet=None, ip=gateway.ip,
             id=leg_id, mac=gateway.mac or names.mac_of(leg_id))
+
+
+def _usable_gateway(subnet: SubnetItem) -> Address | None:
+    """The subnet's gateway, unless it is wrong: that is said once, at the subnet."""
+    gateway = subnet.shape.gateway
+    return gateway if gateway is not None and can_be_host(gateway, subnet.shape.cidr) else None
