@@ -1,0 +1,193 @@
+"""Want against have: the steps that turn what a host has into what it shall have.
+
+What is right is not touched, what is missing is made, and of what is too much only that which wears our mark
+is removed. Everything OVS holds changes in one transaction: a bridge is born secure and without flows, so
+that its patch port to the other bridge carries nothing before the daemon has spoken.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from controller.host import steps
+from controller.host.devices import GIVEN, MARK, Bridge, Devices, Link, OvsPort, Underlay
+from controller.host.steps import Step
+
+Command = tuple[str, ...]
+
+
+def converge(want: Devices, have: Devices) -> tuple[Step, ...]:
+    """All steps in order; none if the host is as it shall be."""
+    return removals(want, have) + additions(want, have)
+
+
+def removals(want: Devices, have: Devices) -> tuple[Step, ...]:
+    """What goes: surplus ports, bridges and links, and those that can only be made anew."""
+    doomed = _doomed_ports(want, have)
+    kept = {bridge.name for bridge in want.bridges}
+    commands: list[Command] = [("--if-exists", "del-port", port.bridge, port.name) for port in doomed]
+    commands += [("--if-exists", "del-br", bridge.name) for bridge in have.bridges if bridge.name not in kept]
+    return (*steps.vsctl(commands, "ports and bridges that the topology no longer has"),
+            *steps.ip_batch((f"link del dev {link.name}" for link in _without_peers(_doomed_links(want, have))),
+                            "wires that the topology no longer has", tolerant=True))
+
+
+def additions(want: Devices, have: Devices) -> tuple[Step, ...]:
+    """What comes or changes; assumes that `removals` has been done."""
+    gone = {link.name for link in _doomed_links(want, have)}
+    kept = {link.name: link for link in have.links if link.name not in gone}
+    ready = {link.name for link in want.links} | set(kept)
+    return (*_new_links(want, kept),
+            *steps.ip_batch(_link_settings(want, kept, ready), "plug the wires together"),
+            *_ovs(want, have),
+            *_underlay(want.underlay, have.underlay))
+
+
+# Links.
+
+def _new_links(want: Devices, kept: dict[str, Link]) -> Iterator[Step]:
+    made: set[str] = set()
+    lines, created = [], []
+    for link in want.links:
+        if link.kind == GIVEN or link.name in kept or link.name in made:
+            continue
+        lines.append(_create(link))
+        made |= {link.name, link.peer}
+        created += [name for name in (link.name, link.peer) if name]
+    yield from steps.ip_batch(lines, "devices of the wires")
+    yield from steps.sysctl((f"net/ipv6/conf/{name}/disable_ipv6=1" for name in created),
+                            "the hypervisor itself never speaks on a tenant's wire")
+
+
+def _create(link: Link) -> str:
+    head = f"link add name {link.name} mtu {link.mtu} type"
+    if link.kind == "bridge":
+        # A wire, not a switch: no learning (ageing 0), no delay, no snooping, nothing said by itself.
+        return f"{head} bridge forward_delay 0 stp_state 0 ageing_time 0 mcast_snooping 0"
+    if link.far is None:
+        return f"{head} veth peer name {link.peer} mtu {link.mtu}"
+    address = f" address {link.far.mac}" if link.far.mac else ""
+    return f"{head} veth peer name {link.far.interface}{address} mtu {link.mtu} netns pid:{link.far.node}"
+
+
+def _link_settings(want: Devices, kept: dict[str, Link], ready: set[str]) -> Iterator[str]:
+    for link in want.links:
+        now = kept.get(link.name)
+        if link.kind == GIVEN and now is None:
+            continue  # libvirt has not made it yet; it plugs it in itself when it does
+        changes = []
+        if link.alias and (now is None or now.alias != link.alias):
+            changes.append(f"alias {link.alias}")
+        if now is not None and now.mtu != link.mtu:
+            changes.append(f"mtu {link.mtu}")
+        if link.master in ready and (now is None or now.master != link.master):
+            changes.append(f"master {link.master}")
+        if now is None or not now.up:
+            changes.append("up")
+        yield from (f"link set dev {link.name} {change}" for change in changes)
+
+
+def _doomed_links(want: Devices, have: Devices) -> tuple[Link, ...]:
+    wanted = {link.name: link for link in want.links}
+
+    def goes(link: Link) -> bool:
+        new = wanted.get(link.name)
+        return link.alias == have.mark if new is None else not _same_make(new, link)
+    return tuple(filter(goes, have.links))
+
+
+def _without_peers(links: Iterable[Link]) -> Iterator[Link]:
+    """One end of each pair: the other goes with it."""
+    taken: set[str] = set()
+    for link in links:
+        if link.name not in taken:
+            taken.add(link.peer)
+            yield link
+
+
+def _same_make(want: Link, have: Link) -> bool:
+    return want.kind == GIVEN or (want.kind, want.peer, want.far) == (have.kind, have.peer, have.far)
+
+
+# Open vSwitch.
+
+def _doomed_ports(want: Devices, have: Devices) -> tuple[OvsPort, ...]:
+    wanted = {port.name: port for port in want.ports}
+    renewed = {link.name for link in _doomed_links(want, have)}
+
+    def stays(port: OvsPort) -> bool:
+        new = wanted.get(port.name)
+        return new is not None and (new.bridge, new.type) == (port.bridge, port.type) and port.name not in renewed
+    return tuple(port for port in have.ports if not stays(port))
+
+
+def _ovs(want: Devices, have: Devices) -> tuple[Step, ...]:
+    bridges = {bridge.name: bridge for bridge in have.bridges}
+    doomed = {port.name for port in _doomed_ports(want, have)}
+    ports = {port.name: port for port in have.ports if port.name not in doomed}
+    commands = [command for bridge in want.bridges for command in _bridge(bridge, bridges.get(bridge.name), want.cloud)]
+    commands += [command for port in want.ports for command in _port(port, ports.get(port.name))]
+    return steps.vsctl(commands, "bridges and ports, all at once: born secure, so nothing leaks before the flows come")
+
+
+def _bridge(bridge: Bridge, now: Bridge | None, cloud: str) -> Iterator[Command]:
+    if bridge == now:
+        return
+    if now is None:
+        yield ("--may-exist", "add-br", bridge.name)
+    # In-band control would install hidden flows that let the bridge reach its controller past all tables.
+    settings = [f"datapath_type={bridge.datapath}", f"fail_mode={bridge.fail_mode}",
+                "other_config:disable-in-band=true", f"external_ids:{MARK}={quoted(cloud)}"]
+    if bridge.datapath_id is not None:
+        settings.append(f"other_config:datapath-id={bridge.datapath_id:016x}")
+    if bridge.mac is not None:
+        settings.append(f"other_config:hwaddr={quoted(bridge.mac)}")
+    yield ("set", "Bridge", bridge.name, *settings)
+    if bridge.controller is not None and (now is None or now.controller != bridge.controller):
+        yield ("set-controller", bridge.name, bridge.controller)
+        yield ("set", "Controller", bridge.name, "connection-mode=out-of-band",
+               "max_backoff=1000", "inactivity_probe=5000")
+
+
+def _port(port: OvsPort, now: OvsPort | None) -> Iterator[Command]:
+    if port == now:
+        return
+    if now is None:
+        yield ("--may-exist", "add-port", port.bridge, port.name)
+    settings = [f"external_ids:{key}={quoted(value)}" for key, value in port.external_ids]
+    if port.type:
+        options = ",".join(f"{key}={quoted(value)}" for key, value in port.options)
+        settings += [f"type={port.type}", f"options={{{options}}}"]
+    yield ("set", "Interface", port.name, *settings)
+
+
+def quoted(value: str) -> str:
+    """A string as ovs-vsctl reads it whatever it holds; a MAC's colons would end an unquoted one."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# The tunnels' own address.
+
+def footing(want: Devices) -> tuple[Step, ...]:
+    """The tunnels' address and neighbours again, from nothing: a restarted ovs-vswitchd has forgotten the latter."""
+    return tuple(_underlay(want.underlay, None))
+
+
+def _underlay(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:
+    if new is None:
+        return
+    if old is None or (new.device, new.address) != (old.device, old.address):
+        yield from steps.ip_batch(_addresses(new, old), "the address that the tunnels start from")
+    known = set() if old is None or old.device != new.device else set(old.neighbours)
+    for address, mac in new.neighbours:
+        if (address, mac) not in known:
+            yield Step(("ovs-appctl", "--timeout=10", "tnl/neigh/set", new.device, address, mac),
+                       "OVS drops the packet for which it must ask a MAC first")
+
+
+def _addresses(new: Underlay, old: Underlay | None) -> Iterator[str]:
+    if old is not None:
+        yield f"address del {old.address} dev {old.device}"
+    if new.uplink:
+        yield f"link set dev {new.uplink} up"
+    yield f"address replace {new.address} dev {new.device}{' nodad' if ':' in new.address else ''}"
+    yield f"link set dev {new.device} up"

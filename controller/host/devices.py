@@ -1,0 +1,118 @@
+"""What a host must have, as values: bridges, their ports, the wires of its VMs, the address its tunnels start from.
+
+`bridges`, `wires` and `underlay` say what a topology wants; `observe` says what a host has; `converge`
+compares the two. The same values describe a real host and a hypervisor of the lab.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MARK = "tunbridge"  # the external_ids key, and the start of the alias, that say "ours": nothing else is ever removed
+
+GIVEN = "given"  # kind of a link that somebody else makes (libvirt's tap): we only enslave it
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """An OVS bridge. With a controller it fails secure (and is empty until told); without, it is a plain switch."""
+
+    name: str
+    datapath: str  # netdev | system
+    datapath_id: int | None = None  # None: OVS makes one up
+    controller: str | None = None
+    mac: str | None = None  # of the bridge's own interface; None: OVS makes one up
+
+    @property
+    def fail_mode(self) -> str:
+        return "secure" if self.controller else "standalone"
+
+
+@dataclass(frozen=True)
+class OvsPort:
+    """A port of an OVS bridge with its one interface."""
+
+    name: str
+    bridge: str
+    type: str = ""  # OVS's interface type; empty: a network device that exists
+    options: tuple[tuple[str, str], ...] = ()
+    external_ids: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class FarEnd:
+    """The other end of a wire, where the lab makes it: inside another node."""
+
+    node: str
+    interface: str
+    mac: str | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A network device of the kernel."""
+
+    name: str
+    kind: str  # bridge | veth | given
+    mtu: int
+    peer: str = ""  # veth: the end beside it, made with it
+    far: FarEnd | None = None  # veth: the end in another node, made with it
+    master: str = ""  # the Linux bridge it is plugged into
+    alias: str = ""  # our mark, `tunbridge:<cloud>`
+    up: bool = True
+
+
+@dataclass(frozen=True)
+class Underlay:
+    """Where this host's tunnels start."""
+
+    device: str  # carries `address`
+    address: str  # with its prefix length: 192.0.2.11/24
+    neighbours: tuple[tuple[str, str], ...] = ()  # (address, MAC) of the others, for OVS's own neighbour table
+    uplink: str = ""  # the network card under a br-phy
+
+
+@dataclass(frozen=True)
+class Devices:
+    """All that is ours on one host."""
+
+    cloud: str = ""
+    bridges: tuple[Bridge, ...] = ()
+    ports: tuple[OvsPort, ...] = ()
+    links: tuple[Link, ...] = ()
+    underlay: Underlay | None = None
+
+    @property
+    def mark(self) -> str:
+        """The alias that our links carry."""
+        return f"{MARK}:{self.cloud}"
+
+
+def to_json(devices: Devices) -> dict[str, Any]:
+    """The devices as JSON values; `from_json` reads them back."""
+    return asdict(devices)
+
+
+def from_json(value: Mapping[str, Any]) -> Devices:
+    """Devices from what `to_json` wrote, after a journey through a file."""
+    underlay = value["underlay"]
+    return Devices(
+        cloud=value["cloud"],
+        bridges=tuple(Bridge(**bridge) for bridge in value["bridges"]),
+        ports=tuple(_port(port) for port in value["ports"]),
+        links=tuple(_link(link) for link in value["links"]),
+        underlay=None if underlay is None else Underlay(**{**underlay, "neighbours": _pairs(underlay["neighbours"])}),
+    )
+
+
+def _port(value: Mapping[str, Any]) -> OvsPort:
+    return OvsPort(**{**value, "options": _pairs(value["options"]), "external_ids": _pairs(value["external_ids"])})
+
+
+def _link(value: Mapping[str, Any]) -> Link:
+    return Link(**{**value, "far": None if value["far"] is None else FarEnd(**value["far"])})
+
+
+def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), str(item)) for key, item in value)
