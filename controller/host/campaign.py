@@ -1,7 +1,7 @@
 """When to send which probe, and what the answers add up to. No I/O: the clock and what was heard come in as arguments.
 
-An expected pair is asked again, ever more patiently, until it answered; an unexpected one is asked a fixed number
-of times and then listened for. So a healthy cloud is seen to be healthy as fast as it answers, and a lost first
+An expected pair is asked again, ever more patiently, until it answered; an unexpected one is asked once and then
+listened for. So a healthy cloud is seen to be healthy as fast as it answers, and a lost first
 frame (a host still resolving an address) is no failure.
 """
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Options:
     tries: int = 6  # for an expected pair; then it is held unreachable
     patience: float = 0.3  # before the second try; doubled before each further one, up to `longest`
     longest: float = 1.2
-    listen: float = 0.6  # how long an unexpected probe is listened for, after each of its two tries
+    listen: float = 1.0  # how long an unexpected probe is listened for
     window: int = 256  # expected pairs that may be waiting for an answer at the same time
-    rate: float = 4000.0  # probes a second, over all sources
+    rate: float = 6000.0  # probes a second, over all sources
 
 
 class Way(Enum):
@@ -48,7 +48,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Leak:
-    """A frame of `source`, meant for `target` (None: broadcast), was seen by a port that shall never see it."""
+    """A frame of `source`, meant for `target` (None: broadcast), was seen by a port of a network it has no way to."""
 
     source: str
     target: str | None
@@ -77,8 +77,7 @@ class _Task:
 class Campaign:
     """One run over some pairs of ports.
 
-    `expected` are all pairs that may reach each other, asked or not; `segments` says on which network a port is:
-    a broadcast may be seen there and nowhere else.
+    `expected` are all pairs that may reach each other, asked or not; `segments` says on which network a port is.
     """
 
     def __init__(self, pairs: Sequence[Pair], expected: frozenset[Pair], segments: dict[str, str],
@@ -110,11 +109,11 @@ class Campaign:
             yield task.probe
 
     def wait(self, now: float) -> float:
-        """Seconds until there may be something to send or to give up."""
+        """Seconds until there may be something to send or to give up; none once it is over."""
         times = [self._agenda[0][0]] if self._agenda else []
         if self._others or (self._asked and self._waiting < self._options.window):
             times.append(self._next_slot)
-        return max(0.0, min(times) - now) if times else self._options.patience
+        return max(0.0, min(times, default=now) - now)
 
     def heard(self, number: int, at: str, is_reply: bool) -> None:
         """A probe of this campaign arrived at a port."""
@@ -154,18 +153,19 @@ class Campaign:
             self._waiting -= task.expected
 
     def _most_tries(self, task: _Task) -> int:
-        return self._options.tries if task.expected else 2
+        return self._options.tries if task.expected else 1
 
     def _pause(self, task: _Task) -> float:
         doubled: float = self._options.patience * 2 ** (task.tries - 1)
         return min(doubled, self._options.longest) if task.expected else self._options.listen
 
     def _is_leak(self, probe: Probe, at: str, is_reply: bool) -> bool:
-        if probe.way is Way.FLOOD:
-            return self._segments[at] != self._segments[probe.source]
-        if is_reply and (at == probe.source or (at, probe.source) in self._expected):
+        """Within a segment a switch may flood; between segments only what is expected, and its reply, may pass."""
+        if self._segments[at] == self._segments[probe.source]:
             return False
-        return (probe.source, at) not in self._expected
+        if probe.way is Way.FLOOD:
+            return True
+        return (probe.source, at) not in self._expected and not (is_reply and (at, probe.source) in self._expected)
 
 
 def _probes(pairs: Sequence[Pair], expected: frozenset[Pair], segments: dict[str, str]) -> Iterator[Probe]:

@@ -16,7 +16,8 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,7 @@ _PING: Final = {4: (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP),
 _ICMP_FILTER: Final = 1  # linux/icmp.h, linux/icmpv6.h: which types a raw socket does not want; we want none
 _NONE_WANTED: Final = {4: (socket.IPPROTO_RAW, b"\xff" * 4), 6: (socket.IPPROTO_ICMPV6, b"\xff" * 32)}
 _BUFFER: Final = 1 << 20  # bytes, enough for a burst of replies while other sockets are read
+_CLOSERS: Final = 32  # threads
 _NEIGHBOURS: Final = tuple(Path(f"/proc/sys/net/ipv4/neigh/default/gc_thresh{level}") for level in (2, 3))
 _SPARE_NEIGHBOURS: Final = 1024
 
@@ -52,7 +54,7 @@ class Endpoint:
     interface: str
     address: Address
     mac: str
-    segment: str = ""  # the network the port is on; a broadcast may be seen by ports of the same segment
+    segment: str  # the network the port is on; a frame may be flooded to all ports of its own segment
 
 
 def observe(endpoints: Sequence[Endpoint], pairs: Sequence[Pair], expected: frozenset[Pair],
@@ -68,9 +70,7 @@ def observe(endpoints: Sequence[Endpoint], pairs: Sequence[Pair], expected: froz
     segments = {endpoint.name: endpoint.segment for endpoint in endpoints}
     askable = [pair for pair in pairs if versions[pair[0]] == versions[pair[1]]]
     campaign = Campaign(askable, expected, segments, options or Options())
-    with ExitStack() as stack:
-        stack.enter_context(_room_for(len(endpoints), len(pairs)))
-        stations = {one.name: stack.enter_context(_station(one, run)) for one in endpoints}
+    with _room_for(len(endpoints), len(pairs)), _stations(endpoints, run) as stations:
         _drive(campaign, stations, run)
     return campaign.result()
 
@@ -139,18 +139,28 @@ def _cannot(endpoint: Endpoint, error: OSError) -> str:
 
 
 @contextmanager
-def _station(endpoint: Endpoint, run: int) -> Iterator[_Station]:
-    with ExitStack() as stack:
-        try:
-            with netns.inside(endpoint.namespace):
-                scope = socket.if_nametoindex(endpoint.interface)
-                capture = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0))
-                ping = stack.enter_context(socket.socket(*_PING[endpoint.address.version]))
-                _listen(capture, endpoint.interface, run)
-                _bind(ping, endpoint)
-        except OSError as error:
-            raise ProbeError(_cannot(endpoint, error)) from error
-        yield _Station(endpoint, capture, ping, scope)
+def _stations(endpoints: Sequence[Endpoint], run: int) -> Iterator[dict[str, _Station]]:
+    opened: list[socket.socket] = []
+    try:
+        yield {endpoint.name: _station(endpoint, run, opened) for endpoint in endpoints}
+    finally:
+        # The kernel lets 10 ms pass before it gives up a packet socket; many at once wait together.
+        with ThreadPoolExecutor(_CLOSERS) as pool:
+            list(pool.map(socket.socket.close, opened))
+
+
+def _station(endpoint: Endpoint, run: int, opened: list[socket.socket]) -> _Station:
+    """Two sockets in a VM, noted in `opened` as soon as they are, for they must be closed whatever comes."""
+    try:
+        with netns.inside(endpoint.namespace):
+            scope = socket.if_nametoindex(endpoint.interface)
+            opened.append(capture := socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0))
+            opened.append(ping := socket.socket(*_PING[endpoint.address.version]))
+            _listen(capture, endpoint.interface, run)
+            _bind(ping, endpoint)
+    except OSError as error:
+        raise ProbeError(_cannot(endpoint, error)) from error
+    return _Station(endpoint, capture, ping, scope)
 
 
 def _listen(capture: socket.socket, interface: str, run: int) -> None:

@@ -23,5 +23,5 @@ def expected_pairs(topology: Topology) -> frozenset[Pair]:
 
 
 def _are_joined(source: Port, target: Port) -> bool:
-    """One network joins its ports; what joins networks to each other is decided here as well, once a router does."""
-    return source.network == target.network and source.ip.version == target.ip.version
+    """A subnet joins its ports; once a router joins subnets and networks to each other, that is decided here, too."""
+    return source.subnet == target.subnet
