@@ -26,7 +26,7 @@ from os_ken.ofproto import ofproto_v1_4 as ofp
 
 from controller.switch import wire
 from controller.switch.control import Control, Unanswerable
-from controller.switch.events import Command, Drop, Log, ReadFlows, Write
+from controller.switch.events import Command, Drop, Log, ReadFlows, Row, Write
 from controller.switch.fleet import Fleet
 
 LOG: Final = logging.getLogger("tunbridge")
@@ -142,7 +142,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         conn.send_msg(request)
         return xid
 
-    def dump(self, conn: Any) -> list[wire.Row]:
+    def dump(self, conn: Any) -> list[Row]:
         """All flows of a switch, as rows for people; waits for the answer. Unanswerable if none comes."""
         arrived = Event()
         xid = self._request_flows(conn, arrived.send)

@@ -7,14 +7,10 @@ from typing import Any
 from controller.model import reading
 from controller.model.problems import Problem, to_json
 from controller.model.topology import Topology
-from controller.switch.events import Command
+from controller.switch.events import Command, Row
 from controller.switch.fleet import Fleet
-from controller.switch.session import Session, State
-from controller.switch.wire import Row
-from flows.compile import reading_order
-from flows.cookie import cookie_of, is_compiled, is_learned
-from flows.flow import Flow
-from flows.text import actions_text, match_words
+from controller.switch.rows import merge
+from controller.switch.session import State
 
 Json = dict[str, Any]
 Obey = Callable[[Iterable[Command]], None]
@@ -103,7 +99,7 @@ class Control:
             raise Unanswerable(f"{host}/{bridge} is not connected. Look at `tunbridge status`.", missing=True)
         conn, session = found
         rows = self._dump(conn)
-        return {"host": host, "bridge": bridge, "connected": True, "flows": _merge(session, rows)}
+        return {"host": host, "bridge": bridge, "connected": True, "flows": merge(session.want, rows)}
 
     # ---- changes
 
@@ -136,39 +132,3 @@ class Control:
 def errors_of(problems: Iterable[Problem]) -> list[Problem]:
     """The problems that make a file invalid."""
     return [problem for problem in problems if problem.severity == "error"]
-
-
-def _merge(session: Session, rows: Iterable[Row]) -> list[Json]:
-    """Every wanted flow and every installed row, once: `status` is installed, missing, surplus, learned or stranger."""
-    want = session.want
-    merged, seen = [], set()
-    for row in rows:
-        flow = want.get(row.cookie)
-        seen.add(row.cookie)
-        if flow:
-            merged.append({**flow_json(flow), **_counters(row), "status": "installed"})
-        else:
-            merged.append({"cookie": f"{row.cookie:#018x}", "table": row.table, "priority": row.priority,
-                           "match": row.match, "actions": row.actions, **_counters(row), **_unwanted(row)})
-    for flow in sorted((flow for cookie, flow in want.items() if cookie not in seen), key=reading_order):
-        merged.append({**flow_json(flow), "packets": 0, "bytes": 0, "seconds": 0, "status": "missing"})
-    return sorted(merged, key=lambda one: (one["table"], -one["priority"], one["match"]))
-
-
-def _counters(row: Row) -> Json:
-    return {"packets": row.packets, "bytes": row.bytes, "seconds": row.seconds}
-
-
-def _unwanted(row: Row) -> Json:
-    if is_learned(row.cookie):
-        return {"status": "learned", "origin": "", "why": "learned: this MAC was last seen behind this tunnel"}
-    if is_compiled(row.cookie):
-        return {"status": "surplus", "origin": "", "why": "ours, but not wanted now"}
-    return {"status": "stranger", "origin": "", "why": "not ours; left alone"}
-
-
-def flow_json(flow: Flow) -> Json:
-    """A flow as plain values."""
-    return {"cookie": f"{cookie_of(flow):#018x}", "table": flow.table.id, "priority": flow.priority,
-            "match": ",".join(match_words(flow.match)), "actions": actions_text(flow.actions),
-            "origin": flow.origin, "why": flow.why}

@@ -19,6 +19,20 @@ class Installed:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A row of a dump for people: the text is as near to ovs-ofctl's as os-ken's decoding allows."""
+
+    cookie: int
+    table: int
+    priority: int
+    match: str
+    actions: str
+    packets: int
+    bytes: int
+    seconds: int  # since it was added
+
+
+@dataclass(frozen=True)
 class ReadFlows:
     """Ask the switch `conn` for all its flows."""
 

@@ -13,7 +13,7 @@ from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.switch.diff import Forget, Plan
-from controller.switch.events import Installed
+from controller.switch.events import Installed, Row
 from flows import cookie as cookies
 from flows import fields as f
 from flows.fields import FIELDS, Criterion, Field, Kind
@@ -162,20 +162,6 @@ def installed(row: Any) -> Installed:
 
 def _actions(row: Any) -> Iterable[Any]:
     return itertools.chain.from_iterable(getattr(instruction, "actions", ()) for instruction in row.instructions)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a dump for people: the text is as near to ovs-ofctl's as os-ken's decoding allows."""
-
-    cookie: int
-    table: int
-    priority: int
-    match: str
-    actions: str
-    packets: int
-    bytes: int
-    seconds: int  # since it was added
 
 
 def row(stats: Any) -> Row:

@@ -65,7 +65,7 @@ def run(options: Options) -> None:
     with _lock(options.where):
         errors = _log_to_stderr(options.verbose)
         os.environ["OSKEN_HUB_TYPE"] = "eventlet"  # read by os-ken when it is imported
-        from controller.switch import app as switch_app  # noqa: PLC0415 - half a second, and only a daemon needs it
+        from controller.switch import app as switch_app
         from controller.switch.fleet import Fleet
 
         def prepare(app: Any, stop: Callable[[], None]) -> None:
@@ -125,12 +125,12 @@ def _lock(where: Rundir) -> Iterator[None]:
 class _OneLine(logging.Formatter):
     """`2026-11-21T10:00:00.123Z INFO event key=value`; a traceback stays on the line of its event."""
 
-    converter = time.gmtime
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).replace("\n", " | ")

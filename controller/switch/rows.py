@@ -1,0 +1,48 @@
+"""Flows as plain JSON values, wanted and installed side by side: what `tunbridge flows` and its peers read."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from controller.switch.events import Row
+from flows.compile import reading_order
+from flows.cookie import cookie_of, is_compiled, is_learned
+from flows.flow import Flow
+from flows.text import actions_text, match_words
+
+Json = dict[str, Any]
+
+
+def merge(want: dict[int, Flow], rows: Iterable[Row]) -> list[Json]:
+    """Every wanted flow and every installed row, once: `status` is installed, missing, surplus, learned or stranger."""
+    merged, seen = [], set()
+    for row in rows:
+        flow = want.get(row.cookie)
+        seen.add(row.cookie)
+        if flow:
+            merged.append({**flow_json(flow), **_counters(row), "status": "installed"})
+        else:
+            merged.append({"cookie": f"{row.cookie:#018x}", "table": row.table, "priority": row.priority,
+                           "match": row.match, "actions": row.actions, **_counters(row), **_unwanted(row)})
+    for flow in sorted((flow for cookie, flow in want.items() if cookie not in seen), key=reading_order):
+        merged.append({**flow_json(flow), "packets": 0, "bytes": 0, "seconds": 0, "status": "missing"})
+    return sorted(merged, key=lambda one: (one["table"], -one["priority"], one["match"]))
+
+
+def flow_json(flow: Flow) -> Json:
+    """A flow as plain values."""
+    return {"cookie": f"{cookie_of(flow):#018x}", "table": flow.table.id, "priority": flow.priority,
+            "match": ",".join(match_words(flow.match)), "actions": actions_text(flow.actions),
+            "origin": flow.origin, "why": flow.why}
+
+
+def _counters(row: Row) -> Json:
+    return {"packets": row.packets, "bytes": row.bytes, "seconds": row.seconds}
+
+
+def _unwanted(row: Row) -> Json:
+    if is_learned(row.cookie):
+        return {"status": "learned", "origin": "", "why": "learned: this MAC was last seen behind this tunnel"}
+    if is_compiled(row.cookie):
+        return {"status": "surplus", "origin": "", "why": "ours, but not wanted now"}
+    return {"status": "stranger", "origin": "", "why": "not ours; left alone"}

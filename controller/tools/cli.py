@@ -1,0 +1,328 @@
+"""The command line, and the only place that prints. stdout is data, stderr is words.
+
+What a command needs is imported when it runs, so that `--help` and completion answer at once.
+"""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from controller.tools.errors import BAD_INPUT, NO, Refusal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from controller.model.topology import Topology
+    from controller.tools.rundir import Rundir
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Neutron-style tenant networks on real Open vSwitch, and the reason of every flow.")
+lab = typer.Typer(no_args_is_help=True, help="The Mininet testbed: every hypervisor has its own Open vSwitch.")
+app.add_typer(lab, name="lab")
+
+File = Annotated[str, typer.Argument(metavar="[FILE]", help="The topology.")]
+TopologyOption = Annotated[str, typer.Option("--topology", metavar="FILE", help="The topology.")]
+RundirOption = Annotated[str | None, typer.Option("--rundir", metavar="DIR", envvar="TUNBRIDGE_RUNDIR",
+                                                  help="Where the daemon and the lab live [/run/tunbridge].")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_FILE = "topology.yaml"
+
+
+def main() -> None:
+    """The entry point: a Refusal becomes its sentence on stderr and its exit code."""
+    try:
+        app()
+    except Refusal as refusal:
+        say(str(refusal))
+        sys.exit(refusal.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `tunbridge flows | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def say(sentence: str) -> None:
+    """A word to the person, on stderr."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def show_json(value: Any) -> None:
+    """Data for a program, on stdout."""
+    print(json.dumps(value, indent=1))
+
+
+def console() -> Console:
+    """Coloured text on stdout: colours on a terminal only, and lines as long as they are elsewhere."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=100_000, no_color=True, force_terminal=False)
+
+
+def where(rundir: str | None) -> Rundir:
+    from controller.tools import rundir as rundirs
+
+    return rundirs.rundir(rundir)
+
+
+def valid(file: str) -> Topology:
+    """The topology of a file; its warnings are said, its errors refuse it."""
+    from controller.model import reading
+    from controller.model.problems import render
+
+    found = reading.load(file)
+    if found.topology is None:
+        raise Refusal(render(found.problems), BAD_INPUT)
+    return found.topology
+
+
+# ---- topology and flows
+
+@app.command()
+def check(file: File = DEFAULT_FILE, as_json: JsonOption = False) -> None:
+    """Validate a topology: every problem of the file, each at its line and column."""
+    from controller.model import reading
+    from controller.model.problems import render, to_json
+
+    found = reading.load(file)
+    if as_json:
+        show_json(to_json(found.problems, file))
+    elif found.problems:
+        print(render(found.problems))
+    if found.topology is None:
+        errors = sum(problem.severity == "error" for problem in found.problems)
+        say(f"{file}: {errors} error{'s' * (errors != 1)}.")
+        sys.exit(BAD_INPUT)
+    cloud = found.topology
+    say(f"{file} is valid: {len(cloud.hosts)} hosts, {len(cloud.networks)} networks, {len(cloud.vms)} VMs.")
+
+
+@app.command()
+def flows(target: Annotated[str | None, typer.Argument(metavar="[HOST[/BRIDGE]]")] = None,
+          intended: Annotated[bool, typer.Option("--intended", help="From the topology alone; no switch.")] = False,
+          installed: Annotated[bool, typer.Option("--installed", help="What the switches hold [default].")] = False,
+          diff: Annotated[bool, typer.Option("--diff", help="Only what is not as wanted.")] = False,
+          ofctl: Annotated[bool, typer.Option("--ofctl", help="In the form of ovs-ofctl.")] = False,
+          as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE, rundir: RundirOption = None) -> None:
+    """The flow tables, with the reason of each flow."""
+    from controller.tools import flows as tool
+
+    if intended + installed + diff > 1:
+        raise Refusal("Ask for one of --intended, --installed and --diff.", BAD_INPUT)
+    host, bridge = tool.split_target(target)
+    if intended:
+        source, bridges = topology, tool.intended(valid(topology), host, bridge)
+    else:
+        source, bridges = _ask_for_flows(where(rundir), host, bridge)
+    shown = tool.differing(bridges) if diff else bridges
+    if as_json:
+        show_json({"ok": tool.in_sync(bridges) if not intended else True, "topology": source, "bridges": shown})
+    elif ofctl:
+        for one in shown:
+            print(f"# {one['host']}/{one['bridge']}")
+            for line in tool.ofctl_lines(one):
+                print(line)
+    else:
+        out = console()
+        for line in tool.lines(shown, source):
+            out.print(line)
+    if diff and not tool.in_sync(bridges):
+        sys.exit(NO)
+
+
+def _ask_for_flows(at: Rundir, host: str | None, bridge: str | None) -> tuple[str, list[dict[str, Any]]]:
+    from controller.tools import flows as tool
+    from controller.tools.client import ask
+
+    status = ask(at, {"do": "status"})
+    tool.check_host(host, dict.fromkeys(switch["host"] for switch in status["switches"]))
+    return status["topology"], ask(at, {"do": "flows", "host": host, "bridge": bridge})["bridges"]
+
+
+@app.command()
+def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotated[str, typer.Argument(metavar="DST")],
+          as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE) -> None:
+    """The journey of a packet, hop by hop and table by table, from the topology alone."""
+    from controller.tools import trace as tool
+
+    journey = tool.trace(valid(topology), source, target)
+    if as_json:
+        show_json(journey.document())
+    else:
+        out = console()
+        for line in tool.story(journey):
+            out.print(line)
+    if journey.verdict == "dropped":
+        sys.exit(NO)
+
+
+# ---- the daemon
+
+@app.command()
+def run(file: File = DEFAULT_FILE,
+        listen: Annotated[list[str] | None, typer.Option("--listen", metavar="tcp:ADDRESS:PORT|none",
+                                                         help="Where switches may connect besides the Unix socket "
+                                                              "[tcp:127.0.0.1:6653].")] = None,
+        host: Annotated[list[str] | None, typer.Option("--host", metavar="NAME", help="Serve only this host.")] = None,
+        verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every event.")] = False,
+        rundir: RundirOption = None) -> None:
+    """The daemon, in the foreground. SIGTERM ends it and leaves the flows in place; SIGHUP reads the file again."""
+    from controller.tools import daemon
+
+    daemon.run(daemon.Options(file, where(rundir), tuple(listen or (daemon.DEFAULT_LISTEN,)), tuple(host or ()),
+                              verbose))
+
+
+@app.command()
+def status(wait: Annotated[float, typer.Option("--wait", metavar="S", help="Wait up to S seconds.")] = 0,
+           as_json: JsonOption = False, rundir: RundirOption = None) -> None:
+    """Are all expected bridges connected and in sync?"""
+    from controller.tools import status as tool
+    from controller.tools.client import wait_for_status
+
+    found = wait_for_status(where(rundir), wait)
+    if as_json:
+        show_json(found)
+    else:
+        out = console()
+        for line in tool.lines(found):
+            out.print(line)
+    if not found["ok"]:
+        sys.exit(NO)
+
+
+@app.command()
+def apply(file: Annotated[str, typer.Argument(metavar="FILE")], rundir: RundirOption = None) -> None:
+    """Hand the daemon a new topology. An invalid one changes nothing."""
+    from controller.model.problems import Problem, render
+    from controller.tools.client import ask
+
+    try:
+        text = Path(file).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise Refusal(f"{file} cannot be read: {error.strerror}.", BAD_INPUT) from None
+    answer = ask(where(rundir), {"do": "apply", "text": text, "source": file})
+    if not answer["ok"]:
+        raise Refusal(render(Problem(**problem) for problem in answer["problems"]) +
+                      "\nNothing has changed: the old topology stays in force.", BAD_INPUT)
+    say(f"{file} is in force. `tunbridge status --wait 10` tells when every switch has it.")
+
+
+@app.command()
+def recompute(as_json: JsonOption = False, rundir: RundirOption = None) -> None:
+    """Read every switch again and compare it with everything computed anew; normally nothing changes."""
+    from controller.tools.client import ask, wait_for_status
+
+    at = where(rundir)
+    before = _written(ask(at, {"do": "status"}))
+    ask(at, {"do": "recompute"})
+    after = wait_for_status(at, 60)
+    changed = _written(after) - before
+    if as_json:
+        show_json({"ok": after["ok"] and not changed, "changed": changed})
+    say(f"{changed} flow-mods were needed." if changed else "Nothing was out of place.")
+    if changed or not after["ok"]:
+        sys.exit(NO)
+
+
+def _written(found: dict[str, Any]) -> int:
+    counters = [switch["counters"] for switch in found["switches"] if switch["connected"]]
+    return sum(one["added"] + one["deleted"] + one["forgotten"] for one in counters)
+
+
+# ---- the lab and real hosts
+
+@app.command()
+def plumb(host: Annotated[str, typer.Option("--host", metavar="NAME", help="Which host of the topology this is.")],
+          dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands, run none.")] = False,
+          controller: Annotated[str | None, typer.Option(metavar="tcp:ADDRESS:PORT",
+                                                         help="The daemon, if it is not on this host.")] = None,
+          underlay_device: Annotated[str | None, typer.Option(metavar="NIC", help="The NIC of the underlay; needed "
+                                                              "where the kernel has no openvswitch module.")] = None,
+          topology: TopologyOption = DEFAULT_FILE, rundir: RundirOption = None) -> None:
+    """Converge the devices of a real host: bridges, patch ports, tunnels, wires."""
+    from controller.tools import plumb as tool
+
+    at = where(rundir)
+    wanted = tool.Wanted(valid(topology), host, at.path, controller, underlay_device)
+    if dry_run:
+        for line in tool.commands(wanted):
+            print(line)
+    else:
+        tool.converge(wanted, say)
+
+
+@lab.command()
+def up(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
+    """Bring the lab up, or converge the running one to a changed file. Returns when every VM is wired."""
+    from controller.tools import demo
+
+    demo.lab_up(valid(file), where(rundir), say)
+
+
+@lab.command()
+def down(rundir: RundirOption = None) -> None:
+    """End the lab and remove everything it made, also after a crash."""
+    from controller.tools import lab as tool
+
+    tool.down(where(rundir).path, say)
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def execute(name: Annotated[str, typer.Argument(metavar="NAME", help="A VM, or a host.")],
+            command: Annotated[list[str], typer.Argument(metavar="-- CMD...")], rundir: RundirOption = None) -> None:
+    """Run a command inside a VM or host, with the command's exit code."""
+    from controller.tools import lab as tool
+
+    sys.exit(tool.execute(where(rundir).path, name, command))
+
+
+@lab.command("cli")
+def prompt(rundir: RundirOption = None) -> None:
+    """The Mininet prompt on the running lab."""
+    from controller.tools import lab as tool
+
+    sys.exit(tool.prompt(where(rundir).path))
+
+
+@lab.command()
+def reach(sample: Annotated[int, typer.Option(metavar="N", help="Ask only N pairs.")] = 0,
+          seed: Annotated[int, typer.Option(metavar="N", help="Which N pairs.")] = 0,
+          as_json: JsonOption = False, rundir: RundirOption = None) -> None:
+    """Ping every pair of VM ports and compare with what the topology allows."""
+    from controller.tools import demo, matrix
+
+    found = demo.lab_reach(where(rundir), sample, seed)
+    if as_json:
+        show_json(found.document())
+    else:
+        out = console()
+        out.print(matrix.Matrix(found))
+        for line in (*matrix.complaints(found), matrix.verdict(found)):
+            out.print(line)
+    if not found.ok:
+        sys.exit(NO)
+
+
+@app.command("demo")
+def demonstrate(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
+    """Daemon, lab, ping matrix and the journey of one packet; on a terminal, a Mininet prompt."""
+    from controller.tools import demo
+
+    out = console()
+    with demo.running(valid(file), where(rundir), say) as show:
+        for thing in show.report():
+            out.print(thing)
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            show.prompt()
+    if not show.ok:
+        sys.exit(NO)
+
+
