@@ -5,12 +5,14 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from controller.host import netns, probe
 from controller.host.campaign import Leak, Options
 from controller.host.probe import Endpoint
 from controller.model.reachability import Pair, all_pairs, expected_pairs
 from controller.model.topology import Topology
+from controller.tools import lab
 from controller.tools.errors import MISSING, Refusal
 
 
@@ -81,6 +83,15 @@ def reach(topology: Topology, pids: Mapping[str, int], sample: Sample | None = N
     addresses = {port.name: str(port.ip) for port in topology.ports()}
     answers = (Answer(*pair, addresses[pair[1]], pair in expected, pair in seen.reached) for pair in pairs)
     return Reach(tuple(answers), seen.leaks, {port.name: port.network for port in topology.ports()}, sample)
+
+
+def of_lab(topology: Topology, rundir: Path, sample: Sample | None = None, options: Options | None = None) -> Reach:
+    """`reach` of the lab that runs in `rundir`."""
+    nodes = lab.state(rundir)
+    if not nodes:
+        raise Refusal(f"No lab runs in {lab.directory(rundir)}; `tunbridge lab up` brings one up.", MISSING)
+    pids = {node.name: node.pid for node in nodes.values() if node.kind == "vm" and node.alive}
+    return reach(topology, pids, sample, options)
 
 
 def endpoints(topology: Topology, pids: Mapping[str, int]) -> list[Endpoint]:
