@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from controller.host import converge, execute, lab, processes
 from controller.host.lab import LabPlan
+from controller.host.steps import Step
 from controller.model.topology import Topology
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 
@@ -29,7 +30,7 @@ PYTHON: Final = "/usr/bin/python3"  # Debian's mininet is there for the system's
 OBEYS: Final = Path(__file__).resolve().parents[2] / "mininet" / "lab.py"
 PACKAGES: Final = {"ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-switch",
                    "ovs-vsctl": "openvswitch-switch", "ovsdb-tool": "openvswitch-common", "ip": "iproute2",
-                   "ethtool": "ethtool", "sysctl": "procps", "mnexec": "mininet"}
+                   "ethtool": "ethtool", "sysctl": "procps", "mnexec": "mininet", PYTHON: "python3"}
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are, whatever PATH a user has
 _SOCKET_ROOM: Final = 107  # bytes of a Unix socket's path (unix(7): 108 with the final zero)
 
@@ -62,7 +63,7 @@ def _plan(topology: Topology, rundir: Path, datapath: str) -> LabPlan:
     home = directory(rundir)
     both = sorted(set(topology.hosts) & set(topology.vms))
     if both:
-        raise Refusal(f"{topology.source}: {both[0]!r} is a host and a VM; in a lab they need different names.", BAD_INPUT)
+        raise Refusal(f"{topology.source}: {both[0]!r} is a host and a VM; in a lab they need two names.", BAD_INPUT)
     for name in topology.hosts:
         socket = home / name / "ovsdb-server.4194304.ctl"
         if len(os.fsencode(socket)) > _SOCKET_ROOM:
@@ -165,12 +166,10 @@ def down(rundir: Path, say: Say) -> None:
 
 def _clear(home: Path) -> int:
     """How many processes there were."""
-    ended, setting = 0, f"{processes.MARK}={home}"
+    ended = 0
     try:
         while pids := processes.of_lab(home):
-            rooms = {processes.namespace(pid) for pid in pids} - {processes.namespace(os.getpid())}
-            ended += processes.end(pids, lambda pid: processes.environment_has(pid, setting)
-                                   or processes.namespace(pid) in rooms, hard=True)
+            ended += processes.end(pids, processes.unchanged(pids), hard=True)
     except processes.StillThere as error:
         raise Refusal(f"These processes of the lab do not end: {error}; look at them with `ps`.", MISSING) from error
     shutil.rmtree(home, ignore_errors=True)
@@ -178,7 +177,7 @@ def _clear(home: Path) -> int:
 
 
 def exec_argv(rundir: Path, name: str, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Argument list and environment that run a command in a node, here: terminal, directory and exit code are its own."""
+    """Argument list and environment that run a command in a node; terminal, directory and exit code pass through."""
     node, home = _node(rundir, name), directory(rundir)
     environment = _environment(home)
     if node.kind == "hypervisor":
@@ -226,7 +225,7 @@ def restart_vswitchd(rundir: Path, host: str, kill9: bool = True) -> None:
     place = execute.Place(tuple(argv[:-1]), environment)
     start = ("ovs-vswitchd", "--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off")
     want = lab.from_json(json.loads((home / "plan.json").read_text())).hypervisors[host]
-    execute.execute((converge.Step(start, "start ovs-vswitchd"), *converge.footing(want)), place)
+    execute.execute((Step(start, "start ovs-vswitchd"), *converge.footing(want)), place)
 
 
 def check_machine() -> None:
@@ -235,10 +234,8 @@ def check_machine() -> None:
         raise Refusal("A lab makes network namespaces, which needs root; run it with sudo.", MISSING)
     path = f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}"
     missing = sorted({package for program, package in PACKAGES.items() if not shutil.which(program, path=path)})
-    if not missing and subprocess.run([PYTHON, "-c", "import mininet.net"], capture_output=True, check=False).returncode:
-        missing = ["mininet"]
     if missing:
-        raise Refusal(f"The lab needs {', '.join(missing)}; `apt-get install {' '.join(missing)}` installs it.", MISSING)
+        raise Refusal(f"The lab needs a package; `apt-get install {' '.join(missing)}` installs it.", MISSING)
     if not OBEYS.exists():
         raise Refusal(f"The lab needs {OBEYS}; run tunbridge from its source tree.", MISSING)
 

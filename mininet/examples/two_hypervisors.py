@@ -11,7 +11,7 @@ from pathlib import Path
 from mininet.net import Mininet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from hypervisor import Hypervisor  # noqa: E402
+from hypervisor import Hypervisor
 
 net = Mininet(topo=None, controller=None)
 left = net.addSwitch("left", cls=Hypervisor, tunnel_ip="192.0.2.1/24", remotes=["192.0.2.2"])
