@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from controller.model.draft import Draft
 from controller.model.problems import Finding, quoted
+from controller.model.schema import NetworkShape
 
 LOCAL_VLANS = 4094  # 802.1Q: 12 bits without 0 and 4095
 
@@ -54,7 +55,7 @@ def warn_of_ports(draft: Draft) -> Iterator[Finding]:
     """Ports that will not do what their keys seem to say."""
     for port in draft.ports:
         network = draft.networks.get(port.shape.network)
-        if network is not None and network.shape.tunnel_id is None and network.shape.external:
+        if network is not None and _is_local(network.shape):
             message = f"{port.path}: network {quoted(network.name)} has no tunnel_id"
             hint = "VMs on it reach only VMs of their own host"
             yield Finding("TB606", port.at("network"), message, hint)
@@ -63,3 +64,8 @@ def warn_of_ports(draft: Draft) -> Iterator[Finding]:
             yield Finding("TB607", port.at("security_groups"), message, "remove one of the two keys")
     if draft.tunnel is not None and draft.tunnel.shape.type == "gre" and draft.tunnel.shape.port is not None:
         yield Finding("TB607", draft.tunnel.at("port"), "tunnel: GRE has no ports", "remove the key")
+
+
+def _is_local(network: NetworkShape) -> bool:
+    """Whether frames stay on their host, as this version leaves them on a network that may lack a tunnel id."""
+    return network.tunnel_id is None and (network.external or network.physical_network is not None)

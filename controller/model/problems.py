@@ -98,7 +98,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB603": "a network without a VM",
     "TB604": "a network without a subnet",
     "TB605": "DHCP is checked but not served by this version",
-    "TB606": "a port of an external network that no tunnel carries",
+    "TB606": "a port of a network that no tunnel carries",
     "TB607": "a key without effect",
     "TB608": "a floating IP that no router leads to",
 })

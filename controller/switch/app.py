@@ -8,8 +8,9 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import eventlet
 from eventlet.event import Event
+from eventlet.greenio import GreenSocket
 from os_ken.base.app_manager import AppManager
 from os_ken.controller import ofp_event
 from os_ken.controller.controller import CONF, Datapath
@@ -264,15 +266,14 @@ def tcp_server(address: str, port: int) -> Any:
                            "choose another --listen (`--listen none`: the Unix socket alone).") from None
 
 
-def soon(call: Callable[[], None]) -> None:
-    """Run this in a greenlet of its own, from a signal handler, which may not block."""
-    eventlet.hubs.get_hub().schedule_call_global(0, eventlet.spawn, call)
+Signals = Mapping[int, Callable[[], None]]
 
 
-def run(fleet: Fleet, listeners: Listeners, prepare: Callable[[App, Callable[[], None]], None]) -> None:
-    """Serve until the function that `prepare` is given is called. `prepare` gets the app and that function.
+def run(fleet: Fleet, listeners: Listeners, prepare: Callable[[App, Callable[[], None]], Signals]) -> None:
+    """Serve until the function that `prepare` is given is called.
 
-    CannotListen if a socket cannot be had.
+    `prepare` gets the app and that function, and returns what to do on which signal. CannotListen if a socket
+    cannot be had.
     """
     CONF.set_override("echo_request_interval", 5.0)
     CONF.set_override("maximum_unreplied_echo_requests", 3)
@@ -283,7 +284,7 @@ def run(fleet: Fleet, listeners: Listeners, prepare: Callable[[App, Callable[[],
     servers += [(tcp_server(address, port), app.listen) for address, port in listeners.tcp]
     app.control.listening = (f"unix:{listeners.openflow}", *(f"tcp:{host}:{port}" for host, port in listeners.tcp))
     greenlets = [eventlet.spawn(loop, server) for server, loop in servers]
-    prepare(app, lambda: eventlet.hubs.get_hub().schedule_call_global(0, stopped.send))
+    greenlets.append(eventlet.spawn(_heed, prepare(app, stopped.send)))
     try:
         stopped.wait()
     finally:
@@ -294,3 +295,17 @@ def run(fleet: Fleet, listeners: Listeners, prepare: Callable[[App, Callable[[],
             server.close()
         listeners.openflow.unlink(missing_ok=True)
         listeners.control.unlink(missing_ok=True)
+
+
+def _heed(actions: Signals) -> None:
+    """Act on signals, in a greenlet: a Python signal handler would not wake eventlet's poll."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno())
+    for number in actions:
+        signal.signal(number, lambda *_: None)
+    green = GreenSocket(reader)
+    while True:
+        for number in green.recv(16):
+            if number in actions:
+                actions[number]()

@@ -48,6 +48,10 @@ class Control:
         except Unanswerable as error:
             return {"error": str(error), "missing": error.missing}
 
+    def count_error(self) -> None:
+        """A line was logged as an error."""
+        self.errors += 1
+
     # ---- status
 
     def status(self) -> Json:

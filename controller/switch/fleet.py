@@ -117,7 +117,7 @@ class Fleet:
         if not found:
             return []
         session = found[1]
-        return self._send(conn, session, session.committed())
+        return self._send(conn, session, session.committed(), was=State.WRITING)
 
     def refused(self, conn: object, reason: str) -> list[Command]:
         """The switch refused the write under way, and so took nothing of it."""
@@ -151,7 +151,8 @@ class Fleet:
         base, networks = self._touched(state, session.bridge, changes.keys())
         about = {"switch": f"{state.name}/{session.bridge}", "changed": ",".join(sorted(changes)),
                  "networks": len(networks)}
-        return [Log("info", "ports", about), *self._intend(state, base=base, networks=networks, forget=lost)]
+        change = self._intend(state, (session.bridge,), base=base, networks=networks, forget=lost)
+        return [Log("info", "ports", about), *change]
 
     # ---- what people say
 
@@ -174,7 +175,7 @@ class Fleet:
         forget = [Forget(vlan=state.vlans[port.network], mac=port.mac) for port in _moved(old, self.topology)
                   if port.network in state.vlans and state.name != port.host]
         self._allot(state)
-        return self._intend(state, base=base, networks=wanted, gone=gone, forget=forget)
+        return self._intend(state, tuple(state.sessions), base=base, networks=wanted, gone=gone, forget=forget)
 
     def _adopt(self) -> list[Command]:
         """Strangers that the topology knows now."""
@@ -226,13 +227,14 @@ class Fleet:
         for conn, session in waiting:
             mine = {name: flows[session.bridge] for name, flows in pieces.items()}
             plan = session.intend_all(mine, self._stale(state, session))
-            commands += self._send(conn, session, plan)
+            commands += self._send(conn, session, plan, was=State.WAITING)
         return commands
 
-    def _intend(self, state: HostState, *, base: bool, networks: Iterable[str], gone: Iterable[str] = (),
-                forget: Iterable[Forget] = ()) -> list[Command]:
+    def _intend(self, state: HostState, bridges: Iterable[str], *, base: bool, networks: Iterable[str],
+                gone: Iterable[str] = (), forget: Iterable[Forget] = ()) -> list[Command]:
         """Compute these pieces and hand them to the host's sessions that are past their first intent."""
-        ready = [(conn, session) for conn, session in state.sessions.values() if session.takes_changes]
+        ready = [(conn, session) for bridge, (conn, session) in state.sessions.items()
+                 if bridge in bridges and session.takes_changes]
         if state.vlans is None or not ready:
             return []
         pieces = self._compile(state, base, networks)
@@ -240,7 +242,8 @@ class Fleet:
         for conn, session in ready:
             mine = {name: flows[session.bridge] for name, flows in pieces.items()}
             forgets = [*forget, *self._stale(state, session)] if session.bridge == BR_TUN else []
-            commands += self._send(conn, session, session.intend(mine, gone, forgets))
+            was = session.state
+            commands += self._send(conn, session, session.intend(mine, gone, forgets), was=was)
         return commands
 
     def _stale(self, state: HostState, session: Session) -> list[Forget]:
@@ -272,10 +275,11 @@ class Fleet:
         return bool(touched), {name for name in carried
                                if touched.intersection(placement.carriers(self.topology, name))}
 
-    def _send(self, conn: object, session: Session, plan: Plan | None) -> list[Command]:
+    def _send(self, conn: object, session: Session, plan: Plan | None, *, was: State) -> list[Command]:
         switch = f"{session.host}/{session.bridge}"
         if plan is None:
-            return [Log("info", "in sync", {"switch": switch})] if session.state is State.IN_SYNC else []
+            arrived = session.state is State.IN_SYNC and was is not State.IN_SYNC
+            return [Log("info", "in sync", {"switch": switch, "flows": len(session.have)})] if arrived else []
         about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget)}
         return [Log("info", "write", about), Write(conn, plan)]
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
@@ -38,18 +39,20 @@ def ask(where: Rundir, request: Json) -> Json:
     return answer
 
 
-def wait_for_status(where: Rundir, seconds: float, *, ports: bool = False) -> Json:
-    """The status as soon as it is in sync (and every port is plugged in, with `ports`), or when the time is up."""
+def wait_for_status(where: Rundir, seconds: float, good: Callable[[Json], bool] = lambda status: status["ok"]) -> Json:
+    """The status as soon as it is good (by default: all in sync), or the last one when the time is up.
+
+    A daemon that does not run yet is waited for, too; Refusal if it does not run at the end.
+    """
     deadline = time.monotonic() + seconds
     while True:
+        late = time.monotonic() >= deadline
         try:
             status = ask(where, {"do": "status"})
-            if status["ok"] and not (ports and status["ports"]["missing"]):
-                return status
         except Refusal:
-            if time.monotonic() >= deadline:
+            if late:
                 raise
-            status = {}
-        if time.monotonic() >= deadline:
-            return status
+        else:
+            if late or good(status):
+                return status
         time.sleep(_POLL)

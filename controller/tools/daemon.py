@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,17 +65,18 @@ def run(options: Options) -> None:
     make(options.where)
     with _lock(options.where):
         errors = _log_to_stderr(options.verbose)
+        # os-ken's other hub, native threads, would put our one-thread sessions under locks.
+        warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
         os.environ["OSKEN_HUB_TYPE"] = "eventlet"  # read by os-ken when it is imported
         from controller.switch import app as switch_app
         from controller.switch.fleet import Fleet
 
-        def prepare(app: Any, stop: Callable[[], None]) -> None:
-            errors.tell = lambda: setattr(app.control, "errors", app.control.errors + 1)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop())
-            signal.signal(signal.SIGHUP, lambda *_: switch_app.soon(lambda: _reload(app, options.file)))
+        def prepare(app: Any, stop: Callable[[], None]) -> dict[int, Callable[[], None]]:
+            errors.tell = app.control.count_error
             LOG.info("ready topology=%s hosts=%d listening=%s", options.file, len(topology.hosts),
                      ",".join(app.control.listening))
+            return {signal.SIGTERM: stop, signal.SIGINT: stop,
+                    signal.SIGHUP: lambda: _reload(app.control, options.file)}
 
         listeners = switch_app.Listeners(options.where.openflow, options.where.control, tcp)
         try:
@@ -91,13 +93,13 @@ def _served(topology: Topology, hosts: tuple[str, ...]) -> frozenset[str] | None
     return frozenset(hosts) or None
 
 
-def _reload(app: Any, file: str) -> None:
+def _reload(control: Any, file: str) -> None:
     try:
-        text = Path(file).read_bytes()
+        text = Path(file).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         LOG.error("reload refused=%s why=%s", file, error.strerror)
         return
-    answer = app.control.apply(text, file)
+    answer = control.apply(text, file)
     if not answer["ok"]:
         LOG.warning("reload refused file=%s problems=%d cure=\"tunbridge check\"", file, len(answer["problems"]))
 
