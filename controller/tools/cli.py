@@ -4,9 +4,11 @@ What a command needs is imported when it runs, so that `--help` and completion a
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -264,7 +266,11 @@ def up(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
     """Bring the lab up, or converge the running one to a changed file. Returns when every VM is wired."""
     from controller.tools import demo
 
-    demo.lab_up(valid(file), where(rundir), say)
+    at = where(rundir)
+    valid(file)
+    _make(at)
+    with _progress() as progress:
+        demo.lab_up(file, at, say, progress)
 
 
 @lab.command()
@@ -281,20 +287,23 @@ def execute(name: Annotated[str, typer.Argument(metavar="NAME", help="A VM, or a
     """Run a command inside a VM or host, with the command's exit code."""
     from controller.tools import lab as tool
 
-    sys.exit(tool.execute(where(rundir).path, name, command))
+    sys.exit(tool.run(where(rundir).path, name, command))
 
 
 @lab.command("cli")
 def prompt(rundir: RundirOption = None) -> None:
     """The Mininet prompt on the running lab."""
+    import subprocess
+
     from controller.tools import lab as tool
 
-    sys.exit(tool.prompt(where(rundir).path))
+    argv, environment = tool.cli_argv(where(rundir).path)
+    sys.exit(subprocess.call(argv, env=environment))
 
 
 @lab.command()
 def reach(sample: Annotated[int, typer.Option(metavar="N", help="Ask only N pairs.")] = 0,
-          seed: Annotated[int, typer.Option(metavar="N", help="Which N pairs.")] = 0,
+          seed: Annotated[int | None, typer.Option(metavar="SEED", help="Ask the same sample again.")] = None,
           as_json: JsonOption = False, rundir: RundirOption = None) -> None:
     """Ping every pair of VM ports and compare with what the topology allows."""
     from controller.tools import demo, matrix
@@ -303,12 +312,40 @@ def reach(sample: Annotated[int, typer.Option(metavar="N", help="Ask only N pair
     if as_json:
         show_json(found.document())
     else:
-        out = console()
-        out.print(matrix.Matrix(found))
-        for line in (*matrix.complaints(found), matrix.verdict(found)):
-            out.print(line)
+        console().print(matrix.Matrix(found))
     if not found.ok:
         sys.exit(NO)
+
+
+def _make(at: Rundir) -> None:
+    from controller.tools.rundir import make
+
+    make(at)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on a terminal, nothing elsewhere; it disappears when the work is done."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+
+    def progress(done: int, total: int, what: str) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total, description=what)
+        if done >= total:
+            bar.stop()
+
+    try:
+        yield progress
+    finally:
+        bar.stop()
 
 
 @app.command("demo")
@@ -317,12 +354,10 @@ def demonstrate(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
     from controller.tools import demo
 
     out = console()
-    with demo.running(valid(file), where(rundir), say) as show:
+    with _progress() as progress, demo.running(file, where(rundir), say, progress) as show:
         for thing in show.report():
             out.print(thing)
         if sys.stdin.isatty() and sys.stdout.isatty():
             show.prompt()
     if not show.ok:
         sys.exit(NO)
-
-

@@ -11,13 +11,15 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from controller.host import converge, execute, lab, processes
+from controller.host import converge, lab, processes
+from controller.host import execute as executor
 from controller.host.lab import LabPlan
 from controller.host.steps import Step
 from controller.model.topology import Topology
@@ -187,10 +189,10 @@ def exec_argv(rundir: Path, name: str, command: Sequence[str]) -> tuple[list[str
     return [*argv, *(command or ("bash",))], environment
 
 
-def run(rundir: Path, name: str, command: Sequence[str]) -> int:
-    """Run a command in a node; its exit code."""
+def execute(rundir: Path, name: str, command: Sequence[str]) -> NoReturn:
+    """Become a command in a node: its exit code, its signals and its terminal are then this process's own."""
     argv, environment = exec_argv(rundir, name, command)
-    return subprocess.call(argv, env=environment)
+    os.execvpe(argv[0], argv, environment)
 
 
 def _node(rundir: Path, name: str) -> Node:
@@ -206,11 +208,17 @@ def _node(rundir: Path, name: str) -> Node:
     return nodes[name]
 
 
-def cli_argv(rundir: Path) -> tuple[list[str], dict[str, str]]:
-    """Argument list and environment of Mininet's prompt on the running lab."""
+def prompt(rundir: Path) -> int:
+    """Mininet's prompt on the running lab; its exit code when it is left."""
     home = directory(rundir)
     _node(rundir, next(iter(state(rundir)), ""))
-    return [PYTHON, str(OBEYS), "cli", str(home / "plan.json"), str(home / "state.json")], _environment(home)
+    argv = [PYTHON, str(OBEYS), "cli", str(home / "plan.json"), str(home / "state.json")]
+    # Control-C is for what runs at the prompt; we only wait.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.call(argv, env=_environment(home))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def restart_vswitchd(rundir: Path, host: str, kill9: bool = True) -> None:
@@ -222,10 +230,10 @@ def restart_vswitchd(rundir: Path, host: str, kill9: bool = True) -> None:
         pid = int((home / host / "ovs-vswitchd.pid").read_text())
         processes.end((pid,), lambda it: processes.environment_has(it, f"OVS_RUNDIR={home / host}"), hard=kill9)
     argv, environment = exec_argv(rundir, host, ())
-    place = execute.Place(tuple(argv[:-1]), environment)
+    place = executor.Place(tuple(argv[:-1]), environment)
     start = ("ovs-vswitchd", "--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off")
     want = lab.from_json(json.loads((home / "plan.json").read_text())).hypervisors[host]
-    execute.execute((Step(start, "start ovs-vswitchd"), *converge.footing(want)), place)
+    executor.execute((Step(start, "start ovs-vswitchd"), *converge.footing(want)), place)
 
 
 def check_machine() -> None:

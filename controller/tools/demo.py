@@ -1,0 +1,184 @@
+"""`tunbridge demo`, and what it is made of: a lab that waits for the daemon, and the daemon in the background."""
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import RenderableType
+
+from controller.model import placement, reading
+from controller.model.placement import Seen
+from controller.model.problems import render
+from controller.model.topology import Topology
+from controller.tools import lab, matrix, trace
+from controller.tools import reach as reaching
+from controller.tools.client import ask, wait_for_status
+from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
+from controller.tools.rundir import Rundir, make
+
+Say = Callable[[str], None]
+_SYNC: Final = 60.0  # seconds for all switches to have what the topology wants
+_START: Final = 15.0  # seconds for a daemon to answer
+
+
+def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = None) -> None:
+    """Build or converge the lab of a file; with a daemon at work, wait until every VM's flows are in.
+
+    Refusal if the file is invalid, the machine lacks something, or the switches are not in sync in time.
+    """
+    topology = valid(file)
+    lab.up(topology, where.path, say, progress)
+    shutil.copyfile(file, _kept(where))
+    try:
+        ask(where, {"do": "status"})
+    except Refusal:
+        say(f"Every VM is wired. No daemon runs at {where.path}, so nothing is forwarded yet: "
+            f"start `tunbridge run {file}`.")
+        return
+    status = wait_for_status(where, _SYNC, _whole)
+    if not _whole(status):
+        names = [f"{one['host']}/{one['bridge']}" for one in status["switches"] if not one["in_sync"]]
+        raise Refusal(f"The lab is wired, but the daemon lacks {', '.join(names + status['ports']['missing'])}. "
+                      f"Has it this topology? `tunbridge apply {file}`, then `tunbridge status`.", NO)
+    say(f"Every VM is wired and {len(status['switches'])} switches are in sync.")
+
+
+def valid(file: str) -> Topology:
+    """The topology of a file. Refusal with all its problems if it is not valid."""
+    found = reading.load(file)
+    if found.topology is None:
+        raise Refusal(render(found.problems), BAD_INPUT)
+    return found.topology
+
+
+def _whole(status: dict[str, Any]) -> bool:
+    return bool(status["ok"] and not status["ports"]["missing"])
+
+
+def _kept(where: Rundir) -> Path:
+    """The file that the lab was built from."""
+    return lab.directory(where.path) / "topology.yaml"
+
+
+def lab_reach(where: Rundir, sample: int, seed: int | None) -> reaching.Reach:
+    """Who reaches whom in the running lab, against the topology it was built from."""
+    if not _kept(where).exists():
+        raise Refusal(f"No lab runs at {where.path}: bring one up with `tunbridge lab up`.", MISSING)
+    chosen = seed if seed is not None else random.SystemRandom().randrange(1 << 32)
+    return reaching.of_lab(valid(str(_kept(where))), where.path, reaching.Sample(sample, chosen) if sample else None)
+
+
+@dataclass
+class Show:
+    """A running demo."""
+
+    topology: Topology
+    file: str
+    where: Rundir
+    ok: bool = False
+
+    def report(self) -> Iterator[RenderableType]:
+        """The ping matrix, one packet's way, and where to look next."""
+        found = lab_reach(self.where, 0, None)
+        self.ok = found.ok
+        yield "\n[bold]Who reaches whom[/bold]  (rows ping columns)"
+        yield matrix.Matrix(found)
+        pair = _across_hosts(self.topology)
+        if pair:
+            yield f"\n[bold]One packet's way: {pair[0]} pings {pair[1]}[/bold]"
+            yield from trace.story(trace.trace(self.topology, *pair, self._seen()))
+        yield from self._further(pair)
+
+    def prompt(self) -> None:
+        """Mininet's prompt, until it is left."""
+        argv, environment = lab.cli_argv(self.where.path)
+        subprocess.call(argv, env=environment)
+
+    def _seen(self) -> dict[str, Seen]:
+        """The local VLANs that the daemon allotted; the ports of a freshly built host."""
+        status = ask(self.where, {"do": "status"})
+        return {one["host"]: replace(placement.imagined(self.topology, one["host"]), vlans=one["vlans"])
+                for one in status["switches"] if one["connected"]}
+
+    def _further(self, pair: tuple[str, str] | None) -> Iterator[str]:
+        source, target = pair or (next(iter(self.topology.vms), "VM"),) * 2
+        host = next(iter(self.topology.hosts))
+        address = next((str(port.ip) for port in self.topology.ports() if port.name == target), "ADDRESS")
+        yield "\n[bold]Look further[/bold]  (in another terminal, while the lab runs)"
+        for command, what in ((f"lab exec {source} -- ping -c 3 {address}", "any command inside a VM"),
+                              (f"lab exec {host} -- ovs-vsctl show", "and inside a hypervisor"),
+                              (f"flows {host}/br-tun", "each flow with its reason and its counters"),
+                              (f"trace {source} {target}", "the way of a packet, table by table"),
+                              ("lab reach --json", "the matrix, for a program")):
+            yield f"  {_command(self.where)} {command:<44} [dim]{what}[/dim]"
+
+
+def _command(where: Rundir) -> str:
+    from controller.tools.rundir import DEFAULT
+
+    return "tunbridge" if str(where.path) == DEFAULT else f"TUNBRIDGE_RUNDIR={where.path} tunbridge"
+
+
+def _across_hosts(topology: Topology) -> tuple[str, str] | None:
+    """Two ports of one network, on different hosts if there are such."""
+    pairs = [(one, other) for one, other in permutations(topology.ports(), 2) if one.network == other.network]
+    apart = [(one.name, other.name) for one, other in pairs if one.host != other.host]
+    return apart[0] if apart else (pairs[0][0].name, pairs[0][1].name) if pairs else None
+
+
+@contextlib.contextmanager
+def running(file: str, where: Rundir, say: Say, progress: lab.Progress | None = None) -> Iterator[Show]:
+    """A daemon and a lab of a file; both are gone at the end, whatever happens in between."""
+    topology = valid(file)
+    lab.check_machine()
+    make(where)
+    with _daemon(file, where, say):
+        try:
+            lab_up(file, where, say, progress)
+            yield Show(topology, file, where)
+        finally:
+            lab.down(where.path, say)
+
+
+@contextlib.contextmanager
+def _daemon(file: str, where: Rundir, say: Say) -> Iterator[None]:
+    say(f"Starting the daemon; its log is {where.log}.")
+    argv = [sys.executable, "-m", "controller", "run", file, "--listen", "none", "--rundir", str(where.path)]
+    with where.log.open("w") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _await(process, where)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], where: Rundir) -> None:
+    """Until the daemon answers. Refusal with its last words if it ends instead."""
+    def settled(_: object) -> bool:
+        return True
+
+    for _ in range(int(_START * 10)):
+        if process.poll() is not None:
+            words = where.log.read_text().strip().splitlines()[-1:]
+            raise Refusal(f"The daemon did not start: {' '.join(words) or 'it said nothing.'}", MISSING)
+        try:
+            wait_for_status(where, 0.1, settled)
+            return
+        except Refusal:
+            continue
+    raise Refusal(f"The daemon does not answer after {_START:.0f} s; its log is {where.log}.", MISSING)
