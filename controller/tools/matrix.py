@@ -13,11 +13,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from controller.host.campaign import Leak
 from controller.tools.reach import Answer, Reach
 
 _GOOD, _BAD, _QUIET = "green", "bold red", "dim"
 _GAP: Final = 2  # columns of padding between cells
-_LISTED: Final = 10  # wrong pairs and leaks said one by one
+_LISTED: Final = 10  # wrong pairs, and leaks, said one by one
 _MARKS: Final = {(True, True): "yes", (False, False): "-", (False, True): "YES!", (True, False): "no!"}
 _LEGEND: Final = "yes: reached, -: not reached, both as the topology says; YES! and no!: not as it says"
 _LEGEND_OF_COUNTS: Final = "reached/asked; (!n): n of them not as the topology says"
@@ -44,13 +45,9 @@ class Matrix:
 
 def complaints(reach: Reach) -> Iterator[Text]:
     """What is not as it should be, in sentences; a long list is cut."""
-    sentences = [*(_wrong(answer) for answer in reach.wrong), *(
-        f"leak: a frame of {leak.source} {f'for {leak.target}' if leak.target else 'to everyone'} "
-        f"was seen by {leak.seen_at}" for leak in reach.leaks)]
-    for sentence in sentences[:_LISTED]:
-        yield Text(sentence, style=_BAD)
-    if len(sentences) > _LISTED:
-        yield Text(f"and {len(sentences) - _LISTED} more", style=_BAD)
+    for sentences in ([_wrong(answer) for answer in reach.wrong], [_leak(leak) for leak in reach.leaks]):
+        cut = [f"and {len(sentences) - _LISTED} more"] if len(sentences) > _LISTED else []
+        yield from (Text(sentence, style=_BAD) for sentence in [*sentences[:_LISTED], *cut])
 
 
 def verdict(reach: Reach) -> Text:
@@ -68,6 +65,11 @@ def verdict(reach: Reach) -> Text:
 def _wrong(answer: Answer) -> str:
     what = "was reached and must not be" if answer.observed else "was not reached and should be"
     return f"wrong: {answer.source} -> {answer.target} ({answer.address}) {what}"
+
+
+def _leak(leak: Leak) -> str:
+    whom = f"for {leak.target}" if leak.target else "to everyone"
+    return f"leak: a frame of {leak.source} {whom} was seen by {leak.seen_at}"
 
 
 @dataclass(frozen=True)
