@@ -93,7 +93,9 @@ def check_floating_ips(draft: Draft) -> Iterator[Finding]:
     homes = Homes(draft)
     ways = _ways_out(draft)
     certain = draft.declared["networks"] is not None and not draft.unsure
-    on = {(port.vm, port.shape.network) for port in draft.ports}
+    on: dict[str, list[str]] = {}
+    for port in draft.ports:
+        on.setdefault(port.vm, []).append(port.shape.network)
     for fip in draft.floating_ips.values():
         home = homes.of_floating(floating_address(fip))
         if home is None and certain:
@@ -103,15 +105,15 @@ def check_floating_ips(draft: Draft) -> Iterator[Finding]:
             yield Finding("TB312", fip.at(), f"{fip.path}: {fip.name} is in no external network", hint)
         network = fixed_network(draft, fip)
         if fip.shape.vm in draft.vms and network is not None and network in draft.networks:
-            if (fip.shape.vm, network) not in on:
-                yield _not_on(draft, fip, network)
+            if network not in on.get(fip.shape.vm, ()):
+                yield _not_on(fip, network, on.get(fip.shape.vm, []))
             elif home is not None and (home.network, network) not in ways:
                 message = f"{fip.path}: no router joins {quoted(network)} and {quoted(home.network)}"
                 yield Finding("TB608", fip.at(), message, "packets to this address find no way to the VM")
 
 
-def _not_on(draft: Draft, fip: Item[FloatingIpShape], network: str) -> Finding:
-    others = ", ".join(quoted(port.shape.network) for port in draft.ports if port.vm == fip.shape.vm)
+def _not_on(fip: Item[FloatingIpShape], network: str, networks: list[str]) -> Finding:
+    others = ", ".join(quoted(each) for each in networks[:8])
     message = f"{fip.path}: VM {quoted(fip.shape.vm)} has no port on network {quoted(network)}"
     return Finding("TB506", fip.at("network"), message, f"it is on {others}" if others else "")
 

@@ -25,8 +25,8 @@ from controller.model.schema import (
     UnderlayShape,
     VmShape,
 )
-from controller.model.source import Node
 from controller.model.topology import Address
+from controller.model.tree import Node
 
 S = TypeVar("S", covariant=True)
 

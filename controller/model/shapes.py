@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from controller.model import names
-from controller.model.draft import UNNAMED_CLOUD, Draft, Group, Item, Leg, PortItem, SubnetItem
-from controller.model.kinds import NAME, NAME_RULE, address, can_be_host
+from controller.model.draft import UNNAMED_CLOUD, Draft, Group, Item, SubnetItem
+from controller.model.kinds import NAME, NAME_RULE, address
+from controller.model.plugs import legs_of, port_item
 from controller.model.problems import Finding, Nearest, describe, quoted
 from controller.model.schema import (
     FloatingIpShape,
@@ -27,8 +27,7 @@ from controller.model.schema import (
     UnderlayShape,
     VmShape,
 )
-from controller.model.source import Node
-from controller.model.topology import Address
+from controller.model.tree import Node
 
 OPTIONS: Final = tuple(OptionsShape.model_fields)
 SECTIONS: Final = ("hosts", "networks", "routers", "floating_ips", "security_groups", "vms")
@@ -84,7 +83,7 @@ class Shaper:
 
     def _single(self, key: str, model: type[S]) -> Item[S] | None:
         """The object behind a top-level key; an absent optional one is all defaults."""
-        node = self._child(self._root, key)
+        node = self._root.child(key)
         if node is None or (node.data is None and key not in REQUIRED):
             return None if key in REQUIRED else Item(key, key, model(), self._root)
         return self._item(key, key, model, node)
@@ -110,7 +109,7 @@ class Shaper:
 
     def _subnets(self, draft: Draft, network: str, node: Node, declared: set[str]) -> bool:
         """Whether the names of all subnets of a network are known; they go to `declared`."""
-        subnets = self._child(node, "subnets")
+        subnets = node.child("subnets")
         draft.subnets_by_network[network] = []
         if subnets is None or subnets.data is None:
             return isinstance(node.children, dict)
@@ -146,14 +145,14 @@ class Shaper:
             if not shapes:
                 self._find("TB125", node, f"{path}: the list of ports is empty", "give the VM a port", "ports")
             for index, shape in enumerate(shapes):
-                draft.ports.append(_port(draft, item, index, shape, len(shapes)))
+                draft.ports.append(port_item(draft, item, index, shape, len(shapes)))
 
     def _routers(self, draft: Draft) -> None:
         for name, node in self._entries(draft, "routers"):
             item = self._item(name, f"routers.{word(name)}", RouterShape, node)
             if item is not None:
                 draft.routers[name] = item
-                draft.legs.extend(_legs(draft, item))
+                draft.legs.extend(legs_of(draft, item))
 
     def _floating_ips(self, draft: Draft) -> None:
         for key, node in self._entries(draft, "floating_ips", named=False):
@@ -186,7 +185,7 @@ class Shaper:
 
     def _entries(self, draft: Draft, section: str, *, named: bool = True) -> Iterator[tuple[str, Node]]:
         """The objects of a section by name; says what is wrong with the section and the names."""
-        node = self._child(self._root, section)
+        node = self._root.child(section)
         children = node.children if node is not None else None
         draft.declared[section] = frozenset(children) if isinstance(children, dict) else frozenset()
         if node is not None and node.data is not None and not isinstance(children, dict):
@@ -249,10 +248,6 @@ class Shaper:
     def _find(self, code: str, node: Node, message: str, hint: str = "", *path: str | int) -> None:
         self.findings.append(Finding(code, node.find(*path), message, hint))
 
-    @staticmethod
-    def _child(node: Node, key: str) -> Node | None:
-        return node.children.get(key) if isinstance(node.children, dict) else None
-
 
 def word(name: str) -> str:
     """A name inside a path: as it is, or in quotes if it is not a legal one."""
@@ -279,38 +274,3 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)
-
-
-def _port(draft: Draft, vm: Item[Any], index: int, shape: PortShape, of: int) -> PortItem:
-    listed = isinstance(vm.shape, VmShape)
-    node = vm.node.children["ports"].children[index] if listed else vm.node  # type: ignore[index,call-overload]
-    port_id = shape.id or draft.object_id(f"vms/{vm.name}/ports/{index}")
-    return PortItem(
-        name=vm.name if of == 1 else f"{vm.name}:eth{index}", path=f"{vm.path}.ports[{index}]" if listed else vm.path,
-        shape=shape, node=node, vm=vm.name, host=vm.shape.host, index=index, id=port_id,
-        mac=shape.mac or names.mac_of(port_id))
-
-
-def _legs(draft: Draft, router: Item[RouterShape]) -> Iterator[Leg]:
-    for index, interface in enumerate(router.shape.interfaces):
-        subnet = draft.subnets.get(interface.subnet)
-        leg_id = interface.id or draft.object_id(f"routers/{router.name}/interfaces/{interface.subnet}")
-        at, ip_at = router.at("interfaces", index), router.at("interfaces", index, "ip")
-        yield Leg(
-            router=router.name, path=f"{router.path}.interfaces[{index}]", at=at, ip_at=ip_at,
-            network=subnet.network if subnet else None, subnet=interface.subnet,
-            ip=interface.ip or (_usable_gateway(subnet) if subnet else None),
-            id=leg_id, mac=interface.mac or names.mac_of(leg_id))
-    gateway = router.shape.gateway
-    if gateway is not None:
-        leg_id = gateway.id or draft.object_id(f"routers/{router.name}/gateway")
-        yield Leg(
-            router=router.name, path=f"{router.path}.gateway", at=router.at("gateway", "network"),
-            ip_at=router.at("gateway", "ip"), network=gateway.network, subnet=None, ip=gateway.ip,
-            id=leg_id, mac=gateway.mac or names.mac_of(leg_id))
-
-
-def _usable_gateway(subnet: SubnetItem) -> Address | None:
-    """The subnet's gateway, unless it is wrong: that is said once, at the subnet."""
-    gateway = subnet.shape.gateway
-    return gateway if gateway is not None and can_be_host(gateway, subnet.shape.cidr) else None
