@@ -11,11 +11,11 @@ Its links to hosts become ports of its bridge; its first link to another switch 
 import contextlib
 import hashlib
 import os
+import select
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 
 from mininet.node import Switch
 
@@ -165,35 +165,30 @@ class Hypervisor(Switch):
     def start(self, _controllers):
         """Start the daemons and attach all links."""
         self.start_ovs()
-        if self.bridge is None:
-            return
-        self.add_bridge(self.bridge, self.controller)
-        uplink = self.uplink or self._uplink()
+        if self.uplink is None:
+            self.uplink = next((intf.name for intf in self.intfList() if isinstance(far_node(intf), Switch)), None)
+        if self.uplink:
+            # Room for the tunnels' headers, so that hosts can keep Ethernet's usual 1500.
+            self.run("ip", "link", "set", "dev", self.uplink, "mtu", "1600", "up")
+        if self.bridge is not None:
+            self.add_bridge(self.bridge, self.controller)
         for intf in self.intfList():
-            if intf.name not in ("lo", uplink):
+            if intf.name not in ("lo", self.uplink):
                 self.attach(intf)
-        if self.tunnel_ip and uplink:
-            self.add_underlay(uplink)
+        if self.bridge is not None and self.tunnel_ip and self.uplink:
+            self.add_underlay(self.uplink)
         for remote in self.remotes:
             self.add_vxlan(remote)
 
-    def _uplink(self):
-        """The first link to another switch; only a hypervisor with a tunnel address has one."""
-        for intf in self.intfList() if self.tunnel_ip else ():
-            if intf.link and any(isinstance(end.node, Switch) and end.node is not self
-                                 for end in (intf.link.intf1, intf.link.intf2)):
-                return intf.name
-        return None
-
     def attach(self, intf):
         """Attach a Mininet interface, also later than at the start."""
-        self.add_port(intf, self.bridge)
-        intf = self.nameToIntf.get(str(intf), intf)
-        for end in (intf.link.intf1, intf.link.intf2) if getattr(intf, "link", None) else ():
-            if end is not intf and not isinstance(end.node, Switch):
-                # The userspace datapath hands frames on as they are; a host that leaves checksums to the
-                # hardware of a veth would send them wrong, and TCP would hang.
-                end.node.cmd("ethtool", "-K", end.name, "tx", "off")
+        if self.bridge is not None:
+            self.add_port(intf, self.bridge)
+        host = far_node(intf)
+        if host is not None and not isinstance(host, Switch):
+            # The userspace datapath hands frames on as they are; a host that leaves checksums to the
+            # hardware of a veth would send them wrong, and TCP would hang.
+            host.cmd("ethtool", "-K", far_end(intf).name, "tx", "off")
 
     def detach(self, intf):
         """Take an interface off the bridge."""
@@ -209,6 +204,19 @@ class Hypervisor(Switch):
         if self.made_rundir:
             shutil.rmtree(self.rundir, ignore_errors=True)
         super().stop(deleteIntfs)
+
+
+def far_end(intf):
+    """The interface at the other end of an interface's link; None without a link."""
+    if not intf.link:
+        return None
+    return intf.link.intf2 if intf.link.intf1 is intf else intf.link.intf1
+
+
+def far_node(intf):
+    """The node at the other end of an interface's link; None without a link."""
+    end = far_end(intf)
+    return end.node if end else None
 
 
 def end_daemon(rundir, program, signum):
@@ -228,9 +236,8 @@ def end_daemon(rundir, program, signum):
 
 
 def _await_end(handle, program, pid):
-    deadline = time.monotonic() + PATIENCE
-    with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < deadline:
-            signal.pidfd_send_signal(handle, 0)
-            time.sleep(0.01)
+    """A process handle becomes readable when its process has ended."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    if not poll.poll(PATIENCE * 1000):
         raise HypervisorError(f"{program} (pid {pid}) does not end; `kill -9 {pid}` ends it.")

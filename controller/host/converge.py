@@ -91,7 +91,7 @@ def _doomed_links(want: Devices, have: Devices) -> tuple[Link, ...]:
 
     def goes(link: Link) -> bool:
         new = wanted.get(link.name)
-        return link.alias == have.mark if new is None else not _same_make(new, link)
+        return link.alias == have.mark and (new is None or not same_make(new, link))
     return tuple(filter(goes, have.links))
 
 
@@ -104,7 +104,8 @@ def _without_peers(links: Iterable[Link]) -> Iterator[Link]:
             yield link
 
 
-def _same_make(want: Link, have: Link) -> bool:
+def same_make(want: Link, have: Link) -> bool:
+    """Whether a device can be turned into the one that is wanted, or must be made anew."""
     return want.kind == GIVEN or (want.kind, want.peer, want.far) == (have.kind, have.peer, have.far)
 
 
@@ -149,7 +150,8 @@ def _bridge(bridge: Bridge, now: Bridge | None, cloud: str) -> Iterator[Command]
 
 
 def _port(port: OvsPort, now: OvsPort | None) -> Iterator[Command]:
-    if port == now:
+    # Others may label an interface, too (Nova writes vm-uuid): their labels are none of our business.
+    if now and dict(port.options) == dict(now.options) and set(port.external_ids) <= set(now.external_ids):
         return
     if now is None:
         yield ("--may-exist", "add-port", port.bridge, port.name)

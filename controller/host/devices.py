@@ -16,17 +16,14 @@ GIVEN = "given"  # kind of a link that somebody else makes (libvirt's tap): we o
 
 @dataclass(frozen=True)
 class Bridge:
-    """An OVS bridge. With a controller it fails secure (and is empty until told); without, it is a plain switch."""
+    """An OVS bridge. A secure one forwards nothing until its controller has spoken; a standalone one is a switch."""
 
     name: str
     datapath: str  # netdev | system
     datapath_id: int | None = None  # None: OVS makes one up
     controller: str | None = None
     mac: str | None = None  # of the bridge's own interface; None: OVS makes one up
-
-    @property
-    def fail_mode(self) -> str:
-        return "secure" if self.controller else "standalone"
+    fail_mode: str = "secure"
 
 
 @dataclass(frozen=True)

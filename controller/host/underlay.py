@@ -39,7 +39,7 @@ def userspace(topology: Topology, host: Host, device: str, *, neighbours: bool) 
 
     Knowing it matters: OVS drops the packet for which it must ask first.
     """
-    bridge = Bridge(BR_PHY, "netdev", mac=br_phy_mac(topology.cloud, host.name))
+    bridge = Bridge(BR_PHY, "netdev", mac=br_phy_mac(topology.cloud, host.name), fail_mode="standalone")
     port = OvsPort(device, BR_PHY, external_ids=((MARK, topology.cloud),))
     known = tuple((str(other.tunnel_ip), br_phy_mac(topology.cloud, other.name))
                   for other in topology.hosts.values() if neighbours and other.name != host.name)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from controller.host import bridges, execute, steps, underlay, wires
 from controller.host.converge import converge as difference
-from controller.host.devices import GIVEN, Devices, Link
+from controller.host.converge import same_make
+from controller.host.devices import GIVEN, Devices
 from controller.host.observe import NotOurs, Sight, observe
 from controller.host.steps import Step
 from controller.model.topology import Host, Topology
@@ -72,6 +73,7 @@ def _plan(wanted: Wanted) -> _Plan:
         raise Refusal(str(error), MISSING) from error
     except execute.StepFailed as error:
         raise Refusal(f"{error} Is Open vSwitch running?", MISSING) from error
+    _respect_others(want, sight)
     want, notes = _present(want, sight)
     return _Plan((*_link_to_daemon(wanted), *difference(want, sight.devices)), notes)
 
@@ -109,6 +111,16 @@ def _has_module() -> bool:
     with contextlib.suppress(FileNotFoundError):
         return subprocess.run(["modprobe", "--dry-run", "--quiet", "openvswitch"], check=False).returncode == 0
     return False
+
+
+def _respect_others(want: Devices, sight: Sight) -> None:
+    """A device of the right name and the wrong make is somebody else's, unless it wears our mark."""
+    have = {link.name: link for link in sight.devices.links}
+    for link in want.links:
+        now = have.get(link.name)
+        if now is not None and now.alias != want.mark and not same_make(link, now):
+            raise Refusal(f"There is a device {link.name} on this host that is not ours; pin another name in the file "
+                          f"(`device`), or remove it with `ip link del {link.name}`.", MISSING)
 
 
 def _present(want: Devices, sight: Sight) -> tuple[Devices, tuple[str, ...]]:
