@@ -92,22 +92,20 @@ python() {
     die "Python 3.11 or newer is needed; apt-get install python3."
 }
 
-# Three ways, because a user without root cannot install python3-venv.
+# Several ways, because a user without root cannot install python3-venv.
 create_venv() {
     rm -rf .venv
     if "$1" -c 'import ensurepip' 2>/dev/null; then
         "$1" -m venv .venv
-    elif "$1" -m virtualenv --version >/dev/null 2>&1; then
-        "$1" -m virtualenv -q .venv
-    elif "$1" -m pip --version >/dev/null 2>&1; then
-        "$1" -m venv --without-pip .venv
-        "$1" -m pip --python .venv/bin/python install -q pip
-    elif can_root; then
+    elif [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
         say "installing the Debian package python3-venv."
         (as_root sh .ci/setup.sh install python3-venv)
         "$1" -m venv .venv
     else
-        die "python3-venv is missing and root cannot be had; ask an administrator for: apt-get install python3-venv."
+        "$1" -m venv --without-pip .venv
+        "$1" -m pip --python .venv/bin/python install -q pip 2>/dev/null ||
+            quietly .venv/bin/python .ci/get_pip.py ||
+            die "Python cannot make an environment here; as root or with sudo: apt-get install python3-venv."
     fi
 }
 
