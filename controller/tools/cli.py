@@ -287,18 +287,15 @@ def execute(name: Annotated[str, typer.Argument(metavar="NAME", help="A VM, or a
     """Run a command inside a VM or host, with the command's exit code."""
     from controller.tools import lab as tool
 
-    sys.exit(tool.run(where(rundir).path, name, command))
+    tool.execute(where(rundir).path, name, command[1:] if command[:1] == ["--"] else command)
 
 
 @lab.command("cli")
 def prompt(rundir: RundirOption = None) -> None:
     """The Mininet prompt on the running lab."""
-    import subprocess
-
     from controller.tools import lab as tool
 
-    argv, environment = tool.cli_argv(where(rundir).path)
-    sys.exit(subprocess.call(argv, env=environment))
+    sys.exit(tool.prompt(where(rundir).path))
 
 
 @lab.command()

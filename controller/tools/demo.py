@@ -100,8 +100,7 @@ class Show:
 
     def prompt(self) -> None:
         """Mininet's prompt, until it is left."""
-        argv, environment = lab.cli_argv(self.where.path)
-        subprocess.call(argv, env=environment)
+        lab.prompt(self.where.path)
 
     def _seen(self) -> dict[str, Seen]:
         """The local VLANs that the daemon allotted; the ports of a freshly built host."""
