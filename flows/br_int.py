@@ -5,19 +5,20 @@ or to br-tun. Nothing is output that a flow of this module does not name: there 
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 from flows import fields as f
 from flows.fields import Criterion, tagged
 from flows.flow import ANY, Action, Flow, Goto, Output, PopVlan, PushVlan, SetField, flow, when
-from flows.host import Host, Identity, Network, Port
+from flows.host import Host, Identity, Neighbour, Network, Port, wearers
 from flows.tables import ARP_SPOOF, CANARY, CLASSIFY, DELIVER, MAC_SPOOF
 
 _PIPELINE: Final = "pipeline"
 _DHCP_CLIENT, _DHCP_SERVER = 68, 67  # RFC 2131, 4.1
 _UNSPECIFIED4, _UNSPECIFIED6 = "0.0.0.0", "::"
+_EVERY_IPV6: Final = IPv6Network("::/0")
 _ND_SOLICITATION = 135  # RFC 4861, 4.3
 _ROUTER_SOLICITATION = 133
 _MLD_REPORT2 = 143  # RFC 3810: sent before an address is confirmed
@@ -44,9 +45,9 @@ def network(host: Host, net: Network) -> Iterator[Flow]:
             yield from _own_source(port, identity)
         if port.identities:
             yield from _foreign_claims(port)
-        yield flow(DELIVER, "local", when(tagged(net.vlan), f.ETH_DST(port.mac)), PopVlan(), Output(port.ofport),
-                   origin=port.origin, why=f"{port.name} lives on this host")
-    yield from _deliver_beyond(host, net)
+    yield from _deliver_known(host, net)
+    yield from _deliver_group(host, net)
+    yield from _deliver_unknown(host, net)
 
 
 def _classify(net: Network, port: Port) -> Iterator[Flow]:
@@ -69,15 +70,16 @@ def _own_claims(port: Port, identity: Identity) -> Iterator[Flow]:
     yield own("probes whether an address is free", *sender, f.ARP_OP(f.ARP_REQUEST), f.ARP_SPA(_UNSPECIFIED4))
     for address in _of_version(identity, 4):
         yield own("claims its own IP address by ARP", *sender, f.ARP_SPA(address))
-    for target in (link_local(identity.mac), *_of_version(identity, 6)):
+    for target in _ipv6(identity):
         yield own("claims its own IPv6 address", *_advertisement(), f.ND_TARGET(target))
 
 
 def _foreign_claims(port: Port) -> Iterator[Flow]:
     yield flow(ARP_SPOOF, "foreign", when(f.IN_PORT(port.ofport), f.ETH_TYPE(f.ARP)),
                origin=port.origin, why=f"{port.name} claims an IP address that is not its own")
-    yield flow(ARP_SPOOF, "foreign", when(f.IN_PORT(port.ofport), *_advertisement()),
-               origin=port.origin, why=f"{port.name} claims an IPv6 address that is not its own")
+    if _EVERY_IPV6 not in (address for identity in port.identities for address in identity.addresses):
+        yield flow(ARP_SPOOF, "foreign", when(f.IN_PORT(port.ofport), *_advertisement()),
+                   origin=port.origin, why=f"{port.name} claims an IPv6 address that is not its own")
 
 
 def _own_source(port: Port, identity: Identity) -> Iterator[Flow]:
@@ -93,26 +95,61 @@ def _own_source(port: Port, identity: Identity) -> Iterator[Flow]:
         yield own("speaks with its own MAC and IP address", f.ETH_TYPE(f.IPV4), f.IPV4_SRC(address))
     yield own("asks for an IP address", f.ETH_TYPE(f.IPV4), f.IPV4_SRC(_UNSPECIFIED4), f.IP_PROTO(f.UDP),
               f.UDP_SRC(_DHCP_CLIENT), f.UDP_DST(_DHCP_SERVER))
-    for source in (link_local(identity.mac), *_of_version(identity, 6)):
+    for source in _ipv6(identity):
         yield own("speaks with its own MAC and IPv6 address", f.ETH_TYPE(f.IPV6), f.IPV6_SRC(source))
     for kind in (_ROUTER_SOLICITATION, _ND_SOLICITATION, _MLD_REPORT2):
         yield own("looks around before it has an IPv6 address", f.ETH_TYPE(f.IPV6), f.IPV6_SRC(_UNSPECIFIED6),
                   f.IP_PROTO(f.ICMPV6), f.ICMPV6_TYPE(kind))
 
 
-def _deliver_beyond(host: Host, net: Network) -> Iterator[Flow]:
-    """Broadcast to the network, and unicast for somebody who does not live here."""
-    away = () if host.patch_tun is None else (Output(host.patch_tun),)
-    here: list[Action] = [Output(ofport) for ofport in sorted(port.ofport for port in net.ports)]
-    if here:
-        here.insert(0, PopVlan())
+def _deliver_known(host: Host, net: Network) -> Iterator[Flow]:
+    """Unicast for a MAC that a port of this host may wear."""
+    elsewhere = wearers(net.neighbours)
+    for mac, ports in wearers(net.ports).items():
+        others = elsewhere.get(mac, [])
+        yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)), *(_away(host) if others else ()),
+                   *_here(ports), origin=ports[0].origin, why=_whose(mac, ports, others))
+
+
+def _whose(mac: str, ports: list[Port], others: list[Neighbour]) -> str:
+    if mac == ports[0].mac and len(ports) + len(others) == 1:
+        return f"{ports[0].name} lives on this host"
+    names = sorted([*(port.name for port in ports), *(other.name for other in others)])
+    return f"{', '.join(names)} may wear this MAC"
+
+
+def _deliver_group(host: Host, net: Network) -> Iterator[Flow]:
     # The tag is still on for br-tun and off for the VMs, so br-tun comes first.
     yield flow(DELIVER, "flood", when(tagged(net.vlan), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)),
-               *away, *here,
+               *_away(host), *_here(net.ports),
                origin=net.origin, why=f"broadcast and multicast go to all of {net.name}, here and elsewhere")
-    if away:
-        yield flow(DELIVER, "away", when(tagged(net.vlan)), *away,
-                   origin=net.origin, why=f"not on this host: br-tun may know where it lives in {net.name}")
+
+
+def _deliver_unknown(host: Host, net: Network) -> Iterator[Flow]:
+    """Unicast for somebody who does not live here; MACs that nobody knows live behind ports without port security."""
+    away, unguarded = _away(host), [port for port in net.ports if not port.identities]
+    if not unguarded:
+        if away:
+            yield flow(DELIVER, "unknown", when(tagged(net.vlan)), *away, origin=net.origin,
+                       why=f"not on this host: br-tun may know where it lives in {net.name}")
+        return
+    names, here = ", ".join(sorted(port.name for port in unguarded)), wearers(net.ports)
+    yield flow(DELIVER, "unknown", when(tagged(net.vlan)), *away, *_here(unguarded), origin=net.origin,
+               why=f"an unknown MAC of {net.name} may live elsewhere or behind {names}, which has port security off")
+    for mac, neighbours in wearers(net.neighbours).items():
+        if away and mac not in here:
+            yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)), *away, origin=neighbours[0].origin,
+                       why=f"{neighbours[0].name} lives on {neighbours[0].tunnel.remote}, not behind {names}")
+
+
+def _away(host: Host) -> tuple[Action, ...]:
+    return () if host.patch_tun is None else (Output(host.patch_tun),)
+
+
+def _here(ports: Iterable[Port]) -> tuple[Action, ...]:
+    """To these ports, as the VMs sent it: without the tag."""
+    outputs = [Output(ofport) for ofport in sorted(port.ofport for port in ports)]
+    return (PopVlan(), *outputs) if outputs else ()
 
 
 def _advertisement() -> tuple[Criterion, ...]:
@@ -121,6 +158,11 @@ def _advertisement() -> tuple[Criterion, ...]:
 
 def _of_version(identity: Identity, version: int) -> Iterator[IPv4Network | IPv6Network]:
     return (address for address in identity.addresses if address.version == version)
+
+
+def _ipv6(identity: Identity) -> Iterable[IPv4Network | IPv6Network]:
+    """The IPv6 addresses of a MAC, each once: an address pair may spell out the link-local one."""
+    return dict.fromkeys((ip_network(link_local(identity.mac)), *_of_version(identity, 6)))
 
 
 def link_local(mac: str) -> IPv6Address:

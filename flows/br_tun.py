@@ -12,7 +12,7 @@ from flows import fields as f
 from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
 from flows.flow import ANY, Action, Flow, Goto, Learn, Move, Output, OutputBack, PopVlan, PushVlan, SetField, flow, when
-from flows.host import Host, Neighbour, Network
+from flows.host import Host, Neighbour, Network, wearers
 from flows.tables import ARP_RESPONDER, FLOOD, FROM, LEARN, TO_TUNNEL, TUNNEL_TO_VLAN, UNICAST
 
 _PIPELINE: Final = "pipeline"
@@ -87,23 +87,26 @@ def network(host: Host, net: Network) -> Iterator[Flow]:
         yield flow(FLOOD, "network", when(tagged(net.vlan)), *_into_tunnel(net),
                    *(Output(tunnel.ofport) for tunnel in sorted(net.tunnels, key=lambda tunnel: tunnel.ofport)),
                    origin=net.origin, why=f"{net.name} is also on {', '.join(sorted(t.remote for t in net.tunnels))}")
+    if host.l2population:
+        yield from _populate(net)
     for neighbour in net.neighbours:
-        if host.l2population:
-            yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(neighbour.mac)), *_into_tunnel(net),
-                       Output(neighbour.tunnel.ofport),
-                       origin=neighbour.origin, why=f"{neighbour.name} lives on {neighbour.tunnel.remote}")
         if host.arp_responder and isinstance(neighbour.address, IPv4Address):
             yield flow(ARP_RESPONDER, "known",
                        when(tagged(net.vlan), f.ETH_TYPE(f.ARP), f.ARP_OP(f.ARP_REQUEST), f.ARP_TPA(neighbour.address)),
                        *_answer(neighbour), origin=neighbour.origin,
                        why=f"{neighbour.address} is {neighbour.name}: answered here, asked of nobody")
-    yield from _unknown_macs(host, net)
 
 
-def _unknown_macs(host: Host, net: Network) -> Iterator[Flow]:
-    """With l2population, MACs that the topology does not know can only live behind ports without port security."""
+def _populate(net: Network) -> Iterator[Flow]:
+    """Where the MACs live that the topology knows; any other can only live behind a port without port security."""
+    for mac, neighbours in wearers(net.neighbours).items():
+        first, names = neighbours[0], ", ".join(sorted(one.name for one in neighbours))
+        alone = len(neighbours) == 1 and mac == first.mac
+        yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(mac)), *_into_tunnel(net),
+                   *map(Output, sorted({one.tunnel.ofport for one in neighbours})), origin=first.origin,
+                   why=f"{names} lives on {first.tunnel.remote}" if alone else f"{names} may wear this MAC")
     open_tunnels = sorted({one.tunnel.ofport for one in net.neighbours if not one.secured})
-    if host.l2population and open_tunnels:
+    if open_tunnels:
         names = ", ".join(sorted(one.name for one in net.neighbours if not one.secured))
         yield flow(UNICAST, "unknown", when(tagged(net.vlan)), *_into_tunnel(net), *map(Output, open_tunnels),
                    origin=net.origin, why=f"an unknown MAC may live behind {names}, which has port security off")

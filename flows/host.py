@@ -4,8 +4,10 @@
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
@@ -29,6 +31,11 @@ class Port:
     mac: str
     identities: tuple[Identity, ...]
 
+    @property
+    def macs(self) -> tuple[str, ...]:
+        """Every MAC that the topology lets it wear, its own first."""
+        return tuple(dict.fromkeys((self.mac, *(identity.mac for identity in self.identities))))
+
 
 @dataclass(frozen=True)
 class Tunnel:
@@ -49,6 +56,24 @@ class Neighbour:
     address: Address
     tunnel: Tunnel
     secured: bool  # False: MACs that the topology does not know may live behind it
+    also: tuple[str, ...] = ()  # MACs of its allowed address pairs, not its own
+
+    @property
+    def macs(self) -> tuple[str, ...]:
+        """Every MAC that the topology lets it wear, its own first."""
+        return self.mac, *self.also
+
+
+_Wearer = TypeVar("_Wearer", Port, Neighbour)
+
+
+def wearers(ports: Iterable[_Wearer]) -> dict[str, list[_Wearer]]:
+    """MAC -> the ports that may wear it: a virtual router's MAC moves between several."""
+    found: dict[str, list[_Wearer]] = {}
+    for port in ports:
+        for mac in port.macs:
+            found.setdefault(mac, []).append(port)
+    return found
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ MAC_SPOOF = _table(
 DELIVER = _table(
     BR_INT, 60, "deliver", "Where does this go?",
     matches=(f.VLAN_VID, f.ETH_DST),
-    ranks={"local": 3, "flood": 2, "away": 1, "miss": 0})
+    ranks={"known": 3, "flood": 2, "unknown": 1, "miss": 0})
 
 # ---- br-tun: between local VLANs and tunnel ids
 

@@ -140,7 +140,8 @@ def _others(topology: Topology, host: str) -> list[Host]:
 
 
 def _neighbour(port: Port, tunnel: narrow.Tunnel) -> narrow.Neighbour:
-    return narrow.Neighbour(port.name, port.path, port.mac, port.ip, tunnel, port.port_security)
+    also = {pair.mac: None for pair in port.allowed_address_pairs if port.port_security and pair.mac != port.mac}
+    return narrow.Neighbour(port.name, port.path, port.mac, port.ip, tunnel, port.port_security, tuple(also))
 
 
 def _identities(port: Port) -> tuple[narrow.Identity, ...]:
