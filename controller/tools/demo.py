@@ -19,7 +19,7 @@ from controller.model import placement, reading
 from controller.model.placement import Seen
 from controller.model.problems import render
 from controller.model.topology import Topology
-from controller.tools import lab, matrix, trace
+from controller.tools import lab, matrix
 from controller.tools import reach as reaching
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
@@ -88,6 +88,8 @@ class Show:
 
     def report(self) -> Iterator[RenderableType]:
         """The ping matrix, one packet's way, and where to look next."""
+        from controller.tools import trace
+
         found = lab_reach(self.where, 0, None)
         self.ok = found.ok
         yield "\n[bold]Who reaches whom[/bold]  (rows ping columns)"
