@@ -12,11 +12,15 @@ from mininet.link import Intf
 from mininet.node import Host, Node, Switch
 
 MARK = "TUNBRIDGE_LAB"  # in the environment of every process of a lab: which lab it belongs to
+TITLE = "tunbridge:"  # how an anchor's command line starts
 
 
 def start_anchor(name, environment):
-    """A process in network and mount namespaces of its own; its pid. `ps` shows it as `mininet:<name>`."""
-    sleeper = ["mnexec", "-cdn", "bash", "-c", 'exec -a "$0" sleep infinity', f"mininet:{name}"]
+    """A process in network and mount namespaces of its own; its pid. `ps` shows it as `tunbridge:<name>`.
+
+    Not as `mininet:<name>`: `mn -c`, which Mininet also calls when anybody's script fails, kills all of those.
+    """
+    sleeper = ["mnexec", "-cdn", "bash", "-c", 'exec -a "$0" sleep infinity', f"{TITLE}{name}"]
     anchor = subprocess.Popen(sleeper, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, cwd="/")
     _await_namespace(anchor)
@@ -27,7 +31,7 @@ def _await_namespace(anchor):
     """Until the anchor sleeps it may still be on its way into its namespace."""
     while True:
         with open(f"/proc/{anchor.pid}/cmdline", "rb") as file:
-            if file.read().startswith(b"mininet:"):
+            if file.read().startswith(TITLE.encode()):
                 return
         if anchor.poll() is not None:
             raise RuntimeError("mnexec could not make a namespace; it needs root and CAP_SYS_ADMIN.")
@@ -75,8 +79,10 @@ class Anchored(Node):
         return super().cmd(*args, **kwargs)
 
     def know(self, interface, address, mac):
-        """Take note of an interface that exists, so that Mininet's prompt can show and substitute it."""
-        intf = Intf(interface, node=self, moveIntfFn=lambda *_: None)
+        """Take note of an interface that the plan makes, so that Mininet's prompt can show and substitute it."""
+        if interface in self.nameToIntf:
+            return self.nameToIntf[interface]
+        intf = Intf(interface, node=self, moveIntfFn=lambda *_: None, up=False)
         intf.ip, _, intf.prefixLen = address.partition("/")
         intf.mac = mac
         return intf
@@ -90,7 +96,7 @@ class LabUnderlay(Anchored, Switch):
     """The node whose Linux bridge joins the hypervisors."""
 
     def __init__(self, name, **params):
-        super().__init__(name, dpid="1", **params)
+        super().__init__(name, dpid="1", **{**params, "inNamespace": True})
         self.controlIntf = None
 
     def start(self, _controllers):

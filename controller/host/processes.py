@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 MARK = "TUNBRIDGE_LAB"  # in the environment of every process of a lab: the directory of its lab
-ANCHOR = b"mininet:"  # how the command line of a node's anchor starts
+ANCHOR = b"tunbridge:"  # how the command line of a node's anchor starts
 
 _PROC = Path("/proc")
 _START = 19  # of the fields after the name in /proc/PID/stat: field 22 of proc(5)

@@ -1,0 +1,149 @@
+"""The jobs of a plan, done: nodes started and stopped, daemons started, commands run, moves announced."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from hypervisor import HypervisorError
+from nodes import KINDS, LabHypervisor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HANDS = 8  # jobs at once; most of a job is waiting for a command
+
+
+class Lab:
+    """The nodes of one lab, and what can be done with them."""
+
+    def __init__(self, directory, plan):
+        self.directory, self.plan = directory, plan
+        self.nodes = {}
+
+    def attach(self, name, record):
+        """Know a node that runs. RuntimeError if it has died, whoever has its pid now."""
+        if not os.path.exists(f"/proc/{record['pid']}") or start_time(record["pid"]) != record["start"]:
+            raise RuntimeError(f"{name} has died.")
+        self.nodes[name] = self.make(name, record["kind"], anchor=record["pid"])
+
+    def make(self, name, kind, cls=None, **params):
+        """A node of a kind; with an anchor it is one that runs already."""
+        if kind == "hypervisor":
+            params["rundir"] = os.path.join(self.directory, name)
+        return (cls or KINDS[kind])(name, lab=self.directory, **params)
+
+    # Jobs: one method each, named after what the plan says.
+
+    def start(self, job):
+        """Make a node."""
+        self.nodes[job["node"]] = self.make(job["node"], job["kind"])
+
+    def stop(self, job):
+        """End a node and all that runs in it."""
+        node = self.nodes.pop(job["node"])
+        if isinstance(node, LabHypervisor):
+            node.stop_ovs()
+            for file in os.scandir(node.rundir):
+                os.unlink(file)
+            os.rmdir(node.rundir)
+        end_namespace(node.pid)
+
+    def ovs(self, job):
+        """Start a hypervisor's daemons; a link in their directory leads to the controller."""
+        node = self.nodes[job["node"]]
+        os.makedirs(node.rundir, mode=0o700, exist_ok=True)
+        link = os.path.join(node.rundir, "tunbridge.sock")
+        if not os.path.islink(link):
+            os.symlink(os.path.join(os.path.dirname(self.directory), "openflow.sock"), link)
+        node.start_ovs()
+
+    def run(self, job):
+        """Run the steps of a plan in a node, in order."""
+        node = self.nodes[job["node"]]
+        for step in job["steps"]:
+            argv = ["mnexec", "-a", str(node.pid), *step["argv"]]
+            lines = "".join(f"{self.resolved(line)}\n" for line in step["lines"])
+            done = subprocess.run(argv, input=lines, env=node.environment(), capture_output=True, text=True,
+                                  check=False)
+            if done.returncode and not step["tolerant"]:
+                raise HypervisorError(f"{node.name}: {step['why']}: `{' '.join(step['argv'])}` failed: "
+                                      f"{(done.stderr or done.stdout).strip()}")
+
+    def resolved(self, line):
+        """A plan names nodes; the kernel wants pids."""
+        return re.sub(r"\bpid:(\S+)", lambda found: str(self.nodes[found[1]].pid), line)
+
+    def announce(self, job):
+        """Let a VM tell where it is now; it goes on by itself while we go on."""
+        node = self.nodes[job["node"]]
+        for interface, mac, address in job["cards"]:
+            subprocess.Popen(["mnexec", "-cda", str(node.pid), sys.executable, os.path.join(HERE, "announce.py"),
+                              interface, mac, address], env=node.environment(), stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def obey(self, stages, say, keep):
+        """Do all stages in order, the jobs of each side by side; `keep` is told after every stage."""
+        total, done = sum(len(stage["jobs"]) for stage in stages), 0
+        with ThreadPoolExecutor(HANDS) as pool:
+            for stage in stages:
+                try:
+                    for _ in pool.map(lambda job: getattr(self, job["do"])(job), stage["jobs"]):
+                        done += 1
+                        say({"stage": stage["what"], "done": done, "of": total})
+                finally:
+                    keep()
+
+    def records(self):
+        """The nodes that run, as they are written down."""
+        kinds = {cls: kind for kind, cls in KINDS.items()}
+        return {name: {"pid": node.pid, "start": start_time(node.pid), "kind": kinds[type(node)]}
+                for name, node in sorted(self.nodes.items())}
+
+
+def start_time(pid):
+    """When a process started, in clock ticks since boot (proc(5), stat, field 22): with the pid, its identity."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[19])
+
+
+def end_namespace(anchor):
+    """End every process in the network namespace that an anchor holds, the anchor last."""
+    namespace = os.readlink(f"/proc/{anchor}/ns/net")
+    if namespace == os.readlink("/proc/self/ns/net"):
+        raise RuntimeError(f"Process {anchor} is in no namespace of its own; it is left alone.")
+    inside = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _namespace(pid) == namespace]
+    for pid in sorted(inside, key=lambda pid: pid == anchor):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _namespace(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return None
+
+
+def read_json(path):
+    """What a JSON file holds."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_json(path, value):
+    """Write a JSON file whole or not at all."""
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+    os.replace(f"{path}.new", path)
+
+
+def running(plan_path, state_path):
+    """The lab that is written down."""
+    lab = Lab(os.path.dirname(os.path.abspath(state_path)), read_json(plan_path) if os.path.exists(plan_path) else {})
+    if os.path.exists(state_path):
+        for name, record in read_json(state_path)["nodes"].items():
+            lab.attach(name, record)
+    return lab
