@@ -197,14 +197,12 @@ def _join(old: LabPlan, new: LabPlan) -> Iterator[Job]:
     if new.underlay_mtu != old.underlay_mtu:
         lines += [f"link set dev {end.interface} mtu {new.underlay_mtu}" for end in ends if end and end in had]
         lines.append(f"link set dev {new.underlay[:15]} mtu {new.underlay_mtu}")
-    yield from _run(new.underlay, steps.ip_batch(lines, "plug the hypervisors into the underlay"))
-    # A switch floods frames for a MAC it has not seen speak; captures on other hosts would show them.
-    known = [f"fdb replace {bridge.mac} dev {link.far.interface} master static"
-             for devices_ in new.hypervisors.values() for bridge in devices_.bridges if bridge.mac
-             for link in devices_.links if link.name == UPLINK and link.far and link.far not in had]
-    if known:
-        yield from _run(new.underlay, [Step(("bridge", "-batch", "-"), "the underlay knows who lives where",
-                                            tuple(known))])
+    # The underlay would flood frames for a MAC that it has not yet heard, and other hosts would see them.
+    known = tuple(f"fdb replace {bridge.mac} dev {link.far.interface} master static"
+                  for host in new.hypervisors.values() for bridge in host.bridges if bridge.mac
+                  for link in host.links if link.name == UPLINK and link.far and link.far not in had)
+    whereabouts = (Step(("bridge", "-batch", "-"), "the underlay knows who lives where", known),) if known else ()
+    yield from _run(new.underlay, (*steps.ip_batch(lines, "plug the hypervisors into the underlay"), *whereabouts))
 
 
 def _addresses(old: LabPlan, new: LabPlan) -> Iterator[Job]:
