@@ -190,10 +190,12 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
 
     @set_ev_handler(ofp_event.EventOFPBundleCtrlMsg, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def bundle_handler(self, ev: Any) -> None:
-        """A bundle is in."""
+        """A bundle is in, or what the switch could read of it: one that it could not is left out, not the bundle."""
+        conn = ev.msg.datapath
         if ev.msg.type == ofp.OFPBCT_COMMIT_REPLY:
-            self._blame.pop(ev.msg.datapath, None)
-            self.obey(self._fleet.committed(ev.msg.datapath))
+            self._blame.pop(conn, None)
+            reason = self._first_error.pop(conn, None)
+            self.obey(self._fleet.refused(conn, reason) if reason else self._fleet.committed(conn))
 
     @set_ev_handler(ofp_event.EventOFPErrorMsg,  # type: ignore[untyped-decorator]
                     [HANDSHAKE_DISPATCHER, CONFIG_DISPATCHER, MAIN_DISPATCHER])

@@ -120,7 +120,7 @@ class Fleet:
         return self._send(conn, session, session.committed(), was=State.WRITING)
 
     def refused(self, conn: object, reason: str) -> list[Command]:
-        """The switch refused the write under way, and so took nothing of it."""
+        """The switch refused the write under way, or a part of it."""
         found = self._sessions.get(conn)
         if found:
             found[1].refused(reason)
@@ -174,6 +174,9 @@ class Fleet:
         wanted = networks & self._carried(state)
         forget = [Forget(vlan=state.vlans[port.network], mac=port.mac) for port in _moved(old, self.topology)
                   if port.network in state.vlans and state.name != port.host]
+        # What was learned under a VLAN carries the tunnel id of its network in its actions.
+        state.stale |= {vlan for name, vlan in state.vlans.items()
+                        if _tunnel_id(old, name) != _tunnel_id(self.topology, name)}
         self._allot(state)
         return self._intend(state, tuple(state.sessions), base=base, networks=wanted, gone=gone, forget=forget)
 
@@ -298,6 +301,10 @@ def _changed_networks(old: Topology, new: Topology) -> set[str]:
                 [(port.name, port.path, port.device, port.host, port.mac, port.ip, port.port_security,
                   port.allowed_address_pairs, topology.hosts[port.host].tunnel_ip) for port in ports])
     return {name for name in old.networks.keys() | new.networks.keys() if face(old, name) != face(new, name)}
+
+
+def _tunnel_id(topology: Topology, network: str) -> int | None:
+    return topology.networks[network].tunnel_id if network in topology.networks else None
 
 
 def _moved(old: Topology, new: Topology) -> list[Port]:

@@ -120,7 +120,7 @@ class Session:
         return self._next()
 
     def refused(self, reason: str) -> None:
-        """The switch took nothing of the write (a bundle is atomic). It is tried again when something changes."""
+        """The switch took nothing of the write, or not all of it. All is tried again when something changes."""
         if self._under_way:
             self._dirty.update(self._pieces)
             self._doomed.update(self._under_way.delete)

@@ -17,13 +17,14 @@ from controller.switch.events import Installed, Row
 from flows import cookie as cookies
 from flows import fields as f
 from flows.fields import FIELDS, Criterion, Field, Kind
-from flows.flow import Flow, Goto, Learn, Match, Move, Output, OutputBack, PopVlan, PushVlan, SetField, when
+from flows.flow import Flow, Goto, Learn, Match, Move, Output, OutputBack, PopVlan, PushVlan, SetField
 from flows.tables import TUNNEL_TO_VLAN
 from flows.text import match_words
 
 VERSION: Final = ofp.OFP_VERSION
 _BY_NAME: Final = {field.name: field for field in FIELDS}
 _BUNDLE_FLAGS: Final = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
+_VLAN_ID_BITS: Final = 0xFFF
 _TUNNEL_TABLES: Final = {table.id for table in TUNNEL_TO_VLAN.values()}
 
 
@@ -135,13 +136,15 @@ def _delete(datapath: Any, cookie: int, mask: int, **more: Any) -> Any:
 
 
 def _forget(datapath: Any, forget: Forget) -> Any:
-    criteria = []
+    criteria: dict[str, Any] = {}
     if forget.vlan is not None:
-        criteria.append(f.tagged(forget.vlan))
+        # A delete finds what compares at least its bits (OpenFlow 1.4, 6.4), and a learned row compares these twelve.
+        criteria["vlan_vid"] = (forget.vlan, _VLAN_ID_BITS)
     if forget.mac is not None:
-        criteria.append(f.ETH_DST(forget.mac))
+        criteria["eth_dst"] = forget.mac
     out_port = ofp.OFPP_ANY if forget.ofport is None else forget.ofport
-    return _delete(datapath, cookies.LEARNED_COOKIE, cookies.KIND_MASK, match=match(when(*criteria)), out_port=out_port)
+    return _delete(datapath, cookies.LEARNED_COOKIE, cookies.KIND_MASK, match=parser.OFPMatch(**criteria),
+                   out_port=out_port)
 
 
 def read_flows(datapath: Any) -> Any:
