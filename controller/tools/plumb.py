@@ -87,7 +87,7 @@ def _host(wanted: Wanted) -> Host:
 
 def _devices(wanted: Wanted, host: Host) -> Devices:
     topology, device = wanted.topology, wanted.underlay_device
-    datapath = "system" if _has_module() else "netdev"
+    datapath = _datapath()
     if datapath == "netdev" and device is None:
         raise Refusal("This kernel has no openvswitch module, so Open vSwitch must take over the network card of the "
                       "underlay: name it with --underlay-device.", BAD_INPUT)
@@ -102,6 +102,17 @@ def _devices(wanted: Wanted, host: Host) -> Devices:
         tuple(link for port in ports for link in wires.links(topology, port, lab=False)),
         feet.underlay,
     )
+
+
+def _datapath() -> str:
+    """What br-int has, if there is one: to change it would interrupt every VM. Else the kernel's, where it has one."""
+    look = Step(("ovs-vsctl", "--timeout=10", "--if-exists", "get", "Bridge", "br-int", "datapath_type"),
+                "look which datapath this host has")
+    try:
+        present = execute.output(look).strip().strip('"')
+    except execute.StepFailed as error:
+        raise Refusal(f"{error} Is Open vSwitch running?", MISSING) from error
+    return present or ("system" if _has_module() else "netdev")
 
 
 def _has_module() -> bool:
