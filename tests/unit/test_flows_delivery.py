@@ -4,7 +4,7 @@ from __future__ import annotations
 from flows.flow import Flow
 from flows.tables import BR_INT, BR_TUN, DELIVER, UNICAST, Table
 from flows.text import line
-from tests.unit.test_flows_golden import tables, topology
+from tests.clouds import golden, tables
 
 VIRTUAL = "00:00:5e:00:01:01"
 
@@ -14,29 +14,29 @@ def lines(flows: tuple[Flow, ...], table: Table, words: str) -> list[str]:
 
 
 def test_a_virtual_routers_mac_is_delivered_to_every_port_that_may_wear_it() -> None:
-    rows = tables(topology("allowed-address-pairs"), "compute1")[BR_INT]
+    rows = tables(golden("allowed-address-pairs"), "compute1")[BR_INT]
     assert lines(rows, DELIVER, VIRTUAL) == [
         f"table=60,priority=3,dl_vlan=1,dl_dst={VIRTUAL} actions=output:1,pop_vlan,output:2"]
 
 
 def test_l2population_knows_where_a_virtual_routers_mac_may_live() -> None:
-    rows = tables(topology("allowed-address-pairs-l2population"), "compute1")[BR_TUN]
+    rows = tables(golden("allowed-address-pairs-l2population"), "compute1")[BR_TUN]
     assert lines(rows, UNICAST, VIRTUAL) == [
         f"table=20,priority=3,dl_vlan=1,dl_dst={VIRTUAL} actions=pop_vlan,set_field:0x3e9->tun_id,output:2"]
 
 
 def test_an_unknown_mac_may_live_behind_a_port_without_port_security_and_only_there() -> None:
-    rows = tables(topology("port-security-off"), "compute1")[BR_INT]
+    rows = tables(golden("port-security-off"), "compute1")[BR_INT]
     assert lines(rows, DELIVER, "priority=1,") == ["table=60,priority=1,dl_vlan=1 actions=output:1,pop_vlan,output:3"]
 
 
 def test_an_open_port_gets_no_copy_of_what_is_known_to_live_elsewhere() -> None:
-    cloud = topology("port-security-off")
+    cloud = golden("port-security-off")
     elsewhere = cloud.vms["web2"].ports[0].mac
     rows = tables(cloud, "compute1")[BR_INT]
     assert lines(rows, DELIVER, elsewhere) == [f"table=60,priority=3,dl_vlan=1,dl_dst={elsewhere} actions=output:1"]
 
 
 def test_an_address_pair_that_spells_out_the_link_local_address_adds_no_second_flow() -> None:
-    rows = tables(topology("ipv6"), "compute2")[BR_INT]
+    rows = tables(golden("ipv6"), "compute2")[BR_INT]
     assert len({line(row) for row in rows}) == len(rows)

@@ -9,32 +9,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from controller.model import placement, reading
 from controller.model.topology import Topology
-from flows import compile as compiler
 from flows.cookie import cookie_of
-from flows.flow import Flow
 from flows.tables import PIPELINES
 from flows.text import line
-
-ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests" / "golden"
-CASES = sorted(path.stem for path in GOLDEN.glob("*.yaml"))
-
-
-def topology(case: str) -> Topology:
-    found = reading.load(GOLDEN / f"{case}.yaml")
-    assert found.topology is not None, [str(problem) for problem in found.problems]
-    return found.topology
-
-
-def tables(cloud: Topology, host: str) -> dict[str, tuple[Flow, ...]]:
-    """What a host's bridges shall hold, with the numbers of a host that has just been built."""
-    return compiler.compile_host(placement.place(cloud, host, placement.imagined(cloud, host)))
+from tests.clouds import CASES, GOLDEN, ROOT, golden, tables
 
 
 def text(cloud: Topology) -> Iterator[str]:
@@ -53,7 +36,7 @@ def text(cloud: Topology) -> Iterator[str]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_topology_gives_exactly_these_tables(case: str) -> None:
     path = GOLDEN / f"{case}.flows"
-    found = "\n".join(text(topology(case)))
+    found = "\n".join(text(golden(case)))
     if os.environ.get("UPDATE_GOLDEN") == "1":
         path.write_text(found, encoding="utf-8")
     assert found == path.read_text(encoding="utf-8")
@@ -71,7 +54,7 @@ def test_a_topology_is_read_without_an_error(case: str) -> None:
 
 def test_every_table_but_the_other_tunnels_has_a_flow_in_every_case() -> None:
     for case in CASES:
-        cloud = topology(case)
+        cloud = golden(case)
         for host in cloud.hosts:
             for bridge, flows in tables(cloud, host).items():
                 used = {flow.table.name for flow in flows}
@@ -84,8 +67,8 @@ def test_every_table_but_the_other_tunnels_has_a_flow_in_every_case() -> None:
 def test_the_hash_seed_changes_no_byte() -> None:
     """A set or a dict that leaks its order into a flow would show here."""
     program = ("import sys; sys.path.insert(0, '.'); "
-               "from tests.unit.test_flows_golden import CASES, text, topology; "
-               "sys.stdout.writelines(line + '\\n' for case in CASES for line in text(topology(case)))")
+               "from tests.unit.test_flows_golden import CASES, golden, text; "
+               "sys.stdout.writelines(line + '\\n' for case in CASES for line in text(golden(case)))")
     outputs = {subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True,
                               env={**os.environ, "PYTHONHASHSEED": hash_seed}).stdout
                for hash_seed in ("0", "1", "4711", "random")}

@@ -27,7 +27,7 @@ from flows.tables import (
     UNICAST,
     Table,
 )
-from tests.unit.test_flows_golden import CASES, tables, topology
+from tests.clouds import CASES, golden, tables
 
 MAC = "fa:16:3e:00:00:0b"
 HERE = (PopVlan(), Output(5))
@@ -70,7 +70,7 @@ def test_a_sound_pipeline_has_no_fault() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_we_compile_has_no_fault(case: str) -> None:
-    cloud = topology(case)
+    cloud = golden(case)
     for host in cloud.hosts:
         assert lint(row for rows in tables(cloud, host).values() for row in rows) == ()
 
