@@ -1,4 +1,4 @@
-"""A cloud under test: a daemon and a lab of its own, frames sent and seen inside its nodes, and two checks at the end."""
+"""A cloud under test: a daemon and a lab of its own, frames sent and seen inside its nodes, two checks at the end."""
 from __future__ import annotations
 
 import contextlib
@@ -23,9 +23,11 @@ from controller.model import reading
 from controller.model.topology import Port, Topology
 from controller.tools import client, lab
 from controller.tools.rundir import Rundir
+from flows.cookie import LEARNED_COOKIE
 
 ROOT = Path(__file__).resolve().parents[2]
 TUNBRIDGE = (sys.executable, "-m", "controller")
+LEARNED = f"cookie={LEARNED_COOKIE:#x}"
 PATIENCE = 20.0  # seconds until a test gives up waiting; nothing is asserted about how long things take
 
 
@@ -193,7 +195,7 @@ class Cloud:
         found = {}
         for host in self.topology.hosts:
             for bridge in ("br-int", "br-tun"):
-                found[f"{host}/{bridge}"] = [line for line in self.flows(host, bridge) if "cookie=0x5402" not in line]
+                found[f"{host}/{bridge}"] = [line for line in self.flows(host, bridge) if not line.startswith(LEARNED)]
         return found
 
     def flows(self, host: str, bridge: str) -> list[str]:
@@ -203,7 +205,7 @@ class Cloud:
 
     def learned(self, host: str) -> list[str]:
         """What br-tun of a host has learned."""
-        return [line for line in self.flows(host, "br-tun") if "cookie=0x5402" in line]
+        return [line for line in self.flows(host, "br-tun") if line.startswith(LEARNED)]
 
     def vlan(self, host: str, network: str) -> int:
         """The local VLAN of a network on a host, as the daemon says."""

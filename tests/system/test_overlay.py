@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from labkit import Cloud, cloud, tunbridge, udp_frame, until, vxlan
 
 pytestmark = pytest.mark.system

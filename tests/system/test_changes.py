@@ -1,0 +1,193 @@
+"""The overlay while things change: ageing, moves, restarts of the daemon and of a switch, live edits."""
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from labkit import Cloud, cloud, mac_bytes, tunbridge, udp_frame, until
+
+from controller.tools import lab
+
+pytestmark = pytest.mark.system
+
+HEAD = """
+cloud: changes
+underlay: {cidr: 192.0.2.0/24}
+mac_aging_time: %(age)s
+forwarding: %(forwarding)s
+arp_responder: %(responder)s
+hosts:
+  c1: {tunnel_ip: 192.0.2.11}
+  c2: {tunnel_ip: 192.0.2.12}
+  c3: {tunnel_ip: 192.0.2.13}
+networks:
+  blue: {tunnel_id: 1001, subnets: {blue-subnet: {cidr: 10.0.1.0/24}}}
+  green: {tunnel_id: 1002, subnets: {green-subnet: {cidr: 10.0.1.0/24}}}
+vms:
+"""
+BLUE = """
+  blue1: {host: c1, network: blue, ip: 10.0.1.11, mac: "fa:16:3e:00:00:11"}
+  blue2: {host: c2, network: blue, ip: 10.0.1.12, mac: "fa:16:3e:00:00:12"}
+  blue3: {host: c3, network: blue, ip: 10.0.1.13, mac: "fa:16:3e:00:00:13"}
+"""
+GREEN = """
+  green1: {host: c1, network: green, ip: 10.0.1.11, mac: "fa:16:3e:00:00:11"}
+  green2: {host: c2, network: green, ip: 10.0.1.12, mac: "fa:16:3e:00:00:12"}
+"""
+
+
+def topology(vms: str = BLUE + GREEN, *, age: int = 300, forwarding: str = "learning", responder: bool = False) -> str:
+    return HEAD % {"age": age, "forwarding": forwarding, "responder": str(responder).lower()} + vms
+
+
+@pytest.fixture
+def running() -> Iterator[Cloud]:
+    with cloud(topology()) as found:
+        yield found
+
+
+class Stream:
+    """Echo requests every 10 ms from a VM until it is stopped."""
+
+    def __init__(self, where: Cloud, source: str, address: str) -> None:
+        argv, environment = lab.exec_argv(where.rundir, source, ("ping", "-n", "-q", "-i", "0.01", "-W", "1", address))
+        self._process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True,
+                                         stdin=subprocess.DEVNULL)
+
+    def stop(self) -> tuple[int, int]:
+        """(sent, lost); the last request may still be under way and does not count."""
+        self._process.send_signal(signal.SIGINT)
+        words = self._process.communicate(timeout=20)[0]
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", words)
+        assert found, words
+        sent, received = int(found[1]), int(found[2])
+        return sent, max(0, sent - received - 1)
+
+
+def test_learned_flows_age_out() -> None:
+    with cloud(topology(age=1)) as short:
+        assert short.pings("blue1", "10.0.1.12")
+        assert short.learned("c1")
+        until(lambda: not short.learned("c1"), "what nobody confirms is forgotten")
+
+
+def test_a_vm_that_moves_is_reached_where_it_is_now(running: Cloud) -> None:
+    assert running.pings("blue3", "10.0.1.12", count=3)
+    bystander = Stream(running, "green1", "10.0.1.12")
+    running.change(topology(BLUE.replace("blue2: {host: c2", "blue2: {host: c1") + GREEN))
+    assert any(running.pings("blue3", "10.0.1.12", wait=0.05) for _ in range(20))
+    assert running.pings("blue1", "10.0.1.12"), "and from its new host"
+    sent, lost = bystander.stop()
+    assert sent > 10
+    assert lost == 0, "the other tenant notices nothing"
+
+
+def test_a_gratuitous_arp_corrects_what_was_learned(running: Cloud) -> None:
+    assert running.pings("blue3", "10.0.1.12")
+    vlan, mac = running.vlan("c3", "blue"), running.port("blue2").mac
+    right = next(line for line in running.learned("c3") if mac in line)
+    port = re.search(r"output:(\d+)", right)
+    wrong = next(number for number in re.findall(r"in_port=(\d+)", "".join(running.flows("c3", "br-tun")))
+                 if port and number != port[1] and f"in_port={number} actions=goto_table:4" in
+                 "".join(running.flows("c3", "br-tun")))
+    running.run("c3", "ovs-ofctl", "-O", "OpenFlow14", "add-flow", "br-tun",
+                f"cookie=0x5402000000000000,table=20,priority=2,vlan_tci={vlan:#06x}/0x0fff,dl_dst={mac},"
+                f"actions=load:0->NXM_OF_VLAN_TCI[],load:0x3e9->NXM_NX_TUN_ID[],output:{wrong}")
+    assert not running.pings("blue3", "10.0.1.12", wait=0.2), "the stale entry leads astray"
+    garp = (b"\xff" * 6 + mac_bytes(mac) + b"\x08\x06" + bytes.fromhex("0001080006040001") + mac_bytes(mac)
+            + bytes([10, 0, 1, 12]) + bytes(6) + bytes([10, 0, 1, 12]))
+    running.send("blue2", garp)
+    assert any(running.pings("blue3", "10.0.1.12", wait=0.05) for _ in range(20))
+
+
+def test_l2population_reaches_the_same_and_learns_nothing() -> None:
+    with cloud(topology(forwarding="l2population", responder=True)) as populated:
+        wire = {host: populated.sniff_underlay(host) for host in ("c1", "c3")}
+        assert populated.pings("blue1", "10.0.1.12", count=3)
+        assert not any(populated.learned(host) for host in ("c1", "c2", "c3"))
+        arp = b"\x08\x06\x00\x01\x08\x00\x06\x04"
+        assert not wire["c1"].with_token(arp + b"\x00\x01" + mac_bytes("fa:16:3e:00:00:11")), "answered at home"
+        port, token = populated.port("blue1"), b"for nobody"
+        populated.send("blue1", udp_frame(port, "fa:16:3e:00:00:99", "10.0.1.99", token))
+        populated.send("blue1", udp_frame(port, "fa:16:3e:00:00:12", "10.0.1.12", b"for blue2"))
+        until(lambda: wire["c1"].with_token(b"for blue2"), "what was sent last is on the wire")
+        assert not wire["c1"].with_token(token), "an unknown MAC is not flooded"
+        tunbridge("lab", "reach", "--json", rundir=populated.rundir)
+
+
+def test_a_killed_daemon_costs_no_packet_and_its_successor_writes_nothing(running: Cloud) -> None:
+    assert running.pings("blue1", "10.0.1.12") and running.pings("green1", "10.0.1.12")
+    before, streams = running.dump(), [Stream(running, "blue1", "10.0.1.12"), Stream(running, "green1", "10.0.1.12")]
+    eavesdropper = running.sniff("green2")
+    running.kill_daemon(signal.SIGKILL)
+    running.send("blue1", udp_frame(running.port("blue1"), "ff:ff:ff:ff:ff:ff", "10.0.1.255", b"blue only"))
+    assert running.pings("blue1", "10.0.1.12"), "without a daemon"
+    running.start_daemon()
+    status = running.in_sync()
+    for stream in streams:
+        sent, lost = stream.stop()
+        assert sent > 20
+        assert lost == 0
+    assert running.dump() == before
+    for switch in status["switches"]:
+        counters = switch["counters"]
+        assert (counters["added"], counters["deleted"], counters["writes"]) == (0, 0, 0), switch
+    assert not eavesdropper.with_token(b"blue only")
+
+
+@pytest.mark.parametrize("kill9", [True, False], ids=["killed", "ended"])
+def test_a_switch_that_restarts_is_in_sync_again_and_no_other_is_touched(running: Cloud, kill9: bool) -> None:
+    assert running.pings("blue1", "10.0.1.12")
+    bystander = Stream(running, "blue2", "10.0.1.13")
+    written = {f"{one['host']}/{one['bridge']}": one["counters"]["writes"] for one in running.in_sync()["switches"]}
+    lab.restart_vswitchd(running.rundir, "c1", kill9)
+    until(lambda: running.pings("blue1", "10.0.1.12", wait=0.2), "pinging again")
+    for switch in running.in_sync()["switches"]:
+        if switch["host"] != "c1":
+            assert switch["counters"]["writes"] == written[f"{switch['host']}/{switch['bridge']}"]
+    assert bystander.stop()[1] == 0
+
+
+def test_networks_and_vms_come_and_go_live(running: Cloud) -> None:
+    bystander = Stream(running, "blue1", "10.0.1.12")
+    vlan = running.vlan("c1", "green")
+    running.change(topology(BLUE))
+    assert not any(f"dl_vlan={vlan}," in line for line in running.flows("c1", "br-int"))
+    running.change(topology(BLUE + GREEN + "  green3: {host: c3, network: green, ip: 10.0.1.13}\n"))
+    running.in_sync()
+    assert running.pings("green3", "10.0.1.11") and running.pings("green3", "10.0.1.12")
+    sent, lost = bystander.stop()
+    assert (sent > 20, lost) == (True, 0)
+    tunbridge("lab", "reach", "--json", rundir=running.rundir)
+
+
+def test_a_vlan_that_changes_its_network_takes_nothing_learned_along(running: Cloud) -> None:
+    assert running.pings("green1", "10.0.1.12")
+    vlan = running.vlan("c1", "green")
+    assert any(f"vlan_tci={vlan:#06x}/0x0fff" in line for line in running.learned("c1"))
+    text = topology(BLUE + GREEN).replace("green", "teal").replace("1002", "1003")
+    running.change(text)
+    assert running.vlan("c1", "teal") == vlan
+    assert not any("->NXM_NX_TUN_ID" in line and "0x3ea" in line for line in running.learned("c1"))
+    running.in_sync()
+    assert running.pings("teal1", "10.0.1.12")
+
+
+def test_a_network_with_another_tunnel_id_keeps_talking(running: Cloud) -> None:
+    assert running.pings("green1", "10.0.1.12")
+    running.change(topology().replace("1002", "2002"))
+    running.in_sync()
+    assert running.pings("green1", "10.0.1.12", count=3)
+
+
+def test_a_switch_that_flaps_ends_in_sync_without_churn(running: Cloud) -> None:
+    before = running.dump()
+    for _ in range(10):
+        running.run("c1", "ovs-appctl", "-t", "ovs-vswitchd", "bridge/reconnect", "br-int")
+    found = until(lambda: (status := running.status())["ok"] and status, "in sync after ten reconnects")
+    counters = next(one["counters"] for one in found["switches"] if (one["host"], one["bridge"]) == ("c1", "br-int"))
+    assert (counters["added"], counters["deleted"]) == (0, 0)
+    assert running.dump() == before
