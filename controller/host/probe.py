@@ -121,7 +121,8 @@ def _hear(campaign: Campaign, station: _Station) -> None:
         for heard in station.arrivals():
             campaign.heard(heard.number, station.endpoint.name, heard.is_reply)
     except OSError as error:
-        raise ProbeError(_cannot(station.endpoint, error)) from error
+        if error.errno != errno.ENETDOWN:  # said once by an interface that is down, which then just hears nothing
+            raise ProbeError(_cannot(station.endpoint, error)) from error
 
 
 def _send(station: _Station, probe: Probe, target: Endpoint | None, run: int) -> None:
