@@ -167,9 +167,10 @@ class Hypervisor(Switch):
         self.start_ovs()
         if self.uplink is None:
             self.uplink = next((intf.name for intf in self.intfList() if isinstance(far_node(intf), Switch)), None)
-        if self.uplink:
-            # Room for the tunnels' headers, so that hosts can keep Ethernet's usual 1500.
-            self.run("ip", "link", "set", "dev", self.uplink, "mtu", "1600", "up")
+        for intf in self.intfList():
+            if isinstance(far_node(intf), Switch):
+                # Room for the tunnels' headers, so that hosts can keep Ethernet's usual 1500.
+                self.run("ip", "link", "set", "dev", intf.name, "mtu", "1600", "up")
         if self.bridge is not None:
             self.add_bridge(self.bridge, self.controller)
         for intf in self.intfList():
