@@ -139,7 +139,7 @@ def _deliver_unknown(host: Host, net: Network) -> Iterator[Flow]:
     for mac, neighbours in wearers(net.neighbours).items():
         if away and mac not in here:
             yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)), *away, origin=neighbours[0].origin,
-                       why=f"{neighbours[0].name} lives on {neighbours[0].tunnel.remote}, not behind {names}")
+                       why=f"{neighbours[0].name} lives on {neighbours[0].remote}, not behind {names}")
 
 
 def _away(host: Host) -> tuple[Action, ...]:

@@ -4,7 +4,7 @@
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -90,7 +90,7 @@ def network(host: Host, net: Network) -> Iterator[Flow]:
     if host.l2population:
         yield from _populate(net)
     for neighbour in net.neighbours:
-        if host.arp_responder and isinstance(neighbour.address, IPv4Address):
+        if host.arp_responder and neighbour.tunnel and isinstance(neighbour.address, IPv4Address):
             yield flow(ARP_RESPONDER, "known",
                        when(tagged(net.vlan), f.ETH_TYPE(f.ARP), f.ARP_OP(f.ARP_REQUEST), f.ARP_TPA(neighbour.address)),
                        *_answer(neighbour), origin=neighbour.origin,
@@ -99,17 +99,22 @@ def network(host: Host, net: Network) -> Iterator[Flow]:
 
 def _populate(net: Network) -> Iterator[Flow]:
     """Where the MACs live that the topology knows; any other can only live behind a port without port security."""
-    for mac, neighbours in wearers(net.neighbours).items():
+    for mac, neighbours in wearers(one for one in net.neighbours if one.tunnel).items():
         first, names = neighbours[0], ", ".join(sorted(one.name for one in neighbours))
         alone = len(neighbours) == 1 and mac == first.mac
         yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(mac)), *_into_tunnel(net),
-                   *map(Output, sorted({one.tunnel.ofport for one in neighbours})), origin=first.origin,
-                   why=f"{names} lives on {first.tunnel.remote}" if alone else f"{names} may wear this MAC")
-    open_tunnels = sorted({one.tunnel.ofport for one in net.neighbours if not one.secured})
-    if open_tunnels:
-        names = ", ".join(sorted(one.name for one in net.neighbours if not one.secured))
-        yield flow(UNICAST, "unknown", when(tagged(net.vlan)), *_into_tunnel(net), *map(Output, open_tunnels),
+                   *_through(neighbours), origin=first.origin,
+                   why=f"{names} lives on {first.remote}" if alone else f"{names} may wear this MAC")
+    unguarded = [one for one in net.neighbours if one.tunnel and not one.secured]
+    if unguarded:
+        names = ", ".join(sorted(one.name for one in unguarded))
+        yield flow(UNICAST, "unknown", when(tagged(net.vlan)), *_into_tunnel(net), *_through(unguarded),
                    origin=net.origin, why=f"an unknown MAC may live behind {names}, which has port security off")
+
+
+def _through(neighbours: Iterable[Neighbour]) -> Iterator[Output]:
+    """The tunnels to where these live, each once."""
+    return map(Output, sorted({one.tunnel.ofport for one in neighbours if one.tunnel}))
 
 
 def _into_tunnel(net: Network) -> tuple[Action, ...]:

@@ -54,7 +54,8 @@ class Neighbour:
     origin: str
     mac: str
     address: Address
-    tunnel: Tunnel
+    remote: str  # the name of the host it lives on
+    tunnel: Tunnel | None  # to there; None while the switch does not have it
     secured: bool  # False: MACs that the topology does not know may live behind it
     also: tuple[str, ...] = ()  # MACs of its allowed address pairs, not its own
 

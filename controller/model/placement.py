@@ -119,8 +119,7 @@ def place_network(topology: Topology, host: str, network: str, seen: Seen) -> na
     ports, neighbours = [], []
     for port in topology.ports_by_network.get(network, ()):
         if port.host != host:
-            if port.host in tunnels:
-                neighbours.append(_neighbour(port, tunnels[port.host]))
+            neighbours.append(_neighbour(port, tunnels.get(port.host)))
         elif (ofport := seen.ofport("br-int", port.device)) is not None:
             ports.append(narrow.Port(port.name, port.path, ofport, port.mac, _identities(port)))
     tunnel_id = topology.networks[network].tunnel_id
@@ -139,9 +138,10 @@ def _others(topology: Topology, host: str) -> list[Host]:
     return [other for name, other in sorted(topology.hosts.items()) if name != host]
 
 
-def _neighbour(port: Port, tunnel: narrow.Tunnel) -> narrow.Neighbour:
+def _neighbour(port: Port, tunnel: narrow.Tunnel | None) -> narrow.Neighbour:
     also = {pair.mac: None for pair in port.allowed_address_pairs if port.port_security and pair.mac != port.mac}
-    return narrow.Neighbour(port.name, port.path, port.mac, port.ip, tunnel, port.port_security, tuple(also))
+    return narrow.Neighbour(name=port.name, origin=port.path, mac=port.mac, address=port.ip, remote=port.host,
+                            tunnel=tunnel, secured=port.port_security, also=tuple(also))
 
 
 def _identities(port: Port) -> tuple[narrow.Identity, ...]:
