@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from labkit import ROOT, TUNBRIDGE, until
 
 pytestmark = pytest.mark.system

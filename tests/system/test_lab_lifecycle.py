@@ -1,0 +1,299 @@
+"""The lab's life: up, used, changed while it runs, taken down, also after the worst. No daemon is needed for it."""
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from labkit import ROOT, TUNBRIDGE, until
+
+from controller.host import processes
+from controller.model import reading
+from controller.model.topology import Topology
+from controller.tools import lab
+from controller.tools.errors import Refusal
+
+pytestmark = pytest.mark.system
+
+HOSTS = {"c1": "192.0.2.11", "c2": "192.0.2.12"}
+VMS = {"a": ("c1", "10.0.0.11"), "b": ("c2", "10.0.0.12"), "c": ("c1", "10.0.0.13")}
+
+
+def topology(hosts: dict[str, str] = HOSTS, vms: dict[str, tuple[str, str]] = VMS,
+             firewall: str = "iptables_hybrid") -> Topology:
+    """A small cloud of one network."""
+    text = "\n".join(["cloud: life", "underlay: {cidr: 192.0.2.0/24, mtu: 1500}", f"firewall: {firewall}",
+                      "networks: {blue: {tunnel_id: 7, subnets: {s: {cidr: 10.0.0.0/24, gateway: 10.0.0.1}}}}",
+                      "hosts:", *(f"  {name}: {{tunnel_ip: {ip}}}" for name, ip in hosts.items()),
+                      "vms:", *(f"  {name}: {{host: {host}, network: blue, ip: {ip}}}"
+                                for name, (host, ip) in vms.items())])
+    found = reading.parse(text, "life.yaml")
+    assert found.topology, found.problems
+    return found.topology
+
+
+class Site:
+    """A run directory, and the lab that may be in it."""
+
+    def __init__(self) -> None:
+        self.rundir = Path(tempfile.mkdtemp(prefix="tbl", dir="/tmp"))
+        self.said: list[str] = []
+
+    def up(self, **cloud: object) -> None:
+        lab.up(topology(**cloud), self.rundir, self.said.append)
+
+    def down(self) -> None:
+        lab.down(self.rundir, self.said.append)
+
+    def run(self, node: str, *command: str) -> subprocess.CompletedProcess[str]:
+        argv, environment = lab.exec_argv(self.rundir, node, command)
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def switch_by_hand(self) -> None:
+        """Bridges of these tests learn and flood by themselves: what is tested is the lab, not the daemon."""
+        for host in (name for name, node in lab.state(self.rundir).items() if node.kind == "hypervisor"):
+            for bridge in ("br-int", "br-tun"):
+                assert self.run(host, "ovs-ofctl", "add-flow", bridge, "actions=NORMAL").returncode == 0
+
+    def reaches(self, vm: str, address: str) -> bool:
+        return self.run(vm, "ping", "-n", "-c", "1", "-W", "1", address).returncode == 0
+
+    def pids(self) -> dict[int, int]:
+        return processes.of_lab(lab.directory(self.rundir))
+
+
+@contextlib.contextmanager
+def site() -> Iterator[Site]:
+    """Whatever a test does to its lab: afterwards nothing of it may be left."""
+    before = set(os.listdir("/sys/class/net"))
+    made = Site()
+    rooms: set[str | None] = set()
+    try:
+        yield made
+        rooms = {processes.namespace(pid) for pid in made.pids()} - {processes.namespace(os.getpid())}
+    finally:
+        made.down()
+        left = made.pids()
+        exists = lab.directory(made.rundir).exists()
+        shutil.rmtree(made.rundir)
+    assert not left
+    assert not exists
+    assert set(os.listdir("/sys/class/net")) - before == set()
+    everyone = {processes.namespace(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+    assert not rooms & everyone, "no process holds a namespace of the lab"
+
+
+@pytest.fixture
+def place() -> Iterator[Site]:
+    with site() as made:
+        yield made
+
+
+@pytest.mark.parametrize("firewall", ["iptables_hybrid", "none"])
+def test_vms_ping_across_hosts_at_full_size_and_tcp_passes(place: Site, firewall: str) -> None:
+    place.up(firewall=firewall)
+    place.switch_by_hand()
+    until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
+    full = place.run("a", "ping", "-c", "1", "-M", "do", "-s", str(1450 - 28), "10.0.0.12")
+    assert full.returncode == 0, full.stdout
+    argv, environment = lab.exec_argv(place.rundir, "b", (
+        sys.executable, "-c", "import socket; s = socket.create_server(('', 5000)); print('ready', flush=True); "
+        "c, _ = s.accept(); n = 0\nwhile data := c.recv(65536): n += len(data)\nprint(n, flush=True)"))
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout and server.stdout.readline() == "ready\n"
+        sent = place.run("a", sys.executable, "-c", "import socket; c = socket.create_connection(('10.0.0.12', 5000), "
+                         "20); c.sendall(bytes(3_000_000))")
+        assert sent.returncode == 0, sent.stderr
+        assert server.stdout.readline() == "3000000\n"
+
+
+def test_exec_passes_the_exit_code_and_the_tools_of_open_vswitch_just_work(place: Site) -> None:
+    place.up()
+    assert place.run("a", "sh", "-c", "exit 37").returncode == 37
+    assert place.run("a", "no-such-command").returncode == 127
+    assert set(place.run("c1", "ovs-vsctl", "list-br").stdout.split()) == {"br-int", "br-tun", "br-phy"}
+    assert "dpid" in place.run("c1", "ovs-ofctl", "show", "br-int").stdout
+    assert "vxlan-c000020c" in place.run("c1", "ovs-appctl", "dpif/show").stdout
+    with pytest.raises(Refusal, match="no node 'zz'; it has a, b, c, c1, c2"):
+        lab.exec_argv(place.rundir, "zz", ("true",))
+
+
+def test_the_prompt_of_mininet_attaches_to_the_lab_and_leaves_it_running(place: Site) -> None:
+    place.up()
+    place.switch_by_hand()
+    before = place.pids()
+    said = subprocess.run([*TUNBRIDGE, "lab", "cli", "--rundir", str(place.rundir)], cwd=ROOT, text=True, timeout=100,
+                          input="nodes\nnet\ndump\na ping -c 3 b\n", capture_output=True, check=False)
+    assert "a b c c1 c2 underlay" in said.stdout + said.stderr
+    assert "a eth0:tap" in said.stdout + said.stderr
+    assert "from 10.0.0.12" in said.stdout + said.stderr
+    assert place.pids() == before
+
+
+def test_a_vm_and_a_host_are_added_and_nothing_that_runs_notices(place: Site) -> None:
+    place.up()
+    place.switch_by_hand()
+    until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
+    before = place.pids()
+    argv, environment = lab.exec_argv(place.rundir, "a", ("ping", "-q", "-n", "-i", "0.02", "-w", "4", "10.0.0.12"))
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as ping:
+        place.up(hosts={**HOSTS, "c3": "192.0.2.13"}, vms={**VMS, "d": ("c3", "10.0.0.14"), "e": ("c2", "10.0.0.15")})
+        said = ping.communicate(timeout=60)[0]
+    assert " 0% packet loss" in said, said
+    assert before.items() <= place.pids().items()
+    # c3 stays empty: three bridges that flood by themselves would make a loop.
+    until(lambda: place.reaches("e", "10.0.0.11"), "the new VM is wired")
+
+
+def test_a_vm_that_moves_keeps_its_processes_and_is_found_again(place: Site) -> None:
+    place.up()
+    place.switch_by_hand()
+    until(lambda: place.reaches("b", "10.0.0.13"), "b reaches c")
+    pid = lab.state(place.rundir)["c"].pid
+    place.up(vms={**VMS, "c": ("c2", "10.0.0.13")})
+    assert lab.state(place.rundir)["c"].pid == pid
+    until(lambda: place.reaches("b", "10.0.0.13"), "c is found on c2")
+    assert "qvo" not in place.run("c1", "ovs-vsctl", "list-ports", "br-int").stdout.replace(
+        topology().vms["a"].ports[0].device, "")
+
+
+def test_hosts_and_vms_that_go_leave_nothing(place: Site) -> None:
+    place.up()
+    place.up(hosts={"c1": "192.0.2.11"}, vms={"a": VMS["a"]})
+    assert set(lab.state(place.rundir)) == {"underlay", "c1", "a"}
+    assert not (lab.directory(place.rundir) / "c2").exists()
+    assert place.run("c1", "ovs-vsctl", "list-ports", "br-tun").stdout.split() == ["patch-int"]
+    assert "to-c000020c" not in place.run("underlay", "ip", "link").stdout
+
+
+def test_up_of_a_lab_that_is_right_does_nothing(place: Site) -> None:
+    place.up()
+    before = place.pids()
+    place.up()
+    assert place.said[-1] == "The lab is as the topology wants it."
+    assert place.pids() == before
+
+
+def test_a_hypervisor_of_the_lab_is_a_host_as_plumb_wants_it(place: Site) -> None:
+    place.up()
+    script = ("import sys; from pathlib import Path; from controller.model import reading; "
+              "from controller.tools import plumb; t = reading.load(sys.argv[1]).topology; "
+              "w = plumb.Wanted(t, 'c1', Path(sys.argv[2]), None, 'underlay0'); "
+              "plumb.converge(w, print) if sys.argv[3] == 'do' else print(*plumb.commands(w), sep='\\n')")
+    file = place.rundir / "life.yaml"
+    text = ["cloud: life", "underlay: {cidr: 192.0.2.0/24, mtu: 1500}",
+            "networks: {blue: {tunnel_id: 7, subnets: {s: {cidr: 10.0.0.0/24, gateway: 10.0.0.1}}}}",
+            "hosts: {c1: {tunnel_ip: 192.0.2.11}, c2: {tunnel_ip: 192.0.2.12}}",
+            "vms: {a: {host: c1, network: blue, ip: 10.0.0.11}, b: {host: c2, network: blue, ip: 10.0.0.12}, "
+            "c: {host: c1, network: blue, ip: 10.0.0.13}}"]
+    file.write_text("\n".join(text))
+
+    def plumbing(what: str) -> str:
+        done = place.run("c1", "env", f"PYTHONPATH={ROOT}", sys.executable, "-c", script, str(file),
+                         os.path.realpath(place.rundir), what)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+    assert plumbing("look") == ""
+    place.run("c1", "ovs-vsctl", "del-port", "vxlan-c000020c", "--", "add-port", "br-int", "stray", "--", "set",
+              "Interface", "stray", "type=internal", "external_ids:tunbridge=life")
+    place.run("c1", "ip", "link", "set", "dev", topology().vms["a"].ports[0].device.replace("qvo", "tap"), "nomaster")
+    todo = plumbing("look").splitlines()
+    assert len(todo) == 3 and "del-port" in todo[0] and "master qbr" in todo[1] and "vxlan-c000020c" in todo[2]
+    assert "is plumbed" in plumbing("do")
+    assert plumbing("look") == ""
+
+
+
+def kill_all(pids: dict[int, int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("what", ["anchors", "daemons", "everything", "what was written down", "nothing"])
+def test_down_leaves_nothing_whatever_was_lost_before(what: str) -> None:
+    with site() as place:
+        place.up()
+        stray = subprocess.Popen(["nsenter", f"--target={lab.state(place.rundir)['a'].pid}", "--net", "env", "-i",
+                                  "sleep", "1000"])
+        until(lambda: processes.namespace(stray.pid) != processes.namespace(os.getpid()), "the stray is in the VM")
+        nodes = {node.pid: node.start for node in lab.state(place.rundir).values()}
+        match what:
+            case "anchors":
+                stray.kill()
+                kill_all(nodes)
+            case "daemons":
+                kill_all({pid: 0 for pid in place.pids() if pid not in nodes})
+            case "everything":
+                kill_all(place.pids())
+            case "what was written down":
+                shutil.rmtree(lab.directory(place.rundir))
+        place.down()
+        stray.wait(20)
+
+
+def test_a_lab_killed_while_it_was_built_is_removed_or_built_anew(place: Site) -> None:
+    file = place.rundir / "life.yaml"
+    hosts = "".join(f"  h{n}: {{tunnel_ip: 192.0.2.{n}}}\n" for n in range(1, 9))
+    vms = "".join(f"  v{n}: {{host: h{n % 8 + 1}, network: blue}}\n" for n in range(24))
+    file.write_text("cloud: life\nunderlay: {cidr: 192.0.2.0/24}\nnetworks: {blue: {tunnel_id: 7, subnets: "
+                    f"{{s: {{cidr: 10.0.0.0/24}}}}}}}}\nhosts:\n{hosts}vms:\n{vms}")
+    with subprocess.Popen([*TUNBRIDGE, "lab", "up", str(file), "--rundir", str(place.rundir)], cwd=ROOT,
+                          stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as builder:
+        until(lambda: len(place.pids()) > 10, "the building is under way")
+        builder.kill()
+        for pid in place.pids():
+            if b"lab.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+    assert not (lab.directory(place.rundir) / "plan.json").exists()
+    place.up()
+    assert "not whole" in place.said[0]
+    assert set(lab.state(place.rundir)) == {"underlay", "c1", "c2", "a", "b", "c"}
+
+
+def test_two_labs_side_by_side_do_not_meet() -> None:
+    with site() as one, site() as other:
+        one.up()
+        other.up()
+        one.switch_by_hand()
+        until(lambda: one.reaches("a", "10.0.0.12"), "a reaches b in the first lab")
+        assert not other.reaches("a", "10.0.0.12"), "the twin has no flows"
+        assert not one.pids().keys() & other.pids().keys()
+        other.down()
+        assert one.reaches("a", "10.0.0.12")
+
+
+def test_a_process_that_only_looks_like_ours_is_left_alone(place: Site) -> None:
+    place.up()
+    environment = {**os.environ, processes.MARK: f"{lab.directory(place.rundir)}x"}
+    with subprocess.Popen(["sleep", "1000"], env=environment) as stranger:
+        place.down()
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@pytest.mark.parametrize("kill9", [True, False])
+def test_a_restarted_vswitchd_has_its_bridges_and_its_tunnel_address_again(place: Site, kill9: bool) -> None:
+    place.up()
+    lab.restart_vswitchd(place.rundir, "c1", kill9=kill9)
+    assert "192.0.2.11/24" in place.run("c1", "ip", "address", "show", "dev", "br-phy").stdout
+    place.switch_by_hand()
+    until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
+
+
+def test_two_ups_at_once_on_one_rundir_are_one_too_many(place: Site) -> None:
+    with lab._alone(place.rundir), pytest.raises(Refusal, match="wait for it"):
+        place.up()
+
+
+def test_a_rundir_too_long_for_sockets_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(Refusal, match="choose a shorter --rundir"):
+        lab.up(topology(), Path("/tmp") / ("x" * 90), lambda _: None)
+    assert not (Path("/tmp") / ("x" * 90)).exists()
