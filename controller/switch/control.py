@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
-from controller.model import reading
+from controller.model import placement, reading
 from controller.model.problems import Problem, to_json
 from controller.model.topology import Topology
 from controller.switch.events import Command, Row
-from controller.switch.fleet import Fleet
+from controller.switch.fleet import Fleet, HostState
 from controller.switch.rows import merge
 from controller.switch.session import State
 
@@ -93,17 +94,26 @@ class Control:
         """Tables of one or all bridges: what is wanted and what is installed."""
         wanted = [(host, bridge) for host, bridge in self._fleet.expected()
                   if request.get("host") in (None, host) and request.get("bridge") in (None, bridge)]
-        return {"bridges": [self._bridge_flows(host, bridge, partial=len(wanted) > 1) for host, bridge in wanted]}
+        return {"bridges": [self._bridge_flows(host, bridge, many=len(wanted) > 1) for host, bridge in wanted]}
 
-    def _bridge_flows(self, host: str, bridge: str, *, partial: bool) -> Json:
+    def _bridge_flows(self, host: str, bridge: str, *, many: bool) -> Json:
         found = self._fleet.hosts[host].sessions.get(bridge)
         if found is None:
-            if partial:
+            if many:
                 return {"host": host, "bridge": bridge, "connected": False, "flows": []}
             raise Unanswerable(f"{host}/{bridge} is not connected. Look at `tunbridge status`.", missing=True)
         conn, session = found
         rows = self._dump(conn)
-        return {"host": host, "bridge": bridge, "connected": True, "flows": merge(session.want, rows)}
+        return {"host": host, "bridge": bridge, "connected": True, "flows": merge(session.want, rows, partial(self._learned_words, self._fleet.hosts[host]))}
+
+    def _learned_words(self, state: HostState, row: Row) -> str:
+        """`web2 (blue) was last seen behind the tunnel to compute2`."""
+        network = next((name for name, vlan in (state.vlans or {}).items() if vlan == row.vlan), "")
+        who = next((port.name for port in self._fleet.topology.ports_by_network.get(network, ())
+                    if port.mac == row.mac), row.mac)
+        tunnels = placement.place_tunnels(self._fleet.topology, state.name, state.seen)
+        where = next((name for name, tunnel in tunnels.items() if tunnel.ofport == row.out_port), "a host that is gone")
+        return f"{who} ({network or 'a network of before'}) was last seen behind the tunnel to {where}"
 
     # ---- changes
 

@@ -30,6 +30,9 @@ class Row:
     packets: int
     bytes: int
     seconds: int  # since it was added
+    mac: str = ""  # dl_dst, of a learned row
+    vlan: int = 0  # of a learned row
+    out_port: int = 0  # where a learned row leads
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Flows as plain JSON values, wanted and installed side by side: what `tunbridge flows` and its peers read."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from controller.switch.events import Row
@@ -13,8 +13,11 @@ from flows.text import actions_text, match_words
 Json = dict[str, Any]
 
 
-def merge(want: dict[int, Flow], rows: Iterable[Row]) -> list[Json]:
-    """Every wanted flow and every installed row, once: `status` is installed, missing, surplus, learned or stranger."""
+def merge(want: dict[int, Flow], rows: Iterable[Row], learned: Callable[[Row], str]) -> list[Json]:
+    """Every wanted flow and every installed row, once: `status` is installed, missing, surplus, learned or stranger.
+
+    `learned` puts a learned row into words.
+    """
     merged, seen = [], set()
     for row in rows:
         flow = want.get(row.cookie)
@@ -23,7 +26,7 @@ def merge(want: dict[int, Flow], rows: Iterable[Row]) -> list[Json]:
             merged.append({**flow_json(flow), **_counters(row), "status": "installed"})
         else:
             merged.append({"cookie": f"{row.cookie:#018x}", "table": row.table, "priority": row.priority,
-                           "match": row.match, "actions": row.actions, **_counters(row), **_unwanted(row)})
+                           "match": row.match, "actions": row.actions, **_counters(row), **_unwanted(row, learned)})
     for flow in sorted((flow for cookie, flow in want.items() if cookie not in seen), key=reading_order):
         merged.append({**flow_json(flow), "packets": 0, "bytes": 0, "seconds": 0, "status": "missing"})
     return sorted(merged, key=lambda one: (one["table"], -one["priority"], one["match"]))
@@ -40,9 +43,9 @@ def _counters(row: Row) -> Json:
     return {"packets": row.packets, "bytes": row.bytes, "seconds": row.seconds}
 
 
-def _unwanted(row: Row) -> Json:
+def _unwanted(row: Row, learned: Callable[[Row], str]) -> Json:
     if is_learned(row.cookie):
-        return {"status": "learned", "origin": "", "why": "learned: this MAC was last seen behind this tunnel"}
+        return {"status": "learned", "origin": "", "why": learned(row)}
     if is_compiled(row.cookie):
         return {"status": "surplus", "origin": "", "why": "ours, but not wanted now"}
     return {"status": "stranger", "origin": "", "why": "not ours; left alone"}

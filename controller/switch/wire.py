@@ -173,10 +173,17 @@ def row(stats: Any) -> Row:
     words = [_action_words(action) for action in instructions]
     words += [f"goto_table:{one.table_id}" for one in stats.instructions
               if isinstance(one, parser.OFPInstructionGotoTable)]
-    counters = stats.stats if hasattr(stats, "stats") else {}
+    learned = _learned(stats, instructions) if cookies.is_learned(stats.cookie) else ()
     return Row(stats.cookie, stats.table_id, stats.priority, ",".join(_match_words(stats.match)),
-               ",".join(words) or "drop", getattr(stats, "packet_count", counters.get("packet_count", 0)),
-               getattr(stats, "byte_count", counters.get("byte_count", 0)), stats.duration_sec)
+               ",".join(words) or "drop", stats.packet_count, stats.byte_count, stats.duration_sec, *learned)
+
+
+def _learned(stats: Any, actions: Iterable[Any]) -> tuple[str, int, int]:
+    """(MAC, VLAN, port) of a row that our learn action made."""
+    vlan = stats.match.get("vlan_tci") or stats.match.get("vlan_vid") or 0
+    ports = [action.port for action in actions if isinstance(action, parser.OFPActionOutput)]
+    return (str(stats.match.get("eth_dst", "")), (vlan[0] if isinstance(vlan, tuple) else vlan) & _VLAN_ID_BITS,
+            ports[0] if ports else 0)
 
 
 def _match_words(oxm: Any) -> list[str]:
@@ -193,12 +200,13 @@ def _match_words(oxm: Any) -> list[str]:
     return match_words(Match(tuple(known))) + words
 
 
+_NXM: Final = {"vlan_tci": "NXM_OF_VLAN_TCI[]", "tunnel_id_nxm": "NXM_NX_TUN_ID[]"}  # what learned rows load
 _WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "OFPActionOutput": lambda a: "IN_PORT" if a.port == ofp.OFPP_IN_PORT else f"output:{a.port}",
     "OFPActionPushVlan": lambda a: f"push_vlan:{a.ethertype:#06x}",
     "OFPActionPopVlan": lambda a: "pop_vlan",
     "OFPActionSetField": lambda a: f"set_field:{a.value}->{a.key}",
-    "NXActionRegLoad": lambda a: f"load:{a.value:#x}->{a.dst}",
+    "NXActionRegLoad": lambda a: f"load:{a.value:#x}->{_NXM.get(a.dst, a.dst)}",
     "NXActionRegMove": lambda a: f"move:{a.src_field}->{a.dst_field}",
     "NXActionLearn": lambda a: f"learn(table={a.table_id},hard_timeout={a.hard_timeout},priority={a.priority},...)",
 }

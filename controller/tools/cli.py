@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from controller.model.topology import Topology
     from controller.tools.rundir import Rundir
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Neutron-style tenant networks on real Open vSwitch, and the reason of every flow.")
-lab = typer.Typer(no_args_is_help=True, help="The Mininet testbed: every hypervisor has its own Open vSwitch.")
+lab = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
+                  help="The Mininet testbed: every hypervisor has its own Open vSwitch.")
 app.add_typer(lab, name="lab")
 
-File = Annotated[str, typer.Argument(metavar="[FILE]", help="The topology.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="The topology.")]
 TopologyOption = Annotated[str, typer.Option("--topology", metavar="FILE", help="The topology.")]
 RundirOption = Annotated[str | None, typer.Option("--rundir", metavar="DIR", envvar="TUNBRIDGE_RUNDIR",
-                                                  help="Where the daemon and the lab live [/run/tunbridge].")]
+                                                  help="Where the daemon and the lab live (default: /run/tunbridge).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_FILE = "topology.yaml"
+_PAGE = 160  # columns of a matrix or a story that goes to a file
 
 
 def main() -> None:
@@ -59,13 +61,13 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
 
-def console() -> Console:
-    """Coloured text on stdout: colours on a terminal only, and lines as long as they are elsewhere."""
+def console(width: int = 100_000) -> Console:
+    """Coloured text on stdout: colours on a terminal only, and `width` columns elsewhere."""
     from rich.console import Console
 
     if sys.stdout.isatty():
         return Console(highlight=False)
-    return Console(highlight=False, width=100_000, no_color=True, force_terminal=False)
+    return Console(highlight=False, width=width, no_color=True, force_terminal=False)
 
 
 def where(rundir: str | None) -> Rundir:
@@ -107,9 +109,9 @@ def check(file: File = DEFAULT_FILE, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def flows(target: Annotated[str | None, typer.Argument(metavar="[HOST[/BRIDGE]]")] = None,
+def flows(target: Annotated[str | None, typer.Argument(metavar="HOST[/BRIDGE]")] = None,
           intended: Annotated[bool, typer.Option("--intended", help="From the topology alone; no switch.")] = False,
-          installed: Annotated[bool, typer.Option("--installed", help="What the switches hold [default].")] = False,
+          installed: Annotated[bool, typer.Option("--installed", help="What the switches hold (default).")] = False,
           diff: Annotated[bool, typer.Option("--diff", help="Only what is not as wanted.")] = False,
           ofctl: Annotated[bool, typer.Option("--ofctl", help="In the form of ovs-ofctl.")] = False,
           as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE, rundir: RundirOption = None) -> None:
@@ -171,7 +173,7 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
 def run(file: File = DEFAULT_FILE,
         listen: Annotated[list[str] | None, typer.Option("--listen", metavar="tcp:ADDRESS:PORT|none",
                                                          help="Where switches may connect besides the Unix socket "
-                                                              "[tcp:127.0.0.1:6653].")] = None,
+                                                              "(default: tcp:127.0.0.1:6653).")] = None,
         host: Annotated[list[str] | None, typer.Option("--host", metavar="NAME", help="Serve only this host.")] = None,
         verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every event.")] = False,
         rundir: RundirOption = None) -> None:
@@ -309,7 +311,7 @@ def reach(sample: Annotated[int, typer.Option(metavar="N", help="Ask only N pair
     if as_json:
         show_json(found.document())
     else:
-        console().print(matrix.Matrix(found))
+        console(_PAGE).print(matrix.Matrix(found))
     if not found.ok:
         sys.exit(NO)
 
@@ -350,7 +352,7 @@ def demonstrate(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
     """Daemon, lab, ping matrix and the journey of one packet; on a terminal, a Mininet prompt."""
     from controller.tools import demo
 
-    out = console()
+    out = console(_PAGE)
     with _progress() as progress, demo.running(file, where(rundir), say, progress) as show:
         for thing in show.report():
             out.print(thing)

@@ -1,0 +1,65 @@
+"""The documents say what the code does: generated parts are current, named files exist."""
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from controller.model.problems import CODES
+from flows.tables import PIPELINES
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- tables: written by tests/unit/test_docs.py with UPDATE_GOLDEN=1 -->\n", "<!-- end of tables -->"
+
+
+def table_list() -> str:
+    """README's list of tables, from their declaration."""
+    lines = ["| bridge | table | name | asks | leads to |", "|---|---|---|---|---|"]
+    for bridge, tables in PIPELINES.items():
+        for table in tables:
+            lines.append(f"| {bridge} | {table.id} | {table.name} | {table.question} | {', '.join(table.goes_to)} |")
+    return "\n".join(lines) + "\n"
+
+
+def problem_list() -> str:
+    """docs/problems.md, from the codes."""
+    lines = ["# What `tunbridge check` can find", "",
+             "Codes are stable. 6xx are warnings; every other one makes the file invalid.", "",
+             "| code | what |", "|---|---|"]
+    lines += [f"| {code} | {title} |" for code, title in sorted(CODES.items())]
+    return "\n".join(lines) + "\n"
+
+
+def current(path: Path, text: str) -> bool:
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    return path.exists() and path.read_text() == text
+
+
+def test_readme_lists_the_tables_as_they_are_declared() -> None:
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    assert current(readme, before + BEGIN + table_list() + END + after)
+
+
+def test_the_list_of_problems_is_current() -> None:
+    assert current(ROOT / "docs" / "problems.md", problem_list())
+
+
+def test_every_file_that_the_documents_name_exists() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "bench").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if not target.startswith("http"):
+                assert (document.parent / target).exists(), f"{document.name} names {target}"
+
+
+def test_the_documents_name_every_command() -> None:
+    from controller.tools.cli import app, lab
+
+    readme = (ROOT / "README.md").read_text()
+    for typer_app, prefix in ((app, ""), (lab, "lab ")):
+        for command in typer_app.registered_commands:
+            assert command.callback
+            name = command.name or command.callback.__name__
+            assert f"tunbridge {prefix}{name}" in readme or f"`{name}`" in readme, name
