@@ -210,7 +210,6 @@ def test_a_hypervisor_of_the_lab_is_a_host_as_plumb_wants_it(place: Site) -> Non
     assert plumbing("look") == ""
 
 
-
 def kill_all(pids: dict[int, int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
