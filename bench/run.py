@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from clouds import cloud
+from sizes import cloud
 
 ROOT = Path(__file__).resolve().parents[1]
 TUNBRIDGE = (sys.executable, "-m", "controller")

@@ -104,7 +104,8 @@ class Control:
             raise Unanswerable(f"{host}/{bridge} is not connected. Look at `tunbridge status`.", missing=True)
         conn, session = found
         rows = self._dump(conn)
-        return {"host": host, "bridge": bridge, "connected": True, "flows": merge(session.want, rows, partial(self._learned_words, self._fleet.hosts[host]))}
+        learned = partial(self._learned_words, self._fleet.hosts[host])
+        return {"host": host, "bridge": bridge, "connected": True, "flows": merge(session.want, rows, learned)}
 
     def _learned_words(self, state: HostState, row: Row) -> str:
         """`web2 (blue) was last seen behind the tunnel to compute2`."""
