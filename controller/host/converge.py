@@ -116,7 +116,9 @@ def same_make(want: Link, have: Link) -> bool:
 
 def _doomed_ports(want: Devices, have: Devices) -> tuple[OvsPort, ...]:
     wanted = {port.name: port for port in want.ports}
-    renewed = {link.name for link in _doomed_links(want, have)}
+    # A port whose device has been away does not work again when the device returns; it must be plugged in anew.
+    there = {link.name for link in have.links} - {link.name for link in _doomed_links(want, have)}
+    renewed = {link.name for link in (*want.links, *have.links) if link.kind != GIVEN} - there
 
     def stays(port: OvsPort) -> bool:
         new = wanted.get(port.name)

@@ -8,8 +8,8 @@ Routers, DHCP, br-ex and the `internet` host are nodes and jobs of this kind, to
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from controller.host import bridges, converge, devices, steps, underlay, wires
@@ -124,17 +124,17 @@ def from_json(value: Mapping[str, Any]) -> LabPlan:
 def stages(old: LabPlan | None, new: LabPlan) -> list[Stage]:
     """What to do, in order, to turn the lab `old` (None: nothing is there) into `new`. Equal plans: nothing."""
     before = old or LabPlan(new.cloud, new.underlay, new.underlay_mtu)
-    kinds, had = _kinds(new), _kinds(old) if old else {}
-    stopped = [name for name, kind in had.items() if kinds.get(name) != kind]
-    started = [name for name, kind in kinds.items() if had.get(name) != kind]
+    shall, had = kinds(new), kinds(old) if old else {}
+    stopped = [name for name, kind in had.items() if shall.get(name) != kind]
+    started = [name for name, kind in shall.items() if had.get(name) != kind]
     keep = LabPlan(before.cloud, before.underlay, before.underlay_mtu,
                    {name: have for name, have in before.hypervisors.items() if name not in stopped},
                    {name: vm for name, vm in before.vms.items() if name not in stopped})
     plan = [
         _stage("unplugging", _unplug(before, new)),
         _stage("stopping", ({"do": "stop", "node": name} for name in stopped)),
-        _stage("starting", ({"do": "start", "node": name, "kind": kinds[name]} for name in started)),
-        _stage("switches", ({"do": "ovs", "node": name} for name in started if kinds[name] == "hypervisor")),
+        _stage("starting", ({"do": "start", "node": name, "kind": shall[name]} for name in started)),
+        _stage("switches", ({"do": "ovs", "node": name} for name in started if shall[name] == "hypervisor")),
         _stage("settings", _settings(new, started)),
         _stage("wiring", _plug(keep, new)),
         _stage("underlay", _join(keep, new)),
@@ -144,7 +144,15 @@ def stages(old: LabPlan | None, new: LabPlan) -> list[Stage]:
     return [stage for stage in plan if stage["jobs"]]
 
 
-def _kinds(plan: LabPlan) -> dict[str, str]:
+def without(plan: LabPlan, dead: Container[str]) -> LabPlan:
+    """A plan as it stands after some of its VMs have died and taken their ends of their wires with them."""
+    hosts = {name: replace(have, links=tuple(link for link in have.links if not link.far or link.far.node not in dead))
+             for name, have in plan.hypervisors.items()}
+    return replace(plan, hypervisors=hosts, vms={name: vm for name, vm in plan.vms.items() if name not in dead})
+
+
+def kinds(plan: LabPlan) -> dict[str, str]:
+    """What each node is: underlay, hypervisor or vm."""
     return {plan.underlay: "underlay", **dict.fromkeys(plan.hypervisors, "hypervisor"), **dict.fromkeys(plan.vms, "vm")}
 
 

@@ -13,15 +13,14 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from controller.host import converge, lab, processes
+from controller.host import converge, daemons, lab, processes
 from controller.host import execute as executor
 from controller.host.lab import LabPlan
-from controller.host.steps import Step
 from controller.model.topology import Topology
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 
@@ -106,12 +105,16 @@ def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = N
 
 
 def _standing(rundir: Path, say: Say) -> LabPlan | None:
-    """The plan of the lab that runs whole; the remains of one that does not are cleared away."""
+    """The plan of the lab that runs; the remains of one that cannot be mended are cleared away."""
     home, nodes = directory(rundir), state(rundir)
+    dead = {name: node for name, node in nodes.items() if not node.alive}
     with contextlib.suppress(FileNotFoundError):
         have = lab.from_json(json.loads((home / "plan.json").read_text()))
-        if nodes and all(node.alive for node in nodes.values()) and all(map(_has_switch(home), have.hypervisors)):
-            return have
+        if nodes.keys() == lab.kinds(have).keys() and all(node.kind == "vm" for node in dead.values()):
+            for host in (name for name in have.hypervisors if daemons.missing(home / name)):
+                say(f"Open vSwitch of {host} has died; it is started again.")
+                _revive(rundir, host)
+            return _mended(home, have, dead, say)
     if nodes or processes.of_lab(home):
         say("A lab stands here that is not whole; it is removed and built anew.")
     _clear(home)
@@ -119,8 +122,14 @@ def _standing(rundir: Path, say: Say) -> LabPlan | None:
     return None
 
 
-def _has_switch(home: Path) -> Callable[[str], bool]:
-    return lambda host: (home / host / "db.sock").exists()
+def _mended(home: Path, have: LabPlan, dead: Mapping[str, Node], say: Say) -> LabPlan:
+    """The lab without the VMs that have died, which are then made again as if they were new."""
+    if dead:
+        say(f"{', '.join(dead)} died; made again.")
+        written = json.loads((home / "state.json").read_text())
+        _write(home / "state.json", {"nodes": {name: node for name, node in written["nodes"].items()
+                                               if name not in dead}})
+    return lab.without(have, dead)
 
 
 def _summary(have: LabPlan | None, want: LabPlan) -> str:
@@ -223,17 +232,19 @@ def prompt(rundir: Path) -> int:
 
 def restart_vswitchd(rundir: Path, host: str, kill9: bool = True) -> None:
     """End a hypervisor's ovs-vswitchd and start it anew; its database, and so its bridges, stay."""
-    node, home = _node(rundir, host), directory(rundir)
-    if node.kind != "hypervisor":
+    if _node(rundir, host).kind != "hypervisor":
         raise Refusal(f"{host} is not a hypervisor.", BAD_INPUT)
-    with contextlib.suppress(FileNotFoundError):
-        pid = int((home / host / "ovs-vswitchd.pid").read_text())
-        processes.end((pid,), lambda it: processes.environment_has(it, f"OVS_RUNDIR={home / host}"), hard=kill9)
+    daemons.end(directory(rundir) / host, "ovs-vswitchd", hard=kill9)
+    _revive(rundir, host)
+
+
+def _revive(rundir: Path, host: str) -> None:
+    """Start what is missing of a hypervisor's daemons, and tell OVS what it forgets with its process."""
+    place = directory(rundir) / host
     argv, environment = exec_argv(rundir, host, ())
-    place = executor.Place(tuple(argv[:-1]), environment)
-    start = ("ovs-vswitchd", "--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off")
-    want = lab.from_json(json.loads((home / "plan.json").read_text())).hypervisors[host]
-    executor.execute((Step(start, "start ovs-vswitchd"), *converge.footing(want)), place)
+    want = lab.from_json(json.loads((directory(rundir) / "plan.json").read_text())).hypervisors[host]
+    todo = (*(daemons.start(place, program) for program in daemons.missing(place)), *converge.footing(want))
+    executor.execute(todo, executor.Place(tuple(argv[:-1]), environment))
 
 
 def check_machine() -> None:

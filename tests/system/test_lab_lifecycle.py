@@ -287,6 +287,22 @@ def test_a_restarted_vswitchd_has_its_bridges_and_its_tunnel_address_again(place
     until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
 
 
+@pytest.mark.parametrize("firewall", ["iptables_hybrid", "none"])
+def test_up_mends_a_lab_whose_vm_and_open_vswitch_have_died_and_leaves_the_rest(place: Site, firewall: str) -> None:
+    place.up(firewall=firewall)
+    place.switch_by_hand()
+    nodes = lab.state(place.rundir)
+    os.kill(nodes["b"].pid, signal.SIGKILL)
+    for program in ("ovs-vswitchd", "ovsdb-server"):
+        os.kill(int((lab.directory(place.rundir) / "c1" / f"{program}.pid").read_text()), signal.SIGKILL)
+    until(lambda: not nodes["b"].alive, "b is dead")
+    place.up(firewall=firewall)
+    after = lab.state(place.rundir)
+    assert {name for name in nodes if nodes[name] != after[name]} == {"b"}
+    place.switch_by_hand()
+    until(lambda: place.reaches("a", "10.0.0.12"), "a reaches the new b")
+
+
 def test_two_ups_at_once_on_one_rundir_are_one_too_many(place: Site) -> None:
     with lab._alone(place.rundir), pytest.raises(Refusal, match="wait for it"):
         place.up()

@@ -130,6 +130,13 @@ def test_a_changed_tunnel_is_set_in_place_and_a_changed_type_is_made_anew() -> N
     assert anew.index("del-port") < anew.index("add-port")
 
 
+def test_a_port_whose_device_has_vanished_is_plugged_in_anew() -> None:
+    want = devices_of(topology())
+    text = " ".join(commands(converge(want, replace(want, links=()))))
+    qvo = next(link.name for link in want.links if link.name.startswith("qvo"))
+    assert text.index(f"del-port br-int {qvo}") < text.index(f"add-port br-int {qvo}")
+
+
 def test_labels_that_others_put_on_a_port_are_left_alone() -> None:
     want = devices_of(topology())
     labelled = tuple(replace(port, external_ids=(*port.external_ids, ("vm-uuid", "x"))) for port in want.ports)
