@@ -4,6 +4,7 @@ import sys
 
 from jobs import Lab, read_json, running
 from mininet.cli import CLI
+from mininet.log import output
 from mininet.net import Mininet
 from mininet.topo import Topo
 from nodes import LabHypervisor, LabUnderlay, LabVm
@@ -44,6 +45,16 @@ def know_wires(plan, nodes):
     return wires
 
 
+class Prompt(CLI):
+    """Mininet's, which believes every echo; in a cloud whose tenants share addresses that is too much."""
+
+    def do_pingall(self, line):
+        """Ping between all hosts, and say what an answer means here."""
+        super().do_pingall(line)
+        output("*** Tenants may share addresses: an answer can come from a namesake, or from the VM itself.\n"
+               "*** `tunbridge lab reach`, in another terminal, counts what the destination itself has heard.\n")
+
+
 def prompt(plan_path, state_path):
     """`lab.py cli`: Mininet's prompt; leaving it leaves the lab running."""
     lab = running(plan_path, state_path)
@@ -53,7 +64,7 @@ def prompt(plan_path, state_path):
         net.nameToNode[name] = node
         (net.hosts if isinstance(node, LabVm) else net.switches).append(node)
     net.links += know_wires(lab.plan, lab.nodes)
-    CLI(net)
+    Prompt(net)
     for node in lab.nodes.values():
         node.terminate()
     return 0
@@ -68,7 +79,8 @@ class TunbridgeTopo(Topo):
         if not os.path.exists(plan):
             sys.exit(f"There is no plan {plan}; `tunbridge lab plan > FILE` writes one for `--topo tunbridge,FILE`.")
         value = read_json(plan)
-        lab = Lab(os.path.dirname(os.path.abspath(plan)), value)
+        lab = Lab(value.get("directory") or os.path.dirname(os.path.abspath(plan)), value)
+        os.makedirs(lab.directory, mode=0o700, exist_ok=True)
         if os.path.exists(os.path.join(lab.directory, "state.json")):
             sys.exit(f"The lab of {plan} runs already; `tunbridge lab cli` opens its prompt.")
         for name in value["vms"]:

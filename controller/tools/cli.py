@@ -276,6 +276,14 @@ def up(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
 
 
 @lab.command()
+def plan(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
+    """Print the lab as JSON, for `mn --custom mininet/lab.py --topo tunbridge,PLAN`."""
+    from controller.tools import lab as tool
+
+    show_json(tool.plan(valid(file), where(rundir).path))
+
+
+@lab.command()
 def down(rundir: RundirOption = None) -> None:
     """End the lab and remove everything it made, also after a crash."""
     from controller.tools import lab as tool

@@ -57,7 +57,7 @@ def directory(rundir: Path) -> Path:
 
 def plan(topology: Topology, rundir: Path, datapath: str = "netdev") -> dict[str, Any]:
     """The lab of a topology as JSON values: what `mn --custom mininet/lab.py --topo tunbridge,FILE` reads, too."""
-    return lab.to_json(_plan(topology, rundir, datapath))
+    return {**lab.to_json(_plan(topology, rundir, datapath)), "directory": str(directory(rundir))}
 
 
 def _plan(topology: Topology, rundir: Path, datapath: str) -> LabPlan:
@@ -75,10 +75,12 @@ def _plan(topology: Topology, rundir: Path, datapath: str) -> LabPlan:
 
 
 def state(rundir: Path) -> dict[str, Node]:
-    """The nodes of the running lab by name; empty if there is no lab."""
+    """The nodes of the running lab by name; empty if there is no lab, or what is written about it is no use."""
     try:
         value = json.loads((directory(rundir) / "state.json").read_text())
-    except FileNotFoundError:
+    except PermissionError as error:
+        raise Refusal(f"{error.filename} may be read by root only; run it with sudo.", MISSING) from error
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return {name: Node(name, node["kind"], node["pid"], node["start"]) for name, node in value["nodes"].items()}
 
@@ -88,7 +90,10 @@ def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = N
     check_machine()
     want = _plan(topology, rundir, "netdev")
     home = directory(rundir)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refusal(f"{home} cannot be made: {error.strerror}; choose another --rundir.", MISSING) from error
     with _alone(home.parent):
         have = _standing(rundir, say)
         todo = lab.stages(have, want)
@@ -108,7 +113,7 @@ def _standing(rundir: Path, say: Say) -> LabPlan | None:
     """The plan of the lab that runs; the remains of one that cannot be mended are cleared away."""
     home, nodes = directory(rundir), state(rundir)
     dead = {name: node for name, node in nodes.items() if not node.alive}
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # half a file is no lab
         have = lab.from_json(json.loads((home / "plan.json").read_text()))
         if nodes.keys() == lab.kinds(have).keys() and all(node.kind == "vm" for node in dead.values()):
             for host in (name for name in have.hypervisors if daemons.missing(home / name)):
