@@ -1,0 +1,162 @@
+"""A packet's journey as hops: every device and table between two VMs, each with the reason in the flow's own words."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from rich.markup import escape
+
+from controller.model import names, placement
+from controller.model.names import PATCH_INT, PATCH_TUN
+from controller.model.topology import Port, Topology
+from controller.tools.simulate import Ending, Visit
+from flows.evaluate import Step
+from flows.packet import Packet
+from flows.tables import BR_TUN
+from flows.text import line
+
+# Where a hop is: the VM's interface, a device before br-int, a port of a bridge, one of its tables, or between hosts.
+VM, TAP, QBR, QVB, PORT, TABLE, PATCH, TUNNEL, UNDERLAY = (
+    "vm", "tap", "qbr", "qvb", "port", "table", "patch", "tunnel", "underlay")
+_MISS = "no flow matches"
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One place that a packet passes. `table` and `flow` only where `kind` is `table`."""
+
+    host: str
+    device: str
+    kind: str
+    table: str | None
+    flow: str | None
+    why: str
+    vlan: int | None
+    tunnel_id: int | None
+    packet: str
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One packet of a journey, from its sender to where it ends."""
+
+    title: str
+    hops: tuple[Hop, ...] = ()
+    aside: str = ""  # what else came of it
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What became of a request, and the way of its packets."""
+
+    verdict: str  # delivered | dropped | answered
+    reason: str
+    legs: tuple[Leg, ...]
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """All hops, in the order of time."""
+        return tuple(hop for leg in self.legs for hop in leg.hops)
+
+    def document(self) -> dict[str, Any]:
+        """The journey as plain values for JSON."""
+        return {"verdict": self.verdict, "reason": self.reason, "hops": [asdict(hop) for hop in self.hops]}
+
+
+def story(journey: Journey) -> Iterator[str]:
+    """Lines for people, in rich's markup: one a hop, and one for each packet and for the end."""
+    widths = [max((len(word) for word in column), default=0)
+              for column in zip(*((hop.host, hop.device, hop.table or "") for hop in journey.hops), strict=True)]
+    for leg in journey.legs:
+        yield f"[bold]{escape(leg.title)}[/bold]"
+        yield from (_line(hop, widths) for hop in leg.hops)
+        if leg.aside:
+            yield f"  [dim]{escape(leg.aside)}[/dim]"
+    colour = "red" if journey.verdict == "dropped" else "green"
+    yield f"[bold {colour}]{journey.verdict}[/bold {colour}]: {escape(journey.reason)}"
+
+
+def _line(hop: Hop, widths: list[int]) -> str:
+    place = "  ".join(f"{word:<{width}}" for word, width in zip((hop.host, hop.device, hop.table or ""), widths,
+                                                                strict=True))
+    wears = [f"VLAN {hop.vlan}"] if hop.vlan is not None else []
+    wears += [f"tunnel id {hop.tunnel_id}"] if hop.tunnel_id is not None else []
+    tags = f"  [cyan]({', '.join(wears)})[/cyan]" if wears else ""
+    why = escape(hop.why)
+    return f"  {escape(place)}  {why if hop.kind == TABLE else f'[dim]{why}[/dim]'}{tags}"
+
+
+def hops(topology: Topology, source: Port, packet: Packet, ending: Ending) -> Iterator[Hop]:
+    """Every hop of one copy of a frame, from its sender to its end."""
+    yield from _out_of(topology, source, str(packet))
+    way = ending.visit.way
+    for visit, onward in pairwise(way):
+        yield from _tables(visit, onward.walk.steps[0].before)
+        yield from _between(topology, visit, onward)
+    yield from _tables(ending.visit, ending.packet)
+    if ending.port:
+        yield from _into(topology, ending.port, str(ending.packet))
+
+
+def _out_of(topology: Topology, port: Port, packet: str) -> Iterator[Hop]:
+    def hop(device: str, kind: str, why: str) -> Hop:
+        return Hop(port.host, device, kind, None, None, why, None, None, packet)
+
+    yield hop(port.interface, VM, f"{port.name} sends it")
+    for device, kind, why in _wires(topology, port):
+        yield hop(device, kind, why)
+    yield hop(port.device, PORT, f"into br-int of {port.host}")
+
+
+def _into(topology: Topology, port: Port, packet: str) -> Iterator[Hop]:
+    def hop(device: str, kind: str, why: str) -> Hop:
+        return Hop(port.host, device, kind, None, None, why, None, None, packet)
+
+    yield hop(port.device, PORT, "out of br-int")
+    for device, kind, why in reversed(_wires(topology, port)):
+        yield hop(device, kind, why)
+    yield hop(port.interface, VM, f"{port.name} gets it")
+
+
+def _wires(topology: Topology, port: Port) -> list[tuple[str, str, str]]:
+    """The devices between the VM and br-int, from the VM's side: name, kind, what it is."""
+    if not topology.has_qbr():
+        return []
+    return [(names.device("tap", port.id), TAP, "the VM's plug"),
+            (names.device("qbr", port.id), QBR, "a Linux bridge of its own, where iptables can look at it"),
+            (names.device("qvb", port.id), QVB, f"the wire between {names.device('qbr', port.id)} and br-int")]
+
+
+def _tables(visit: Visit, leaving: Packet) -> Iterator[Hop]:
+    """A bridge's tables; the last one shows the copy that goes on this way, not what became of the others."""
+    *before, last = visit.walk.steps
+    for step in before:
+        yield _table(visit, step, step.after)
+    yield _table(visit, last, leaving)
+
+
+def _table(visit: Visit, step: Step, after: Packet) -> Hop:
+    return Hop(visit.host, visit.bridge, TABLE, step.table.name, line(step.flow) if step.flow else None,
+               step.flow.why if step.flow else _MISS, after.vlan,
+               step.after.tunnel_id or None if visit.bridge == BR_TUN else None, str(after))
+
+
+def _between(topology: Topology, visit: Visit, onward: Visit) -> Iterator[Hop]:
+    """The wire between two bridges."""
+    packet = onward.walk.steps[0].before
+    if visit.host == onward.host:
+        near = PATCH_TUN if onward.device == PATCH_INT else PATCH_INT
+        yield Hop(visit.host, near, PATCH, None, None, f"to {onward.bridge}", packet.vlan, None, str(packet))
+        return
+    here, there = topology.hosts[visit.host], topology.hosts[onward.host]
+    kind = topology.tunnel.type
+    carrier = f"UDP port {topology.tunnel.port}" if topology.tunnel.port else "IP protocol 47"
+
+    def hop(host: str, device: str, kind_: str, why: str) -> Hop:
+        return Hop(host, device, kind_, None, None, why, packet.vlan, packet.tunnel_id, str(packet))
+
+    yield hop(here.name, placement.tunnel_device(topology, there), TUNNEL, f"into the {kind} tunnel to {there.name}")
+    yield hop(here.name, UNDERLAY, UNDERLAY, f"{here.tunnel_ip} to {there.tunnel_ip}, {kind}, {carrier}")
+    yield hop(there.name, onward.device, TUNNEL, f"out of the {kind} tunnel from {here.name}")
