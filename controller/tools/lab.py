@@ -113,18 +113,25 @@ def _standing(rundir: Path, say: Say) -> LabPlan | None:
     """The plan of the lab that runs; the remains of one that cannot be mended are cleared away."""
     home, nodes = directory(rundir), state(rundir)
     dead = {name: node for name, node in nodes.items() if not node.alive}
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # half a file is no lab
-        have = lab.from_json(json.loads((home / "plan.json").read_text()))
-        if nodes.keys() == lab.kinds(have).keys() and all(node.kind == "vm" for node in dead.values()):
-            for host in (name for name in have.hypervisors if daemons.missing(home / name)):
-                say(f"Open vSwitch of {host} has died; it is started again.")
-                _revive(rundir, host)
-            return _mended(home, have, dead, say)
+    have = _in_force(home)
+    if have and nodes.keys() == lab.kinds(have).keys() and all(node.kind == "vm" for node in dead.values()):
+        for host in (name for name in have.hypervisors if daemons.missing(home / name)):
+            say(f"Open vSwitch of {host} has died; it is started again.")
+            _revive(rundir, host)
+        return _mended(home, have, dead, say)
     if nodes or processes.of_lab(home):
         say("A lab stands here that is not whole; it is removed and built anew.")
     _clear(home)
     home.mkdir(mode=0o700)
     return None
+
+
+def _in_force(home: Path) -> LabPlan | None:
+    """The plan that was carried out to its end; None without one, or with half a file."""
+    try:
+        return lab.from_json(json.loads((home / "plan.json").read_text()))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _mended(home: Path, have: LabPlan, dead: Mapping[str, Node], say: Say) -> LabPlan:
@@ -247,7 +254,10 @@ def _revive(rundir: Path, host: str) -> None:
     """Start what is missing of a hypervisor's daemons, and tell OVS what it forgets with its process."""
     place = directory(rundir) / host
     argv, environment = exec_argv(rundir, host, ())
-    want = lab.from_json(json.loads((directory(rundir) / "plan.json").read_text())).hypervisors[host]
+    plan_ = _in_force(directory(rundir))
+    if plan_ is None:
+        raise Refusal("The lab is half built; `tunbridge lab up` builds it anew.", MISSING)
+    want = plan_.hypervisors[host]
     todo = (*(daemons.start(place, program) for program in daemons.missing(place)), *converge.footing(want))
     executor.execute(todo, executor.Place(tuple(argv[:-1]), environment))
 

@@ -1,15 +1,22 @@
 """The hypervisor node on its own: Mininet scripts that need no other part of this project, or only the daemon."""
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from labkit import ROOT, TUNBRIDGE, until
+
+from controller.host.processes import of_lab as processes_of_lab
+from controller.model import reading
+from controller.tools import lab
 
 pytestmark = pytest.mark.system
 
@@ -107,6 +114,30 @@ def test_a_topo_of_ones_own_is_served_by_a_running_daemon(tmp_path: Path) -> Non
     said = done.stdout + done.stderr
     rows = dict(re.findall(r"^(\w+) -> (.*?) *$", said, re.MULTILINE))
     assert rows == {"r1": "X r2", "r2": "X r1", "g1": "X X"}, said
+
+
+def test_mn_builds_the_whole_lab_from_a_plan_and_takes_it_away_again() -> None:
+    rundir = Path(tempfile.mkdtemp(prefix="tbm", dir="/tmp"))
+    (rundir / "lab").mkdir()
+    found = reading.load(ROOT / "topology.yaml").topology
+    assert found
+    (rundir / "lab" / "plan.json").write_text(json.dumps(lab.plan(found, rundir)))
+    environment = {**os.environ, "TUNBRIDGE_RUNDIR": str(rundir)}
+    with subprocess.Popen([*TUNBRIDGE, "run", "topology.yaml", "--listen", "none"], cwd=ROOT, env=environment,
+                          stderr=subprocess.DEVNULL) as daemon:
+        try:
+            until((rundir / "openflow.sock").exists, "the daemon listens")
+            # Several pings, since the flows are there a moment after the wires.
+            done = subprocess.run(["/usr/bin/mn", "--custom", "mininet/lab.py", "--topo", "tunbridge", "--controller",
+                                   "none"], cwd=ROOT, env=environment, text=True, capture_output=True, timeout=120,
+                                  input="web1 ping -n -c 5 -i 0.5 -W 1 web2\n", check=False)
+        finally:
+            daemon.terminate()
+    left = processes_of_lab(lab.directory(rundir)), sorted(os.listdir(rundir / "lab"))
+    shutil.rmtree(rundir)
+    said = done.stdout + done.stderr
+    assert "bytes from 10.0.1.12" in said, said
+    assert left == ({}, ["plan.json"])
 
 
 def test_system_python_has_what_the_examples_need() -> None:
