@@ -23,7 +23,7 @@ from controller.tools import lab, matrix
 from controller.tools import reach as reaching
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
-from controller.tools.rundir import Rundir, make
+from controller.tools.rundir import DEFAULT, Rundir, make
 
 Say = Callable[[str], None]
 _SYNC: Final = 60.0  # seconds for all switches to have what the topology wants
@@ -124,9 +124,9 @@ class Show:
 
 
 def _command(where: Rundir) -> str:
-    from controller.tools.rundir import DEFAULT
-
-    return "tunbridge" if str(where.path) == DEFAULT else f"TUNBRIDGE_RUNDIR={where.path} tunbridge"
+    """How this person can call us from this directory."""
+    name = sys.argv[0] if Path(sys.argv[0]).name == "tunbridge" and not shutil.which("tunbridge") else "tunbridge"
+    return name if str(where.path) == DEFAULT else f"TUNBRIDGE_RUNDIR={where.path} {name}"
 
 
 def _across_hosts(topology: Topology) -> tuple[str, str] | None:
@@ -139,6 +139,8 @@ def _across_hosts(topology: Topology) -> tuple[str, str] | None:
 @contextlib.contextmanager
 def running(file: str, where: Rundir, say: Say, progress: lab.Progress | None = None) -> Iterator[Show]:
     """A daemon and a lab of a file; both are gone at the end, whatever happens in between."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is an end like any other
+        signal.signal(number, lambda signum, _: sys.exit(128 + signum))
     topology = valid(file)
     lab.check_machine()
     make(where)
