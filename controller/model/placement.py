@@ -48,7 +48,9 @@ def carriers(topology: Topology, network: str) -> list[str]:
 def allot_vlans(wanted: Iterable[str], kept: Mapping[str, int]) -> dict[str, int]:
     """Network name -> local VLAN: what is in use stays, the rest gets the lowest free ones in the order given.
 
-    VlansExhausted when more than 4094 networks want one.
+    A VLAN that is in use for a network that is not wanted any more comes last: a host's two bridges are not written in
+    the same instant, and frames of the old network must not meet the new one between the two. VlansExhausted when
+    more than 4094 networks want one.
     """
     wanted = list(wanted)
     allotted: dict[str, int] = {}
@@ -58,7 +60,8 @@ def allot_vlans(wanted: Iterable[str], kept: Mapping[str, int]) -> dict[str, int
         if FIRST_VLAN <= vlan <= LAST_VLAN and vlan not in taken:
             allotted[name] = vlan
             taken.add(vlan)
-    free = (vlan for vlan in range(FIRST_VLAN, LAST_VLAN + 1) if vlan not in taken)
+    leaving = set(kept.values()) - taken
+    free = iter([vlan for vlan in range(FIRST_VLAN, LAST_VLAN + 1) if vlan not in taken | leaving] + sorted(leaving))
     for name in wanted:
         if name not in allotted:
             try:

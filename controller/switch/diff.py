@@ -10,7 +10,7 @@ from flows.flow import Flow
 
 @dataclass(frozen=True, order=True)
 class Forget:
-    """Learned flows to delete: those of a local VLAN, of one MAC in it, or those that lead to a port."""
+    """Learned flows to delete: those of a local VLAN, of one MAC in it, those that lead to a port; or simply all."""
 
     vlan: int | None = None
     mac: str | None = None
@@ -38,4 +38,4 @@ def diff(want: Mapping[int, Flow], have: Iterable[int], forget: Iterable[Forget]
     present = {cookie for cookie in have if is_compiled(cookie)}
     return Plan(add=tuple((cookie, flow) for cookie, flow in want.items() if cookie not in present),
                 delete=tuple(sorted(present - want.keys())),
-                forget=tuple(sorted(set(forget), key=repr)))
+                forget=tuple(dict.fromkeys(forget)))

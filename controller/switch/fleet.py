@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from controller.model import placement
 from controller.model.names import PATCH_INT, PATCH_TUN
 from controller.model.placement import Seen
-from controller.model.topology import Port, Topology
+from controller.model.topology import Topology
+from controller.switch.changes import changed_networks, moved_ports, style
 from controller.switch.diff import Forget, Plan
 from controller.switch.events import Command, Drop, Installed, Log, ReadFlows, Write
 from controller.switch.session import Session, State
@@ -31,7 +32,7 @@ class HostState:
     ports: dict[str, dict[str, int]] = field(default_factory=dict)  # bridge -> port name -> OpenFlow port
     vlans: dict[str, int] | None = None  # network -> local VLAN; None until br-tun has been read
     sessions: dict[str, tuple[object, Session]] = field(default_factory=dict)  # bridge -> (connection, session)
-    stale: set[int] = field(default_factory=set)  # VLANs whose learned flows belong to a network of before
+    forget: list[Forget] = field(default_factory=list)  # what br-tun learned and shall forget, once it can be told
 
     @property
     def seen(self) -> Seen:
@@ -48,6 +49,7 @@ class Fleet:
         self.strangers: dict[object, tuple[int, str]] = {}  # connection -> (datapath id, why it is left alone)
         self.refusals = 0  # OpenFlow errors since the start
         self._sessions: dict[object, tuple[HostState, Session]] = {}  # connection -> whose it is
+        self._dpids: dict[object, int] = {}  # connection -> datapath id, of those in _sessions
         self._enlist()
 
     def _enlist(self) -> None:
@@ -79,23 +81,34 @@ class Fleet:
             commands.append(Log("warning", "replaced", {"switch": f"{host}/{bridge}",
                                                         "why": "a second connection has the same datapath id"}))
             commands.append(Drop(state.sessions[bridge][0]))
-            del self._sessions[state.sessions[bridge][0]]
-        state.ports[bridge] = dict(ports)
+            self._end(state.sessions[bridge][0])
+        self._take_ports(state, bridge, ports)
         session = Session(host, bridge)
         state.sessions[bridge] = (conn, session)
-        self._sessions[conn] = (state, session)
+        self._sessions[conn], self._dpids[conn] = (state, session), dpid
         return [*commands, Log("info", "connected", {"switch": f"{host}/{bridge}", "ports": len(ports)}),
                 ReadFlows(conn)]
 
     def disconnected(self, conn: object) -> list[Command]:
         """A connection is over. The flows stay where they are."""
         self.strangers.pop(conn, None)
-        found = self._sessions.pop(conn, None)
-        if not found:
+        if conn not in self._sessions:
             return []
-        state, session = found
-        del state.sessions[session.bridge]
+        state, session = self._end(conn)
         return [Log("warning", "disconnected", {"switch": f"{state.name}/{session.bridge}", "flows": "stay in place"})]
+
+    def _end(self, conn: object) -> tuple[HostState, Session]:
+        """A session is over. What its switch was to forget is for the next one to say."""
+        state, session = self._sessions.pop(conn)
+        del state.sessions[session.bridge], self._dpids[conn]
+        state.forget += session.unsaid
+        return state, session
+
+    def _take_ports(self, state: HostState, bridge: str, ports: Mapping[str, int]) -> None:
+        """All ports of a bridge, as it says them when it connects."""
+        before, state.ports[bridge] = state.ports.get(bridge, {}), dict(ports)
+        if bridge == BR_TUN:
+            state.forget += [Forget(ofport=ofport) for name, ofport in before.items() if ports.get(name) != ofport]
 
     def flows_read(self, conn: object, rows: Iterable[Installed]) -> list[Command]:
         """A dump is whole."""
@@ -120,7 +133,7 @@ class Fleet:
         return self._send(conn, session, session.committed(), was=State.WRITING)
 
     def refused(self, conn: object, reason: str) -> list[Command]:
-        """The switch refused the write under way, or a part of it."""
+        """The switch refused the write under way, or a part of it. The next change reads it again and writes all."""
         found = self._sessions.get(conn)
         if found:
             found[1].refused(reason)
@@ -143,7 +156,8 @@ class Fleet:
         changes = {name: ofport for name, ofport in changes.items() if ports.get(name) != ofport}
         if not changes:
             return []
-        lost = [Forget(ofport=ports[name]) for name in changes if session.bridge == BR_TUN and name in ports]
+        if session.bridge == BR_TUN:
+            state.forget += [Forget(ofport=ports[name]) for name in changes if name in ports]
         for name, ofport in changes.items():
             ports.pop(name, None)
             if ofport is not None:
@@ -151,7 +165,7 @@ class Fleet:
         base, networks = self._touched(state, session.bridge, changes.keys())
         about = {"switch": f"{state.name}/{session.bridge}", "changed": ",".join(sorted(changes)),
                  "networks": len(networks)}
-        change = self._intend(state, (session.bridge,), base=base, networks=networks, forget=lost)
+        change = self._intend(state, (session.bridge,), base=base, networks=networks)
         return [Log("info", "ports", about), *change]
 
     # ---- what people say
@@ -160,11 +174,11 @@ class Fleet:
         """Another topology is in force. Only hosts and networks that differ are computed anew."""
         old, self.topology = self.topology, topology
         self._enlist()
-        style = _style(old) != _style(topology)
-        networks = set(topology.networks) if style else _changed_networks(old, topology)
-        commands: list[Command] = [Log("info", "apply", {"networks_changed": len(networks)})]
+        everything = style(old) != style(topology)
+        networks = set(topology.networks) if everything else changed_networks(old, topology)
+        commands: list[Command] = [Log("info", "apply", {"networks_changed": len(networks)}), *self._expel()]
         for state in self.hosts.values():
-            commands += self._apply_to(state, old, networks, base=style or old.hosts != topology.hosts)
+            commands += self._apply_to(state, old, networks, base=everything or old.hosts != topology.hosts)
         return commands + self._adopt()
 
     def _apply_to(self, state: HostState, old: Topology, networks: set[str], *, base: bool) -> list[Command]:
@@ -172,13 +186,27 @@ class Fleet:
             return []
         gone = [name for name in state.vlans if name not in self._carried(state)]
         wanted = networks & self._carried(state)
-        forget = [Forget(vlan=state.vlans[port.network], mac=port.mac) for port in _moved(old, self.topology)
-                  if port.network in state.vlans and state.name != port.host]
+        moved = moved_ports(old, self.topology)
+        state.forget += [Forget(vlan=state.vlans[port.network], mac=port.mac) for port in moved
+                         if port.network in state.vlans and state.name != port.host]
         # What was learned under a VLAN carries the tunnel id of its network in its actions.
-        state.stale |= {vlan for name, vlan in state.vlans.items()
-                        if _tunnel_id(old, name) != _tunnel_id(self.topology, name)}
+        state.forget += [Forget(vlan=vlan) for name, vlan in state.vlans.items()
+                         if name in self.topology.networks
+                         and old.networks[name].tunnel_id != self.topology.networks[name].tunnel_id]
+        if old.forwarding != self.topology.forwarding:
+            state.forget.append(Forget())
         self._allot(state)
-        return self._intend(state, tuple(state.sessions), base=base, networks=wanted, gone=gone, forget=forget)
+        return self._intend(state, tuple(state.sessions), base=base, networks=wanted, gone=gone)
+
+    def _expel(self) -> list[Command]:
+        """Switches that are another bridge now, or none: they come back as what they are."""
+        commands: list[Command] = []
+        for conn, (state, session) in list(self._sessions.items()):
+            now = self.topology.bridges.get(self._dpids[conn])
+            if now != (state.name, session.bridge) or state.name not in self.hosts:
+                self._end(conn)
+                commands.append(Drop(conn))
+        return commands
 
     def _adopt(self) -> list[Command]:
         """Strangers that the topology knows now."""
@@ -212,13 +240,14 @@ class Fleet:
             state.vlans = {name: vlan for vlan, name in used.items() if name is not None}
             self._allot(state)
         network_of = {vlan: name for name, vlan in state.vlans.items()}
-        state.stale |= {vlan for vlan, name in used.items() if network_of.get(vlan) != name}
+        state.forget += [Forget(vlan=vlan) for vlan, name in used.items()
+                         if name is None or network_of.get(vlan) != name]
 
     def _allot(self, state: HostState) -> None:
-        """Local VLANs for what the host carries now; flows learned under a VLAN that changes hands are stale."""
+        """Local VLANs for what the host carries now; what was learned under one that changes hands is forgotten."""
         before = state.vlans or {}
         state.vlans = placement.allot_vlans(sorted(self._carried(state)), before)
-        state.stale |= {vlan for name, vlan in before.items() if state.vlans.get(name) != vlan}
+        state.forget += [Forget(vlan=vlan) for name, vlan in before.items() if state.vlans.get(name) != vlan]
 
     def _intend_all(self, state: HostState) -> list[Command]:
         """Everything for the sessions of a host that have read their switch and wait."""
@@ -229,33 +258,36 @@ class Fleet:
         commands: list[Command] = []
         for conn, session in waiting:
             mine = {name: flows[session.bridge] for name, flows in pieces.items()}
-            plan = session.intend_all(mine, self._stale(state, session))
+            plan = session.intend_all(mine, self._forgets(state, session))
             commands += self._send(conn, session, plan, was=State.WAITING)
         return commands
 
     def _intend(self, state: HostState, bridges: Iterable[str], *, base: bool, networks: Iterable[str],
-                gone: Iterable[str] = (), forget: Iterable[Forget] = ()) -> list[Command]:
+                gone: Iterable[str] = ()) -> list[Command]:
         """Compute these pieces and hand them to the host's sessions that are past their first intent."""
-        ready = [(conn, session) for bridge, (conn, session) in state.sessions.items()
-                 if bridge in bridges and session.takes_changes]
-        if state.vlans is None or not ready:
-            return []
-        pieces = self._compile(state, base, networks)
+        mine = [state.sessions[bridge] for bridge in bridges if bridge in state.sessions]
         commands: list[Command] = []
+        for conn, session in mine:
+            if session.state is State.REFUSED:  # nobody knows what it holds; then it gets everything, not only this
+                session.reread()
+                commands.append(ReadFlows(conn))
+        ready = [(conn, session) for conn, session in mine if session.takes_changes]
+        if state.vlans is None or not ready:
+            return commands
+        pieces = self._compile(state, base, networks)
         for conn, session in ready:
-            mine = {name: flows[session.bridge] for name, flows in pieces.items()}
-            forgets = [*forget, *self._stale(state, session)] if session.bridge == BR_TUN else []
+            flows = {name: by_bridge[session.bridge] for name, by_bridge in pieces.items()}
             was = session.state
-            commands += self._send(conn, session, session.intend(mine, gone, forgets), was=was)
+            plan = session.intend(flows, gone, self._forgets(state, session))
+            commands += self._send(conn, session, plan, was=was)
         return commands
 
-    def _stale(self, state: HostState, session: Session) -> list[Forget]:
-        """What br-tun learned under VLANs that have changed hands; said once."""
+    def _forgets(self, state: HostState, session: Session) -> list[Forget]:
+        """What this session shall tell its switch to forget; said once."""
         if session.bridge != BR_TUN:
             return []
-        stale = [Forget(vlan=vlan) for vlan in sorted(state.stale)]
-        state.stale.clear()
-        return stale
+        forgets, state.forget = state.forget, []
+        return forgets
 
     def _compile(self, state: HostState, base: bool, networks: Iterable[str]) -> dict[str, dict[str, tuple[Flow, ...]]]:
         bare = placement.place_bare(self.topology, state.name, state.seen)
@@ -285,29 +317,3 @@ class Fleet:
             return [Log("info", "in sync", {"switch": switch, "flows": len(session.have)})] if arrived else []
         about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget)}
         return [Log("info", "write", about), Write(conn, plan)]
-
-
-def _style(topology: Topology) -> tuple[object, ...]:
-    """What every network's flows depend on."""
-    return topology.tunnel, topology.forwarding, topology.arp_responder, topology.firewall, topology.mac_aging_time
-
-
-def _changed_networks(old: Topology, new: Topology) -> set[str]:
-    """Networks whose ports, hosts or tunnel id differ."""
-    def face(topology: Topology, name: str) -> object:
-        network = topology.networks.get(name)
-        ports = topology.ports_by_network.get(name, ())
-        return (network.tunnel_id if network else None,
-                [(port.name, port.path, port.device, port.host, port.mac, port.ip, port.port_security,
-                  port.allowed_address_pairs, topology.hosts[port.host].tunnel_ip) for port in ports])
-    return {name for name in old.networks.keys() | new.networks.keys() if face(old, name) != face(new, name)}
-
-
-def _tunnel_id(topology: Topology, network: str) -> int | None:
-    return topology.networks[network].tunnel_id if network in topology.networks else None
-
-
-def _moved(old: Topology, new: Topology) -> list[Port]:
-    """Ports, as they are now, of MACs that lived elsewhere before."""
-    lived = {(port.network, port.mac): port.host for port in old.ports()}
-    return [port for port in new.ports() if lived.get((port.network, port.mac), port.host) != port.host]

@@ -4,7 +4,7 @@
                                                       |  ^                   |
                                              refused  |  +------ intend -----+
                                                       v
-                                                   REFUSED --intend--> WRITING
+                                                   REFUSED --reread--> READING
 
 Nothing is written before the dump has been read whole and the wanted set is complete. One write is under way at a
 time; what changes meanwhile waits and goes out with the next.
@@ -75,7 +75,12 @@ class Session:
     @property
     def takes_changes(self) -> bool:
         """Whether `intend` may be called; before, only the whole intent counts."""
-        return self.state not in (State.READING, State.WAITING)
+        return self.state in (State.WRITING, State.IN_SYNC)
+
+    @property
+    def unsaid(self) -> list[Forget]:
+        """What the switch shall forget and has not yet said that it did."""
+        return [*(self._under_way.forget if self._under_way else ()), *self._forget]
 
     def flows_read(self, cookies: Iterable[int]) -> None:
         """The dump is whole: these are the cookies of all flows."""
@@ -93,6 +98,7 @@ class Session:
             self._replace(name, {cookie_of(flow): flow for flow in flows})
         self._dirty.clear()
         self._doomed.clear()
+        forget, self._forget = [*self._forget, *forget], []
         return self._write(diff(self.want, self._have, forget))
 
     def intend(self, pieces: Pieces, gone: Iterable[str] = (), forget: Iterable[Forget] = ()) -> Plan | None:
@@ -120,17 +126,15 @@ class Session:
         return self._next()
 
     def refused(self, reason: str) -> None:
-        """The switch took nothing of the write, or not all of it. All is tried again when something changes."""
+        """The switch took nothing of the write under way, or not all of it: only a dump can tell."""
         if self._under_way:
-            self._dirty.update(self._pieces)
-            self._doomed.update(self._under_way.delete)
-            self._forget[:0] = self._under_way.forget
-        self._under_way = None
-        self.state, self.reason = State.REFUSED, reason
+            self._forget, self._under_way = self.unsaid, None
+            self.state, self.reason = State.REFUSED, reason
 
     def reread(self) -> None:
         """Believe nothing any more: the next dump and the next whole intent decide."""
-        self._under_way, self.state = None, State.READING
+        self._forget, self._under_way = self.unsaid, None
+        self.state = State.READING
 
     def _replace(self, name: str, flows: dict[int, Flow]) -> None:
         old = self._pieces.get(name, {})
@@ -149,7 +153,7 @@ class Session:
         """Only the pieces that changed."""
         add = {cookie: flow for name in sorted(self._dirty) for cookie, flow in self._pieces.get(name, {}).items()
                if cookie not in self._have}
-        plan = Plan(tuple(add.items()), tuple(sorted(self._doomed & self._have)), tuple(self._forget))
+        plan = Plan(tuple(add.items()), tuple(sorted(self._doomed & self._have)), tuple(dict.fromkeys(self._forget)))
         self._dirty.clear()
         self._doomed.clear()
         self._forget = []

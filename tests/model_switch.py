@@ -1,0 +1,238 @@
+"""A switch as a value that obeys plans like Open vSwitch, and a world of them around a fleet; no I/O, no clock."""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import count
+
+from controller.model import placement
+from controller.model.placement import Seen
+from controller.model.topology import Topology
+from controller.switch.diff import Forget, Plan
+from controller.switch.events import Command, Drop, Installed, Log, ReadFlows, Write
+from controller.switch.fleet import Fleet
+from flows import fields as f
+from flows.compile import compile_host
+from flows.cookie import LEARNED_COOKIE, cookie_of, is_compiled, is_learned
+from flows.fields import tagged
+from flows.flow import Flow, Match, Output, SetField, flow, when
+from flows.tables import BR_TUN, TUNNEL_TO_VLAN, UNICAST
+from flows.text import line
+
+Key = tuple[int, int, Match]
+STRANGER_COOKIE = 0x7700000000000001
+
+
+@dataclass
+class ModelSwitch:
+    """Rows by table, priority and match, as a switch keeps them: an add overwrites what has the same."""
+
+    dpid: int
+    bridge: str
+    ports: dict[str, int]
+    rows: dict[Key, tuple[int, Flow]] = field(default_factory=dict)
+
+    def put(self, cookie: int, row: Flow) -> None:
+        self.rows[row.table.id, row.priority, row.match] = (cookie, row)
+
+    def obey(self, plan: Plan) -> None:
+        for cookie, row in plan.add:
+            self.put(cookie, row)
+        self.rows = {key: (cookie, row) for key, (cookie, row) in self.rows.items()
+                     if cookie not in plan.delete
+                     and not (is_learned(cookie) and any(_concerns(forget, row) for forget in plan.forget))}
+
+    def learn(self, vlan: int, mac: str, tunnel_id: int, ofport: int) -> None:
+        """What its learn action would have added."""
+        self.put(LEARNED_COOKIE, flow(UNICAST, "learned", when(tagged(vlan), f.ETH_DST(mac)), SetField(
+            f.TUN_ID(tunnel_id)), Output(ofport), origin="learned", why="learned"))
+
+    def dump(self) -> list[Installed]:
+        return [_installed(cookie, row) for cookie, row in self.rows.values()]
+
+    def compiled(self) -> dict[Key, int]:
+        return {key: cookie for key, (cookie, _) in self.rows.items() if is_compiled(cookie)}
+
+    def learned(self) -> list[Flow]:
+        return [row for cookie, row in self.rows.values() if is_learned(cookie)]
+
+    def strangers(self) -> list[Flow]:
+        return [row for cookie, row in self.rows.values() if not is_compiled(cookie) and not is_learned(cookie)]
+
+
+def _concerns(forget: Forget, row: Flow) -> bool:
+    vlan, mac = row.match[f.VLAN_VID], row.match[f.ETH_DST]
+    return ((forget.vlan is None or (vlan is not None and vlan == tagged(forget.vlan)))
+            and (forget.mac is None or (mac is not None and mac == f.ETH_DST(forget.mac)))
+            and (forget.ofport is None or Output(forget.ofport) in row.actions))
+
+
+def _installed(cookie: int, row: Flow) -> Installed:
+    if row.table not in TUNNEL_TO_VLAN.values():
+        return Installed(cookie, row.table.id)
+    tunnel = row.match[f.TUN_ID]
+    vlans = [action.criterion.value & ~f.VLAN_PRESENT for action in row.actions if isinstance(action, SetField)]
+    return Installed(cookie, row.table.id, tunnel.value if tunnel else None, vlans[0] if vlans else None)
+
+
+class World:
+    """A fleet and its switches. What the fleet asks of a switch waits until `settle` or `step`."""
+
+    def __init__(self, topology: Topology, *, bare: bool = False) -> None:
+        self.switches = {(host, bridge): ModelSwitch(dpid, bridge, {})
+                         for host in topology.hosts for bridge, dpid in topology.hosts[host].datapath_ids.items()}
+        if not bare:
+            self.plug_all(topology)
+        self.logs: list[Log] = []
+        self.writes: list[tuple[str, str, Plan]] = []  # host, bridge, plan: all that was ever obeyed
+        self._conns: dict[tuple[str, str], object] = {}
+        self._names = count()
+        self._waiting: deque[tuple[tuple[str, str], object, Command]] = deque()
+        self.fleet = Fleet(topology)
+
+    def plug_all(self, topology: Topology) -> None:
+        """Every device that the hosts of a topology shall have."""
+        for host in topology.hosts:
+            for bridge, ports in placement.imagined(topology, host).ports.items():
+                self.switches[host, bridge].ports = dict(ports)
+
+    # ---- what switches do
+
+    def connect(self, *places: tuple[str, str]) -> None:
+        """These bridges (all of them, if none is named) connect, or connect again."""
+        for place in places or self.switches:
+            conn = f"{'/'.join(place)}#{next(self._names)}"
+            self._conns[place] = conn
+            switch = self.switches[place]
+            self._obey(self.fleet.connected(conn, switch.dpid, switch.ports), place)
+
+    def disconnect(self, *places: tuple[str, str]) -> None:
+        """What was asked and not yet answered never will be."""
+        for place in places or tuple(self._conns):
+            conn = self._conns.pop(place, None)
+            if conn is not None:
+                self._waiting = deque(one for one in self._waiting if one[1] != conn)
+                self._obey(self.fleet.disconnected(conn), place)
+
+    def is_connected(self, place: tuple[str, str]) -> bool:
+        return place in self._conns
+
+    def port(self, host: str, bridge: str, name: str, ofport: int | None) -> None:
+        """A port comes (with a number) or goes (None), and the switch says so if it is connected."""
+        switch = self.switches[host, bridge]
+        switch.ports.pop(name, None)
+        if ofport is not None:
+            switch.ports[name] = ofport
+        if (host, bridge) in self._conns:
+            self._obey(self.fleet.ports_changed(self._conns[host, bridge], {name: ofport}), (host, bridge))
+
+    # ---- what people do
+
+    def apply(self, topology: Topology) -> None:
+        for host in topology.hosts:
+            for bridge, dpid in topology.hosts[host].datapath_ids.items():
+                self.switches.setdefault((host, bridge), ModelSwitch(dpid, bridge, {}))
+        self._obey(self.fleet.apply(topology))
+
+    def restart_daemon(self) -> None:
+        self._conns.clear()
+        self._waiting.clear()
+        self.fleet = Fleet(self.fleet.topology)
+        self.connect()
+
+    def recompute(self) -> None:
+        self._obey(self.fleet.recompute())
+
+    # ---- time
+
+    def _obey(self, commands: Iterable[Command], place: tuple[str, str] | None = None) -> None:
+        for command in commands:
+            if isinstance(command, Log):
+                self.logs.append(command)
+            elif isinstance(command, Drop):
+                self._dropped(command.conn)
+            else:
+                self._waiting.append((self._place(command.conn, place), command.conn, command))
+
+    def _place(self, conn: object, default: tuple[str, str] | None) -> tuple[str, str]:
+        for place, mine in self._conns.items():
+            if mine == conn:
+                return place
+        assert default is not None
+        return default
+
+    def _dropped(self, conn: object) -> None:
+        self._waiting = deque(one for one in self._waiting if one[1] != conn)
+        place = next((place for place, mine in self._conns.items() if mine == conn), None)
+        if place is not None:
+            del self._conns[place]
+        self._obey(self.fleet.disconnected(conn))
+        if place is not None:
+            self.connect(place)  # a switch always comes back
+
+    def step(self, place: tuple[str, str] | None = None, *, refuse: str = "") -> bool:
+        """The oldest question (to one switch, if named) is answered. False if nobody waits."""
+        for index, (where, conn, command) in enumerate(self._waiting):
+            if place is None or where == place:
+                del self._waiting[index]
+                self._answer(where, conn, command, refuse)
+                return True
+        return False
+
+    def _answer(self, place: tuple[str, str], conn: object, command: Command, refuse: str) -> None:
+        switch = self.switches[place]
+        if isinstance(command, ReadFlows):
+            self._obey(self.fleet.flows_read(conn, switch.dump()), place)
+        elif isinstance(command, Write) and refuse:
+            self._obey(self.fleet.refused(conn, refuse), place)
+        elif isinstance(command, Write):
+            switch.obey(command.plan)
+            self.writes.append((*place, command.plan))
+            self._obey(self.fleet.committed(conn), place)
+
+    def lose_write(self, place: tuple[str, str]) -> None:
+        """The connection breaks after the switch has obeyed and before its answer has come."""
+        for where, _, command in self._waiting:
+            if where == place and isinstance(command, Write):
+                self.switches[place].obey(command.plan)
+                break
+        self.disconnect(place)
+
+    def settle(self) -> None:
+        while self.step():
+            pass
+
+    # ---- what is true
+
+    def waiting(self) -> list[Command]:
+        return [command for _, _, command in self._waiting]
+
+    def session(self, host: str, bridge: str) -> object:
+        return self.fleet.hosts[host].sessions[bridge][1]
+
+    def wanted(self, host: str, bridge: str) -> dict[Key, int]:
+        """What a bridge shall hold, computed from nothing but the topology, the ports and the VLANs in use."""
+        ports = {name: self.switches[host, name].ports for name in self.fleet.topology.hosts[host].datapath_ids}
+        vlans = self.fleet.hosts[host].vlans
+        assert vlans is not None
+        rows = compile_host(placement.place(self.fleet.topology, host, Seen(ports, vlans)))[bridge]
+        return {(row.table.id, row.priority, row.match): cookie_of(row) for row in rows}
+
+    def check(self) -> None:
+        """Every connected switch holds what it shall hold, and learned nothing that leads into another network."""
+        for host, bridge in self._conns:
+            if host in self.fleet.hosts:
+                assert self.switches[host, bridge].compiled() == self.wanted(host, bridge), f"{host}/{bridge}"
+        for host in self.fleet.hosts:
+            if (host, BR_TUN) in self._conns:
+                self._check_learned(host)
+
+    def _check_learned(self, host: str) -> None:
+        state, topology = self.fleet.hosts[host], self.fleet.topology
+        tunnels = {vlan: topology.networks[name].tunnel_id for name, vlan in (state.vlans or {}).items()}
+        for row in self.switches[host, BR_TUN].learned():
+            vlan = row.match[f.VLAN_VID]
+            assert vlan is not None
+            leads_to = [action.criterion.value for action in row.actions if isinstance(action, SetField)]
+            assert leads_to == [tunnels.get(vlan.value & ~f.VLAN_PRESENT)], f"{host}: {line(row)}"
