@@ -7,13 +7,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import eventlet
@@ -25,8 +23,9 @@ from os_ken.controller.controller import CONF, Datapath
 from os_ken.controller.handler import CONFIG_DISPATCHER, HANDSHAKE_DISPATCHER, MAIN_DISPATCHER, set_ev_handler
 from os_ken.controller.ofp_handler import OFPHandler
 from os_ken.ofproto import ofproto_v1_4 as ofp
+from os_ken.ofproto import ofproto_v1_4_parser as parser
 
-from controller.switch import wire
+from controller.switch import sockets, wire
 from controller.switch.control import Control, Unanswerable
 from controller.switch.events import Command, Drop, Log, ReadFlows, Row, Write
 from controller.switch.fleet import Fleet
@@ -34,19 +33,7 @@ from controller.switch.fleet import Fleet
 LOG: Final = logging.getLogger("tunbridge")
 _DUMP_TIMEOUT: Final = 30  # seconds that a person waits for a switch
 _REQUEST_LIMIT: Final = 64 << 20  # bytes of one control request; a topology of 20,000 VMs has 3 MB
-
-
-class _UnixSocket:
-    """A Unix socket for os-ken, which sets TCP_NODELAY on whatever it is given."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-
-    def setsockopt(self, *_: object) -> None:
-        """There is no delay to switch off."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
+_REQUEST_TIMEOUT: Final = 60.0  # seconds for each part of a request, and for each part of its answer
 
 
 @dataclass
@@ -75,43 +62,29 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
     def start(self) -> None:
         """os-ken's own start would listen on every address; `listen` is ours."""
 
-    # ---- sockets
+    # ---- connections
 
-    def listen(self, server: Any) -> None:
-        """Accept switches on a listening socket, forever."""
-        self._accept(server, self._serve)
-
-    def listen_control(self, server: Any) -> None:
-        """Accept people's requests on a listening Unix socket, forever."""
-        self._accept(server, self._answer)
-
-    def _accept(self, server: Any, handle: Callable[[Any, Any], None]) -> None:
-        while True:
-            sock, address = server.accept()
-            eventlet.spawn(_guarded, handle, sock, address)
-
-    def _serve(self, sock: Any, address: Any) -> None:
-        with contextlib.closing(Datapath(_UnixSocket(sock) if sock.family == socket.AF_UNIX else sock,
-                                         address)) as datapath:
+    def serve_switch(self, sock: Any, peer: str) -> None:
+        """The whole life of a switch's connection."""
+        plain = sockets.UnixSocket(sock) if sock.family == socket.AF_UNIX else sock
+        with contextlib.closing(Datapath(plain, peer)) as datapath:
             self._connections.add(datapath)
             try:
                 datapath.serve()
+            except wire.Unreadable as error:
+                LOG.warning("not OpenFlow peer=%s why=%s", peer, _word(error))
             finally:
                 self._connections.discard(datapath)
                 self._blame.pop(datapath, None)
                 self._first_error.pop(datapath, None)
                 self.obey(self._fleet.disconnected(datapath))
 
-    def _answer(self, sock: Any, _: Any) -> None:
-        with contextlib.closing(sock), contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    def serve_person(self, sock: Any, _: str) -> None:
+        """A request and its answer."""
+        sock.settimeout(_REQUEST_TIMEOUT)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
             stream = sock.makefile("rwb")
-            line = stream.readline(_REQUEST_LIMIT)
-            try:
-                request = json.loads(line)
-            except ValueError:
-                request = None
-            answer = (self.control.answer(request) if isinstance(request, dict)
-                      else {"error": "A request is one line with one JSON object."})
+            answer = self.control.answer_line(stream.readline(_REQUEST_LIMIT))
             stream.write(json.dumps(answer).encode() + b"\n")
             stream.flush()
 
@@ -166,7 +139,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         super().multipart_reply_handler(ev)
         datapath = ev.msg.datapath
         if datapath.state == MAIN_DISPATCHER:
-            ports = {port.name.decode(): number for number, port in datapath.ports.items()}
+            ports = {_name(port): number for number, port in datapath.ports.items()}
             self.obey(self._fleet.connected(datapath, datapath.id, ports))
 
     @set_ev_handler(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
@@ -174,7 +147,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         """A port came, went or changed."""
         super().port_status_handler(ev)
         gone = ev.msg.reason == ofp.OFPPR_DELETE
-        change = {ev.msg.desc.name.decode(): None if gone else ev.msg.desc.port_no}
+        change = {_name(ev.msg.desc): None if gone else ev.msg.desc.port_no}
         self.obey(self._fleet.ports_changed(ev.msg.datapath, change))
 
     @set_ev_handler(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
@@ -203,7 +176,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         """A complaint: about a message of a bundle, about the bundle, or about something else."""
         conn = ev.msg.datapath
         blamed = self._blame.get(conn, {}).get(ev.msg.xid)
-        reason = wire.error_words(ev.msg.type, ev.msg.code)
+        reason = wire.error_words(ev.msg.type, getattr(ev.msg, "code", 0))  # an experimenter's error has no code
         if blamed == "commit":
             self._blame.pop(conn, None)
             self.obey(self._fleet.refused(conn, self._first_error.pop(conn, reason)))
@@ -212,102 +185,79 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         else:
             self.obey(self._fleet.complained(conn, reason))
 
+    def _hello_failed(self, datapath: Any, error_desc: str) -> None:
+        """As os-ken's, but a stranger's version is no error of ours."""
+        LOG.warning("wrong version peer=%s cure=%s", datapath.address,
+                    _word("ovs-vsctl set bridge BRIDGE protocols=OpenFlow14"))
+        refusal = parser.OFPErrorMsg(datapath, ofp.OFPET_HELLO_FAILED, ofp.OFPHFC_INCOMPATIBLE,
+                                     data=error_desc.encode())
+        datapath.send_msg(refusal, close_socket=True)
+
     def close(self) -> None:
         """End all connections; the switches keep their flows."""
         for connection in list(self._connections):
             connection.close()
 
 
+def _name(port: Any) -> str:
+    """A port's name; OpenFlow cuts it to 15 bytes, be that in the middle of a character."""
+    return str(port.name.decode(errors="replace"))
+
+
 def _word(value: object) -> str:
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
-
-
-def _guarded(handle: Callable[[Any, Any], None], sock: Any, address: Any) -> None:
-    """A connection's failure is logged whole and ends that connection only."""
-    try:
-        handle(sock, address)
-    except Exception:  # the last frame of a greenlet: whatever it is must reach the log
-        LOG.exception("connection failed address=%s", address)
-        sock.close()
-
-
-@dataclass(frozen=True)
-class Listeners:
-    """Where the daemon listens: Unix sockets for switches and for people, and (address, port) pairs."""
-
-    openflow: Path
-    control: Path
-    tcp: tuple[tuple[str, int], ...] = ()
-
-
-class CannotListen(Exception):
-    """A socket cannot be had; str() is the sentence."""
-
-
-def unix_server(path: Path) -> Any:
-    """A listening Unix socket, for its owner only. The caller holds the lock, so what is there is stale."""
-    path.unlink(missing_ok=True)
-    old = os.umask(0o177)
-    try:
-        return eventlet.listen(str(path), family=socket.AF_UNIX, backlog=128)
-    except OSError as error:
-        raise CannotListen(f"Cannot listen on {path}: {error.strerror or error}. Choose a shorter or writable "
-                           "--rundir.") from None
-    finally:
-        os.umask(old)
-
-
-def tcp_server(address: str, port: int) -> Any:
-    """A listening TCP socket."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        return eventlet.listen((address, port), family=family, reuse_port=False)
-    except OSError as error:
-        raise CannotListen(f"Cannot listen on tcp:{address}:{port}: {error.strerror or error}. End what uses it, or "
-                           "choose another --listen (`--listen none`: the Unix socket alone).") from None
+    plain = text.isprintable() and not set(text) & set(' "')
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 Signals = Mapping[int, Callable[[], None]]
 
 
-def run(fleet: Fleet, listeners: Listeners, prepare: Callable[[App, Callable[[], None]], Signals]) -> None:
+def run(fleet: Fleet, where: sockets.Listeners, prepare: Callable[[App, Callable[[], None]], Signals]) -> None:
     """Serve until the function that `prepare` is given is called.
 
     `prepare` gets the app and that function, and returns what to do on which signal. CannotListen if a socket
     cannot be had.
     """
-    CONF.set_override("echo_request_interval", 5.0)
+    CONF.set_override("echo_request_interval", 5.0)  # a peer that is silent for 20 s is dropped
     CONF.set_override("maximum_unreplied_echo_requests", 3)
     CONF.set_override("socket_timeout", 30.0)
+    wire.register()
     app = AppManager.get_instance().instantiate(App, fleet)
     stopped = Event()
-    servers = [(unix_server(listeners.openflow), app.listen), (unix_server(listeners.control), app.listen_control)]
-    servers += [(tcp_server(address, port), app.listen) for address, port in listeners.tcp]
-    app.control.listening = (f"unix:{listeners.openflow}", *(f"tcp:{host}:{port}" for host, port in listeners.tcp))
-    greenlets = [eventlet.spawn(loop, server) for server, loop in servers]
-    greenlets.append(eventlet.spawn(_heed, prepare(app, stopped.send)))
-    try:
-        stopped.wait()
-    finally:
-        for greenlet in greenlets:
-            greenlet.kill()
-        app.close()
-        for server, _ in servers:
-            server.close()
-        listeners.openflow.unlink(missing_ok=True)
-        listeners.control.unlink(missing_ok=True)
+    with sockets.listening(where) as (switches, people):
+        app.control.listening = where.words
+        greenlets = [eventlet.spawn(sockets.accept, server, app.serve_switch) for server in switches]
+        greenlets.append(eventlet.spawn(sockets.accept, people, app.serve_person))
+        actions = prepare(app, lambda: stopped.ready() or stopped.send())
+        greenlets.append(eventlet.spawn(_heed, _caught(actions), actions))
+        LOG.info("ready topology=%s hosts=%d listening=%s", _word(fleet.topology.source), len(fleet.hosts),
+                 ",".join(where.words))
+        try:
+            stopped.wait()
+        finally:
+            for number in actions:
+                signal.signal(number, signal.SIG_IGN)  # a second SIGTERM must not cut the end short
+            for greenlet in greenlets:
+                greenlet.kill()
+            app.close()
 
 
-def _heed(actions: Signals) -> None:
-    """Act on signals, in a greenlet: a Python signal handler would not wake eventlet's poll."""
+def _caught(signals: Iterable[int]) -> Any:
+    """The green socket on which these signals arrive from now on, a byte each.
+
+    A Python signal handler alone would not wake eventlet's poll.
+    """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    signal.set_wakeup_fd(writer.fileno())
-    for number in actions:
+    signal.set_wakeup_fd(writer.detach())
+    for number in signals:
         signal.signal(number, lambda *_: None)
-    green = GreenSocket(reader)
+    return GreenSocket(reader)
+
+
+def _heed(arriving: Any, actions: Signals) -> None:
     while True:
-        for number in green.recv(16):
+        for number in arriving.recv(16):
             if number in actions:
-                actions[number]()
+                sockets.guarded(f"signal {number} failed", actions[number])

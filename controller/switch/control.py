@@ -1,12 +1,14 @@
 """What the daemon answers on its control socket: a request in, an answer out, as plain JSON values."""
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from controller.model import placement, reading
 from controller.model.problems import Problem, to_json
+from controller.model.reading import Reading
 from controller.model.topology import Topology
 from controller.switch.events import Command, Row
 from controller.switch.fleet import Fleet, HostState
@@ -37,11 +39,21 @@ class Control:
         self.errors = 0  # lines logged as errors
         self.listening: tuple[str, ...] = ()
 
+    def answer_line(self, line: bytes) -> Json:
+        """The answer to a line that should be one JSON object."""
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            request = None
+        if not isinstance(request, dict):
+            return {"error": "A request is one line with one JSON object."}
+        return self.answer(request)
+
     def answer(self, request: Json) -> Json:
         """The answer to `{"do": verb, ...}`: the verb's own keys, or `{"error": sentence}`."""
-        verbs: dict[object, Callable[[Json], Json]] = {
+        verbs: dict[str, Callable[[Json], Json]] = {
             "status": lambda _: self.status(), "flows": self._flows, "apply": self._apply, "recompute": self._recompute}
-        verb = verbs.get(request.get("do"))
+        verb = verbs.get(str(request.get("do")))
         if verb is None:
             return {"error": f"The daemon does not know the request {request.get('do')!r}."}
         try:
@@ -119,11 +131,17 @@ class Control:
     # ---- changes
 
     def _apply(self, request: Json) -> Json:
-        return self.apply(str(request.get("text", "")), str(request.get("source", "topology.yaml")))
+        text, source = request.get("text"), request.get("source", "topology.yaml")
+        if not isinstance(text, str) or not isinstance(source, str):
+            raise Unanswerable("`text` and `source` of a topology are strings.")
+        try:
+            content = text.encode("utf-8", "surrogateescape")  # as the client read it, be it UTF-8 or not
+        except UnicodeEncodeError:
+            raise Unanswerable("`text` has half a character: a lone surrogate.") from None
+        return self.apply(reading.parse(content, source), source)
 
-    def apply(self, text: str, source: str) -> Json:
+    def apply(self, found: Reading, source: str) -> Json:
         """Put another topology in force, if it is valid; the old one stays in force if not."""
-        found = reading.parse(text, source)
         problems = to_json(found.problems, source)["problems"]
         if found.topology is None:
             self._last_apply = {"ok": False, "file": source, "problems": len(errors_of(found.problems)),

@@ -24,6 +24,8 @@ def ask(where: Rundir, request: Json) -> Json:
             sock.connect(str(where.control))
             sock.sendall(json.dumps(request).encode() + b"\n")
             line = sock.makefile("rb").readline()
+        except (BrokenPipeError, ConnectionResetError):
+            line = b""
         except TimeoutError:
             raise Refusal(f"The daemon at {where.path} does not answer. Look at its log.", MISSING) from None
         except PermissionError:
@@ -46,7 +48,7 @@ def wait_for_status(where: Rundir, seconds: float, good: Callable[[Json], bool] 
     """
     deadline = time.monotonic() + seconds
     while True:
-        late = time.monotonic() >= deadline
+        late = not time.monotonic() < deadline  # `--wait nan`, too, comes to an end
         try:
             status = ask(where, {"do": "status"})
         except Refusal:

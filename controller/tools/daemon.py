@@ -5,13 +5,15 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
+import resource
 import signal
+import socket
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from controller.model import reading
@@ -22,6 +24,7 @@ from controller.tools.rundir import Rundir, make
 
 LOG: Final = logging.getLogger("tunbridge")
 DEFAULT_LISTEN: Final = "tcp:127.0.0.1:6653"
+_PORT: Final = re.compile("[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -45,43 +48,49 @@ def valid(file: str) -> Topology:
 
 def tcp_addresses(listen: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     """`tcp:127.0.0.1:6653` -> ("127.0.0.1", 6653); `none` -> nothing. Refusal for anything else."""
-    found = []
-    for word in listen:
-        if word == "none":
-            continue
-        scheme, _, rest = word.partition(":")
-        address, _, port = rest.rpartition(":")
-        if scheme != "tcp" or not address or not port.isdecimal() or int(port) > 65535:
-            raise Refusal(f"--listen {word} is not understood: write tcp:ADDRESS:PORT, or none.", BAD_INPUT)
-        found.append((address.strip("[]"), int(port)))
-    return tuple(found)
+    return tuple(_tcp_address(word) for word in dict.fromkeys(listen) if word != "none")
+
+
+def _tcp_address(word: str) -> tuple[str, int]:
+    scheme, _, rest = word.partition(":")
+    name, _, port = rest.rpartition(":")
+    if scheme != "tcp" or not name or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
+        raise Refusal(f"--listen {word} is not understood: write tcp:ADDRESS:PORT, such as {DEFAULT_LISTEN}, or none.",
+                      BAD_INPUT)
+    try:
+        found = socket.getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise Refusal(f"--listen {word}: nothing is known of {name}; write an IP address of this machine, such as "
+                      "127.0.0.1.", BAD_INPUT) from None
+    return str(found[0][4][0]), int(port)
 
 
 def run(options: Options) -> None:
     """Serve switches until SIGTERM or SIGINT; SIGHUP reads the file again. The flows stay in place at the end."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it means something it must not end us
     topology = valid(options.file)
     tcp = tcp_addresses(options.listen)
     serve = _served(topology, options.hosts)
     make(options.where)
     with _lock(options.where):
+        _raise_file_limit()
         errors = _log_to_stderr(options.verbose)
         # os-ken's other hub, native threads, would put our one-thread sessions under locks.
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
         os.environ["OSKEN_HUB_TYPE"] = "eventlet"  # read by os-ken when it is imported
         from controller.switch import app as switch_app
+        from controller.switch import sockets
         from controller.switch.fleet import Fleet
 
         def prepare(app: Any, stop: Callable[[], None]) -> dict[int, Callable[[], None]]:
             errors.tell = app.control.count_error
-            LOG.info("ready topology=%s hosts=%d listening=%s", options.file, len(topology.hosts),
-                     ",".join(app.control.listening))
             return {signal.SIGTERM: stop, signal.SIGINT: stop,
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}
 
-        listeners = switch_app.Listeners(options.where.openflow, options.where.control, tcp)
+        listeners = sockets.Listeners(options.where.openflow, options.where.control, tcp)
         try:
             switch_app.run(Fleet(topology, serve), listeners, prepare)
-        except switch_app.CannotListen as error:
+        except sockets.CannotListen as error:
             raise Refusal(str(error), MISSING) from None
         LOG.info("stopped flows=\"stay in place\"")
 
@@ -94,23 +103,29 @@ def _served(topology: Topology, hosts: tuple[str, ...]) -> frozenset[str] | None
 
 
 def _reload(control: Any, file: str) -> None:
-    try:
-        text = Path(file).read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        LOG.error("reload refused=%s why=%s", file, error.strerror)
-        return
-    answer = control.apply(text, file)
+    answer = control.apply(reading.load(file), file)
     if not answer["ok"]:
         LOG.warning("reload refused file=%s problems=%d cure=\"tunbridge check\"", file, len(answer["problems"]))
+
+
+def _raise_file_limit() -> None:
+    """Each switch takes a file descriptor; 1024, the usual limit, would end at 512 hosts."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager
 def _lock(where: Rundir) -> Iterator[None]:
     """One daemon per run directory; the kernel releases the lock whatever the daemon's end."""
-    descriptor = os.open(where.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(where.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refusal(f"{where.lock} cannot be written: {error.strerror}. Run as the owner of the run directory, or "
+                      "name another with --rundir.", MISSING) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise Refusal(f"A daemon (process {pid}) already runs at {where.path}. Stop it, or choose another --rundir.",
@@ -155,6 +170,7 @@ def _log_to_stderr(verbose: bool) -> _Errors:
     errors = _Errors()
     root = logging.getLogger()
     root.handlers[:] = [handler, errors]
+    logging.captureWarnings(True)
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     for chatty in ("os_ken.base.app_manager", "ofp_event", "os_ken"):
         logging.getLogger(chatty).setLevel(logging.DEBUG if verbose else logging.WARNING)

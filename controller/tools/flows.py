@@ -4,6 +4,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from rich.markup import escape
+
 from controller.model import placement
 from controller.model.topology import Topology
 from controller.switch.rows import flow_json
@@ -92,6 +94,6 @@ def _flow_lines(flow: Json, source: str) -> Iterator[str]:
     status = flow.get("status", "intended")
     mark = "" if status not in _COLOURS else f"[{_COLOURS[status]}]{status.upper()}[/] "
     count = f"  ({flow['packets']} packets)" if "packets" in flow else ""
-    origin = f"  [dim]{source}: {flow['origin']}[/dim]" if flow["origin"] not in ("", "pipeline") else ""
-    yield f"    {mark}{flow['why']}{count}{origin}"
-    yield f"      [dim]{flow['priority']:>2} {flow['match'] or 'any packet'} -> {flow['actions']}[/dim]"
+    origin = f"  [dim]{escape(source)}: {flow['origin']}[/dim]" if flow["origin"] not in ("", "pipeline") else ""
+    yield f"    {mark}{escape(flow['why'])}{count}{origin}"
+    yield f"      [dim]{flow['priority']:>2} {escape(flow['match']) or 'any packet'} -> {escape(flow['actions'])}[/dim]"

@@ -50,10 +50,12 @@ def rundir(given: str | None) -> Rundir:
 
 
 def make(where: Rundir) -> None:
-    """Create the run directory for its owner only. Refusal if that cannot be."""
+    """Create the run directory, for its owner only, unless it is there. Refusal if that cannot be."""
     try:
         where.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        where.path.chmod(0o700)
+    except FileExistsError:
+        raise Refusal(f"The run directory {where.path} is not a directory. Name another with --rundir.",
+                      MISSING) from None
     except OSError as error:
         raise Refusal(f"The run directory {where.path} cannot be used: {error.strerror}. "
                       "Run as root, or name another with --rundir.", MISSING) from None

@@ -4,30 +4,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rich.markup import escape
+
 _SHOWN = 5  # names of missing ports before "and N more"
 
 
 def lines(status: dict[str, Any]) -> Iterator[str]:
     """One line a switch, then what is not as expected; rich's markup."""
-    yield f"topology {status['topology']}, listening on {', '.join(status['listening'])}"
+    yield f"topology {escape(status['topology'])}, listening on {escape(', '.join(status['listening']))}"
     width = max((len(f"{one['host']}/{one['bridge']}") for one in status["switches"]), default=0)
     for switch in status["switches"]:
         name = f"{switch['host']}/{switch['bridge']}".ljust(width)
         colour = "green" if switch["in_sync"] else "red"
         flows = f"  {switch['flows']} flows" if switch["connected"] else ""
         strangers = f"  [yellow]{switch['strangers']} strangers[/yellow]" if switch.get("strangers") else ""
-        reason = f": {switch['reason']}" if switch["reason"] else ""
+        reason = f": {escape(switch['reason'])}" if switch["reason"] else ""
         yield f"  {name}  [{colour}]{switch['state']}[/{colour}]{reason}{flows}{strangers}"
     ports = status["ports"]
     yield f"VM ports plugged in: {ports['present']} of {ports['expected']}{_missing(ports['missing'])}"
     for stranger in status["strangers"]:
         yield f"[yellow]stranger[/yellow] datapath {stranger['dpid']} is left alone: {stranger['left_alone']}"
     if status["refusals"]:
-        yield f"[red]{status['refusals']} OpenFlow errors since the start; the log has them[/red]"
+        yield f"[red]OpenFlow errors since the start: {status['refusals']}; the log has them[/red]"
+    if status["errors"] > status["refusals"]:
+        yield f"[red]other errors since the start: {status['errors'] - status['refusals']}; the log has them[/red]"
     apply = status["last_apply"]
     if apply and not apply["ok"]:
-        yield (f"[red]the last change was refused[/red]: {apply['file']} has {apply['problems']} errors "
-               f"(`tunbridge check {apply['file']}`); {apply['in_force']} stays in force")
+        count = f"{apply['problems']} error{'s' * (apply['problems'] != 1)}"
+        yield ("[red]the last change was refused[/red]: "
+               + escape(f"{apply['file']} has {count} (`tunbridge check {apply['file']}`); "
+                        f"{apply['in_force']} stays in force"))
     yield "[green]in sync[/green]" if status["ok"] else "[red]not in sync[/red]"
 
 

@@ -24,7 +24,7 @@ THEIRS = {  # library -> the places that may import it
     "pydantic_core": ("controller/",),
     "yaml": ("controller/model/",),
     "os_ken": ("controller/switch/wire.py", "controller/switch/app.py"),
-    "eventlet": ("controller/switch/wire.py", "controller/switch/app.py"),
+    "eventlet": ("controller/switch/sockets.py", "controller/switch/app.py"),
     "ovs": ("controller/tools/",),
     "rich": ("controller/tools/",),
     "typer": ("controller/tools/",),
