@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from controller.tools import stdio
 from controller.tools.errors import BAD_INPUT, NO, Refusal
 
 if TYPE_CHECKING:
@@ -34,21 +33,23 @@ RundirOption = Annotated[str | None, typer.Option("--rundir", metavar="DIR", env
                                                   help="Where the daemon and the lab live (default: /run/tunbridge).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_FILE = "topology.yaml"
+_INTERRUPTED = 130  # as the shell has it: 128 and SIGINT
 _PAGE = 160  # columns of a matrix or a story that goes to a file
 
 
 def main() -> None:
     """The entry point: a Refusal becomes its sentence on stderr and its exit code."""
+    stdio.guard()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except Refusal as refusal:
-        say(str(refusal))
+        say(str(refusal).rstrip())
         sys.exit(refusal.code)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `tunbridge flows | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(_INTERRUPTED)
 
 
 def say(sentence: str) -> None:
@@ -203,42 +204,26 @@ def status(wait: Annotated[float, typer.Option("--wait", metavar="S", help="Wait
 
 
 @app.command()
-def apply(file: Annotated[str, typer.Argument(metavar="FILE")], rundir: RundirOption = None) -> None:
+def apply(file: Annotated[str, typer.Argument(metavar="FILE", help="The topology; - for stdin.")],
+          rundir: RundirOption = None) -> None:
     """Hand the daemon a new topology. An invalid one changes nothing."""
-    from controller.model.problems import Problem, render
-    from controller.tools.client import ask
+    from controller.tools import changes
 
-    try:
-        text = Path(file).read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise Refusal(f"{file} cannot be read: {error.strerror}.", BAD_INPUT) from None
-    answer = ask(where(rundir), {"do": "apply", "text": text, "source": file})
-    if not answer["ok"]:
-        raise Refusal(render(Problem(**problem) for problem in answer["problems"]) +
-                      "\nNothing has changed: the old topology stays in force.", BAD_INPUT)
+    changes.apply(where(rundir), file, sys.stdin.buffer)
     say(f"{file} is in force. `tunbridge status --wait 10` tells when every switch has it.")
 
 
 @app.command()
 def recompute(as_json: JsonOption = False, rundir: RundirOption = None) -> None:
     """Read every switch again and compare it with everything computed anew; normally nothing changes."""
-    from controller.tools.client import ask, wait_for_status
+    from controller.tools import changes
 
-    at = where(rundir)
-    before = _written(ask(at, {"do": "status"}))
-    ask(at, {"do": "recompute"})
-    after = wait_for_status(at, 60, lambda found: all(one["in_sync"] for one in found["switches"] if one["connected"]))
-    changed = _written(after) - before
+    changed = changes.recompute(where(rundir))
     if as_json:
         show_json({"ok": not changed, "changed": changed})
     say(f"{changed} flow-mods were needed." if changed else "Nothing was out of place.")
     if changed:
         sys.exit(NO)
-
-
-def _written(found: dict[str, Any]) -> int:
-    counters = [switch["counters"] for switch in found["switches"] if switch["connected"]]
-    return sum(one["added"] + one["deleted"] + one["forgotten"] for one in counters)
 
 
 # ---- the lab and real hosts
@@ -267,9 +252,11 @@ def plumb(host: Annotated[str, typer.Option("--host", metavar="NAME", help="Whic
 def up(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
     """Bring the lab up, or converge the running one to a changed file. Returns when every VM is wired."""
     from controller.tools import demo
+    from controller.tools import lab as tool
 
     at = where(rundir)
     valid(file)
+    tool.check_machine()
     _make(at)
     with _progress() as progress:
         demo.lab_up(file, at, say, progress)
@@ -309,7 +296,7 @@ def prompt(rundir: RundirOption = None) -> None:
 
 
 @lab.command()
-def reach(sample: Annotated[int, typer.Option(metavar="N", help="Ask only N pairs.")] = 0,
+def reach(sample: Annotated[int, typer.Option(metavar="N", min=0, help="Ask only N pairs.")] = 0,
           seed: Annotated[int | None, typer.Option(metavar="SEED", help="Ask the same sample again.")] = None,
           as_json: JsonOption = False, rundir: RundirOption = None) -> None:
     """Ping every pair of VM ports and compare with what the topology allows."""
