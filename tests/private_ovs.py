@@ -1,6 +1,7 @@
 """An Open vSwitch of a test's own: ovsdb-server and ovs-vswitchd in a temporary directory, dummy ports, no devices."""
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -90,8 +91,19 @@ class PrivateOvs:
     def add_flow(self, bridge: str, words: str) -> None:
         self.run("ovs-ofctl", "-O", "OpenFlow14", "add-flow", bridge, words)
 
-    def trace(self, bridge: str, *words: str) -> str:
-        return self.run("ovs-appctl", "ofproto/trace", bridge, *words)
+    def add_flows(self, bridge: str, lines: Iterable[str]) -> None:
+        file = self.dir / "flows"
+        file.write_text("\n".join(lines))
+        self.run("ovs-ofctl", "-O", "OpenFlow14", "add-flows", bridge, str(file))
+
+    @contextmanager
+    def control(self) -> Iterator[Control]:
+        """ovs-vswitchd's own ear for ovs-appctl, for questions by the thousand."""
+        pid = (self.dir / "ovs-vswitchd.pid").read_text().strip()
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(PATIENCE)
+            sock.connect(f"{self.dir}/ovs-vswitchd.{pid}.ctl")
+            yield Control(sock)
 
     @contextmanager
     def openflow(self, bridge: str) -> Iterator[OpenFlow]:
@@ -100,6 +112,24 @@ class PrivateOvs:
             sock.settimeout(PATIENCE)
             sock.connect(f"{self.dir}/{bridge}.mgmt")
             yield OpenFlow(sock)
+
+
+class Control:
+    """JSON-RPC as ovs-appctl speaks it (lib/unixctl.c)."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def ask(self, method: str, *words: str) -> str:
+        """The answer to a command; a refusal is the test's failure."""
+        self._sock.sendall(json.dumps({"id": 0, "method": method, "params": words}).encode())
+        text = ""
+        while True:
+            text += self._sock.recv(1 << 20).decode()
+            with suppress(json.JSONDecodeError):
+                answer = json.loads(text)
+                assert answer["error"] is None, f"{method} {' '.join(words)}: {answer['error']}"
+                return str(answer["result"])
 
 
 class OpenFlow:
