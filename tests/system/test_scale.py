@@ -2,15 +2,14 @@
 from __future__ import annotations
 
 import json
-import sys
+import runpy
 
 import pytest
 from labkit import ROOT, cloud, tunbridge
 
-sys.path.append(str(ROOT / "bench"))
-from sizes import cloud as of_size
-
 pytestmark = pytest.mark.system
+
+of_size = runpy.run_path(str(ROOT / "bench" / "sizes.py"))["cloud"]
 
 
 def test_twenty_hypervisors_and_a_hundred_vms_reach_whom_they_should(seed: int) -> None:
