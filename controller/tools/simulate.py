@@ -66,7 +66,8 @@ class Cloud:
         self._topology = topology
         self._given = seen or {}
         self._seen: dict[str, Seen] = {}
-        self._pipelines: dict[tuple[str, str], Pipeline] = {}
+        self._compiled: dict[tuple[str, str], Pipeline] = {}
+        self._pipelines: dict[tuple[str, str], Pipeline] = {}  # the same, with what was learned
         self._port_of = {(port.host, port.device): port for port in topology.ports()}
         self._host_of = {placement.tunnel_device(topology, host): name for name, host in topology.hosts.items()}
 
@@ -94,6 +95,10 @@ class Cloud:
                 endings.append(Ending(visit, None, visit.walk.last.after))
         return tuple(endings)
 
+    def forget(self) -> None:
+        """As if no frame had been sent."""
+        self._pipelines = dict(self._compiled)
+
     def _visit(self, entry: _Entry) -> Visit:
         pipeline = self._pipeline(entry.host, entry.bridge)
         ofport = self.seen(entry.host).ofport(entry.bridge, entry.device)
@@ -105,7 +110,8 @@ class Cloud:
     def _pipeline(self, host: str, bridge: str) -> Pipeline:
         if (host, bridge) not in self._pipelines:
             tables = compile_host(placement.place(self._topology, host, self.seen(host)))
-            self._pipelines.update({(host, name): Pipeline(name, flows) for name, flows in tables.items()})
+            self._compiled.update({(host, name): Pipeline(name, flows) for name, flows in tables.items()})
+            self._pipelines.update({(host, name): self._compiled[host, name] for name in tables})
         return self._pipelines[host, bridge]
 
     def _leave(self, visit: Visit) -> Iterator[Ending | _Entry]:
