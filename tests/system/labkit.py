@@ -222,6 +222,13 @@ class Cloud:
         """What this hypervisor sends into the underlay and gets from it."""
         return self.sniff(host, "underlay0")
 
+    def socket(self, node: str) -> socket.socket:
+        """A TCP socket of a node."""
+        with netns.inside(netns.of_process(self.pid(node))):
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.settimeout(PATIENCE)
+        return made
+
     def send(self, node: str, frame: bytes, interface: str = "eth0") -> None:
         """A raw frame out of a VM's interface."""
         with netns.inside(netns.of_process(self.pid(node))):

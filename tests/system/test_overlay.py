@@ -1,12 +1,14 @@
 """The overlay on real Open vSwitch: who hears what, decided by captures."""
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from labkit import Cloud, cloud, tunbridge, udp_frame, until, vxlan
+from labkit import PATIENCE, Cloud, cloud, tunbridge, udp_frame, until, vxlan
 
 pytestmark = pytest.mark.system
 
@@ -51,6 +53,34 @@ def test_vms_of_a_network_on_different_hosts_ping_both_ways_in_its_tunnel(overla
     assert len(echoes) >= 12
     assert {tunnel_id for tunnel_id, _ in carried} == {1001}
     assert {inner[12:14] for _, inner in carried} <= {b"\x08\x00", b"\x08\x06"}, "no VLAN tag inside the tunnel"
+
+
+def test_tcp_and_frames_as_large_as_the_mtu_pass_through_the_tunnel(overlay: Cloud) -> None:
+    mtu = overlay.topology.network_mtu
+    assert f"mtu {mtu} " in overlay.run("blue1", "ip", "link", "show", "eth0")
+    overlay.run("blue1", "ping", "-n", "-c", "2", "-i", "0.1", "-W", "1", "-M", "do", "-s", str(mtu - 28), "10.0.1.12")
+    data = bytes(range(256)) * 4096
+    with overlay.socket("blue2") as listener, overlay.socket("blue1") as caller:
+        listener.bind(("10.0.1.12", 5000))
+        listener.listen()
+        caller.connect(("10.0.1.12", 5000))
+        answerer, (peer, _) = listener.accept()
+        with answerer, ThreadPoolExecutor(1) as other:
+            sent = other.submit(caller.sendall, data)
+            heard = _all(answerer, len(data))
+            sent.result(PATIENCE)
+    assert peer == "10.0.1.11"
+    assert heard == data
+
+
+def _all(sock: socket.socket, size: int) -> bytes:
+    """Exactly so many bytes of a stream."""
+    found = bytearray()
+    while len(found) < size:
+        part = sock.recv(65536)
+        assert part, f"the stream ended after {len(found)} bytes"
+        found += part
+    return bytes(found)
 
 
 def test_frames_between_vms_of_one_host_never_reach_the_underlay(overlay: Cloud) -> None:
