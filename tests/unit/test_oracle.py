@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_port_that_the_topology_does_not_know_reaches_nobody(cloud: Topology, 
     """A port of the same name on another host, which does not have it."""
     for port in cloud.ports():
         for host in set(cloud.hosts) - {port.host}:
-            stray = Port(**{**vars(port), "host": host})
+            stray = replace(port, host=host)
             assert hearers(Cloud(cloud).send(stray, broadcast(port))) == []
 
 
