@@ -187,14 +187,14 @@ def test_a_finding_says_where_what_and_why() -> None:
         "(test admit)")
 
 
-def test_twenty_thousand_ports_are_looked_through() -> None:
-    """Comparing each with each would be two thousand million comparisons."""
+def test_five_thousand_open_ports_are_looked_through() -> None:
+    """Comparing each flow with each would be a hundred million comparisons."""
     ports = tuple(Port(f"vm{n}", f"vms.vm{n}", n + 2, f"fa:16:3e:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}", ())
-                  for n in range(20000))
+                  for n in range(5000))
     net = Network("blue", "networks.blue", 1, 1001, ports, (), ())
     host = Host("compute1", 1, 1, "vxlan", (), (net,), False, False, 300)
     rows = compile_host(host)[BR_INT]
-    assert len(rows) > 60000
+    assert len(rows) > 15000
     assert lint(rows) == ()
 
 
