@@ -16,9 +16,15 @@ _ELEMENT: Final = 4  # type and length of a hello's element (7.5.1)
 _PORT: Final = 40  # a port without properties; its length stands behind the port number (7.2.1)
 _FLOW: Final = 48  # an entry up to its match (7.3.5.2)
 _ACTIONS: Final = frozenset({3, 4, 5})  # instructions that carry actions (7.2.4)
-_EXPERIMENTER: Final = b"\xff\xff"  # type of an action with a vendor (7.2.5)
+_INSTRUCTIONS: Final = {1: 8, 2: 24, 6: 8}  # goto, metadata, meter: bytes of each; os-ken steps by these
+_SET_FIELD: Final = 25
+_OUTPUT: Final = {0: 16}  # bytes of an output action; every other one of OpenFlow has 8 (7.2.5)
+_EXPERIMENTER: Final = 0xFFFF  # type of an action with a vendor
 _CT: Final = b"\x00\x00\x23\x20\x00\x23"  # Nicira's vendor id, and conntrack, which has actions behind 24 bytes
 _CT_HEADER: Final = 24
+_CONTROLLER: Final = b"\x00\x00\x23\x20\x00\x25"  # `controller(...)`, which has properties behind 16 bytes
+_CONTROLLER_HEADER: Final = 16
+_USERDATA: Final = 3  # the one property that os-ken does not take for 8 bytes
 
 
 class Broken(ValueError):
@@ -42,14 +48,35 @@ def walk(kind: int, message: bytes) -> None:
 def _flow(message: bytes, start: int, stop: int) -> None:
     match = _number(message, start + _FLOW + 2, stop)
     for instruction, end in _items(message, start + _FLOW + (match + 7) // 8 * 8, stop, HEADER):
-        if _number(message, instruction, end) in _ACTIONS:
+        kind = _number(message, instruction, end)
+        if kind in _ACTIONS:
             _actions(message, instruction + HEADER, end)
+        else:
+            _exact(end - instruction, _INSTRUCTIONS.get(kind))
 
 
 def _actions(message: bytes, start: int, stop: int) -> None:
     for action, end in _items(message, start, stop, HEADER):
-        if message[action:action + 2] == _EXPERIMENTER and message[action + 4:action + 10] == _CT:
+        kind = _number(message, action, end)
+        if kind not in (_EXPERIMENTER, _SET_FIELD):
+            _exact(end - action, _OUTPUT.get(kind, HEADER))
+        elif message[action + 4:action + 10] == _CT:
             _actions(message, action + _CT_HEADER, end)
+        elif message[action + 4:action + 10] == _CONTROLLER:
+            _properties(message, action + _CONTROLLER_HEADER, end)
+
+
+def _properties(message: bytes, start: int, stop: int) -> None:
+    while start < stop:
+        kind, length = _number(message, start, stop), _number(message, start + 2, stop)
+        if length < _ELEMENT or (length == _ELEMENT if kind == _USERDATA else length > HEADER):
+            raise Broken(f"a property of {length} bytes")
+        start += (length + 7) // 8 * 8
+
+
+def _exact(length: int, known: int | None) -> None:
+    if length != known:
+        raise Broken(f"an item of {length} bytes where {known or 'none'} should be")
 
 
 def _items(message: bytes, start: int, stop: int, least: int, at: int = 2) -> Iterator[tuple[int, int]]:

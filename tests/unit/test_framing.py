@@ -1,0 +1,104 @@
+"""Lengths inside OpenFlow messages: what is walked cannot hold os-ken's parsers forever."""
+from __future__ import annotations
+
+import random
+import signal
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from os_ken.ofproto.ofproto_protocol import ProtocolDesc
+
+from controller.switch import framing, wire
+
+XID = 7
+HELLO = struct.pack("!HHI", 1, 8, 1 << 5)
+PORT = struct.pack("!IH2x6s2x16sII", 1, 72, b"\2\0\0\0\0\1", b"tap1", 0, 4) + struct.pack("!HH4x6I", 0, 32, *[0] * 6)
+ACTIONS = (struct.pack("!HHIH6x", 0, 16, 1, 65535)  # output
+           + struct.pack("!HHIHHIHB5x", 0xFFFF, 40, 0x2320, 35, 1, 0, 0, 255)[:24]  # ct(commit)...
+           + struct.pack("!HHIH6x", 0, 16, 2, 65535))  # ...with an output in it
+FLOW = (struct.pack("!HBxIIHHHHH2xQQQ", 0, 60, 1, 0, 9, 0, 0, 0, 0, 5, 0, 0)
+        + struct.pack("!HHIB3x", 1, 12, 0x80000004, 1)[:16].ljust(16, b"\0")
+        + struct.pack("!HH4x", 4, 8 + len(ACTIONS)) + ACTIONS + struct.pack("!HHB3x", 1, 8, 5))
+FLOW = struct.pack("!H", len(FLOW)) + FLOW[2:]
+MESSAGES = {
+    "hello": (0, HELLO),
+    "error": (1, struct.pack("!HH", 1, 2) + bytes(64)),
+    "features": (6, struct.pack("!QIBB2xII", 5, 0, 254, 0, 0, 0)),
+    "port status": (12, bytes(8) + PORT),
+    "ports": (19, struct.pack("!HH4x", 13, 0) + PORT * 3),
+    "flows": (19, struct.pack("!HH4x", 1, 0) + FLOW * 3),
+    "bundle": (33, struct.pack("!IHH", 1, 5, 1)),
+}
+
+
+def message(kind: int, body: bytes) -> bytes:
+    return struct.pack("!BBHI", 5, kind, 8 + len(body), XID) + body
+
+
+def read(data: bytes) -> object:
+    return wire.read(ProtocolDesc(wire.VERSION), data[0], data[1], len(data), XID, data)
+
+
+@contextmanager
+def watchdog(seconds: int) -> Iterator[None]:
+    """An endless loop ends here instead of filling the memory."""
+    def bark(*_: object) -> None:
+        raise KeyboardInterrupt  # not an Exception, which `read` would make its own
+
+    before = signal.signal(signal.SIGALRM, bark)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_whole_message_is_read(name: str) -> None:
+    found = read(message(*MESSAGES[name]))
+    assert found is not None
+    if name in ("ports", "flows"):
+        assert len(found.body) == 3
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_no_mutant_of_a_message_holds_the_daemon(name: str, seed: int) -> None:
+    """Each 16-bit word becomes zero, huge, or anything; so do a few at once; and the message ends anywhere."""
+    whole, dice = message(*MESSAGES[name]), random.Random(seed)
+    mutants = [whole[:at] + value + whole[at + 2:] for at in range(8, len(whole) - 1)
+               for value in (b"\0\0", b"\xff\xff", b"\0\4", dice.randbytes(2))]
+    mutants += [whole[:at] for at in range(8, len(whole))]
+    for _ in range(300):
+        mutant = bytearray(whole)
+        for _ in range(dice.randrange(1, 6)):
+            mutant[dice.randrange(8, len(mutant))] = dice.choice((0, 1, 4, 8, 255, dice.randrange(256)))
+        mutants.append(bytes(mutant))
+    with watchdog(60):
+        for mutant in mutants:
+            try:
+                read(mutant)
+            except wire.Unreadable:
+                continue
+
+
+def test_a_hello_whose_element_is_empty_is_not_walked_forever() -> None:
+    with watchdog(10), pytest.raises(wire.Unreadable, match="an item of 0 bytes"):
+        read(message(framing.HELLO, struct.pack("!HHI", 1, 0, 1 << 5)))
+
+
+def test_an_action_inside_conntrack_is_walked_too() -> None:
+    inner = FLOW.rindex(struct.pack("!HHI", 0, 16, 2))
+    broken = FLOW[:inner + 2] + b"\0\0" + FLOW[inner + 4:]
+    with watchdog(10), pytest.raises(wire.Unreadable, match="an item of 0 bytes"):
+        read(message(19, struct.pack("!HH4x", 1, 0) + broken))
+
+
+def test_what_we_never_ask_for_is_passed_over() -> None:
+    for kind in (4, 5, 10, 11, 21, 30, 200):
+        assert read(message(kind, bytes(range(64)))) is None
+    assert read(message(19, struct.pack("!HH4x", 4, 0) + bytes(64))) is None, "port statistics"
+    with pytest.raises(wire.Unreadable, match="version 0x04"):
+        wire.read(ProtocolDesc(wire.VERSION), 4, 5, 8, XID, struct.pack("!BBHI", 4, 5, 8, XID))
