@@ -80,10 +80,11 @@ class Daemon:
     def __init__(self, rundir: Path, file: Path, *arguments: str) -> None:
         self.rundir = rundir
         self.log = rundir / "log"
+        before = self.words().count(" INFO ready") if self.log.exists() else 0
         with self.log.open("a") as log:
             self.process = start("run", str(file), *(arguments or ("--listen", "none")), rundir=rundir, stderr=log,
                                  stdout=log)
-        assert self.waits_for("ready"), self.words()
+        assert self.waits_for("ready", before + 1), self.words()
 
     def words(self) -> str:
         return self.log.read_text()

@@ -15,6 +15,7 @@ import eventlet
 
 LOG: Final = logging.getLogger("tunbridge")
 _BREATH: Final = 0.2  # seconds to wait when a connection cannot be accepted, as when file descriptors have run out
+_BACKLOG: Final = 1024  # connections that wait to be accepted, as when all hosts come back at once
 _CURES: Final = {
     errno.EADDRINUSE: "End what uses it, or choose another --listen (`--listen none`: the Unix socket alone)",
     errno.EADDRNOTAVAIL: "No interface of this machine has that address; choose another --listen",
@@ -69,7 +70,7 @@ def _unix_server(path: Path) -> Iterator[Any]:
     old = os.umask(0o177)
     try:
         path.unlink(missing_ok=True)
-        server = eventlet.listen(str(path), family=socket.AF_UNIX, backlog=128)
+        server = eventlet.listen(str(path), family=socket.AF_UNIX, backlog=_BACKLOG)
     except OSError as error:
         raise CannotListen(f"Cannot listen on {path}: {error.strerror or error}. Remove what is there, or choose "
                            "another --rundir.") from None
@@ -85,7 +86,7 @@ def _unix_server(path: Path) -> Iterator[Any]:
 def _tcp_server(address: str, port: int) -> Any:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return eventlet.listen((address, port), family=family, reuse_port=False)
+        return eventlet.listen((address, port), family=family, backlog=_BACKLOG, reuse_port=False)
     except OSError as error:
         cure = _CURES.get(error.errno or 0, "Choose another --listen")
         raise CannotListen(f"Cannot listen on tcp:{_in_brackets(address)}:{port}: {error.strerror or error}. "
