@@ -12,6 +12,7 @@ from controller.model.reading import Reading
 from controller.model.topology import Topology
 from controller.switch.events import Command, Row
 from controller.switch.fleet import Fleet, HostState
+from controller.switch.planning import plan
 from controller.switch.rows import merge
 from controller.switch.session import State
 
@@ -52,7 +53,8 @@ class Control:
     def answer(self, request: Json) -> Json:
         """The answer to `{"do": verb, ...}`: the verb's own keys, or `{"error": sentence}`."""
         verbs: dict[str, Callable[[Json], Json]] = {
-            "status": lambda _: self.status(), "flows": self._flows, "apply": self._apply, "recompute": self._recompute}
+            "status": lambda _: self.status(), "flows": self._flows, "apply": self._apply, "plan": self._plan,
+            "recompute": self._recompute}
         verb = verbs.get(str(request.get("do")))
         if verb is None:
             return {"error": f"The daemon does not know the request {request.get('do')!r}."}
@@ -131,6 +133,17 @@ class Control:
     # ---- changes
 
     def _apply(self, request: Json) -> Json:
+        found, source = self._read(request)
+        return self.apply(found, source)
+
+    def _plan(self, request: Json) -> Json:
+        found, source = self._read(request)
+        problems = to_json(found.problems, source)["problems"]
+        if found.topology is None:
+            return {"ok": False, "problems": problems}
+        return {"ok": True, "problems": problems, **plan(self._fleet, found.topology)}
+
+    def _read(self, request: Json) -> tuple[Reading, str]:
         text, source = request.get("text"), request.get("source", "topology.yaml")
         if not isinstance(text, str) or not isinstance(source, str):
             raise Unanswerable("`text` and `source` of a topology are strings.")
@@ -138,7 +151,7 @@ class Control:
             content = text.encode("utf-8", "surrogateescape")  # as the client read it, be it UTF-8 or not
         except UnicodeEncodeError:
             raise Unanswerable("`text` has half a character: a lone surrogate.") from None
-        return self.apply(reading.parse(content, source), source)
+        return reading.parse(content, source), source
 
     def apply(self, found: Reading, source: str) -> Json:
         """Put another topology in force, if it is valid; the old one stays in force if not."""

@@ -1,6 +1,7 @@
 """`tunbridge apply` and `tunbridge recompute`: asking the daemon for a change, and what came of it."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -17,11 +18,39 @@ _SYNC: Final = 60.0  # seconds for all switches to be in sync again
 
 def apply(where: Rundir, file: str, stdin: IO[bytes]) -> None:
     """Hand the daemon the content of a file, or of stdin for `-`. Refusal with all problems if it is not valid."""
+    _hand_over(where, "apply", file, stdin)
+
+
+def plan(where: Rundir, file: str, stdin: IO[bytes]) -> dict[str, Any]:
+    """What `apply` would change (see switch.planning); nothing changes. Refusal if the topology is not valid."""
+    return _hand_over(where, "plan", file, stdin)
+
+
+def _hand_over(where: Rundir, verb: str, file: str, stdin: IO[bytes]) -> dict[str, Any]:
     content = _content(file, stdin)
-    answer = ask(where, {"do": "apply", "text": content.decode("utf-8", "surrogateescape"), "source": file})
+    answer = ask(where, {"do": verb, "text": content.decode("utf-8", "surrogateescape"), "source": file})
     if not answer["ok"]:
         problems = reading.parse(content, file).problems  # once more here, for the lines that they point at
         raise Refusal(f"{render(problems)}\nNothing has changed: the old topology stays in force.", BAD_INPUT)
+    return answer
+
+
+def plan_lines(planned: dict[str, Any]) -> Iterator[str]:
+    """A plan as a person reads it, with rich's markup: what comes, what goes, who gains or loses whom."""
+    for switch in planned["switches"]:
+        if switch["add"] or switch["delete"]:
+            yield (f"[bold]{switch['host']}/{switch['bridge']}[/bold]  "
+                   f"{len(switch['add'])} flows come, {len(switch['delete'])} go")
+            for sign, colour, key in (("+", "green", "add"), ("-", "red", "delete")):
+                for flow in switch[key]:
+                    yield f"  [{colour}]{sign}[/{colour}] table {flow['table']:>2}  {flow['why']}"
+    for name in planned["left_alone"]:
+        yield f"[yellow]{name}[/yellow] is not in the file: its switches keep their flows and are left alone"
+    for word, colour, key in (("gains", "green", "gain"), ("loses", "red", "lose")):
+        for source, target in planned[key]:
+            yield f"{source} [{colour}]{word}[/{colour}] {target}"
+    if not any(switch["add"] or switch["delete"] for switch in planned["switches"]):
+        yield "No flow would change now; ports that are not plugged in yet bring theirs later."
 
 
 def _content(file: str, stdin: IO[bytes]) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +16,7 @@ from controller.tools import stdio
 from controller.tools.errors import BAD_INPUT, NO, Refusal
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from controller.model.topology import Topology
     from controller.tools.rundir import Rundir
@@ -71,6 +71,13 @@ def console(width: int = 100_000) -> Console:
     return Console(highlight=False, width=width, no_color=True, force_terminal=False)
 
 
+def show_lines(lines: Iterable[RenderableType]) -> None:
+    """Lines for a person, with rich's markup, on stdout."""
+    out = console()
+    for line in lines:
+        out.print(line)
+
+
 def where(rundir: str | None) -> Rundir:
     from controller.tools import rundir as rundirs
 
@@ -79,13 +86,9 @@ def where(rundir: str | None) -> Rundir:
 
 def valid(file: str) -> Topology:
     """The topology of a file; its warnings are said, its errors refuse it."""
-    from controller.model import reading
-    from controller.model.problems import render
+    from controller.tools import topologies
 
-    found = reading.load(file)
-    if found.topology is None:
-        raise Refusal(render(found.problems), BAD_INPUT)
-    return found.topology
+    return topologies.valid(file, say)
 
 
 # ---- topology and flows
@@ -135,9 +138,7 @@ def flows(target: Annotated[str | None, typer.Argument(metavar="HOST[/BRIDGE]")]
             for line in tool.ofctl_lines(one):
                 print(line)
     else:
-        out = console()
-        for line in tool.lines(shown, source):
-            out.print(line)
+        show_lines(tool.lines(shown, source))
     if diff and not tool.in_sync(bridges):
         sys.exit(NO)
 
@@ -161,9 +162,7 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
     if as_json:
         show_json(journey.document())
     else:
-        out = console()
-        for line in tool.story(journey):
-            out.print(line)
+        show_lines(tool.story(journey))
     if journey.verdict == "dropped":
         sys.exit(NO)
 
@@ -196,19 +195,25 @@ def status(wait: Annotated[float, typer.Option("--wait", metavar="S", help="Wait
     if as_json:
         show_json(found)
     else:
-        out = console()
-        for line in tool.lines(found):
-            out.print(line)
+        show_lines(tool.lines(found))
     if not found["ok"]:
         sys.exit(NO)
 
 
 @app.command()
 def apply(file: Annotated[str, typer.Argument(metavar="FILE", help="The topology; - for stdin.")],
-          rundir: RundirOption = None) -> None:
+          plan: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
+          as_json: JsonOption = False, rundir: RundirOption = None) -> None:
     """Hand the daemon a new topology. An invalid one changes nothing."""
     from controller.tools import changes
 
+    if plan:
+        planned = changes.plan(where(rundir), file, sys.stdin.buffer)
+        if as_json:
+            show_json(planned)
+        else:
+            show_lines(changes.plan_lines(planned))
+        return
     changes.apply(where(rundir), file, sys.stdin.buffer)
     say(f"{file} is in force. `tunbridge status --wait 10` tells when every switch has it.")
 

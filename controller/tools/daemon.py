@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.model import reading
-from controller.model.problems import render
 from controller.model.topology import Topology
+from controller.tools import topologies
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.rundir import Rundir, make
 
@@ -36,14 +36,6 @@ class Options:
     listen: tuple[str, ...] = (DEFAULT_LISTEN,)
     hosts: tuple[str, ...] = ()
     verbose: bool = False
-
-
-def valid(file: str) -> Topology:
-    """The topology of a file. Refusal with all its problems if it is not valid."""
-    found = reading.load(file)
-    if found.topology is None:
-        raise Refusal(render(problem for problem in found.problems if problem.severity == "error"), BAD_INPUT)
-    return found.topology
 
 
 def tcp_addresses(listen: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
@@ -68,13 +60,15 @@ def _tcp_address(word: str) -> tuple[str, int]:
 def run(options: Options) -> None:
     """Serve switches until SIGTERM or SIGINT; SIGHUP reads the file again. The flows stay in place at the end."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it means something it must not end us
-    topology = valid(options.file)
+    topology, found = topologies.read(options.file)
     tcp = tcp_addresses(options.listen)
     serve = _served(topology, options.hosts)
     make(options.where)
     with _lock(options.where):
         _raise_file_limit()
         errors = _log_to_stderr(options.verbose)
+        for problem in found.problems:
+            LOG.warning("topology %s:%d code=%s %s", problem.file, problem.line, problem.code, problem.message)
         # os-ken's other hub, native threads, would put our one-thread sessions under locks.
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
         os.environ["OSKEN_HUB_TYPE"] = "eventlet"  # read by os-ken when it is imported

@@ -15,15 +15,15 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
-from controller.model import placement, reading
+from controller.model import placement
 from controller.model.placement import Seen
-from controller.model.problems import render
 from controller.model.topology import Topology
 from controller.tools import lab, matrix
 from controller.tools import reach as reaching
 from controller.tools.client import ask, wait_for_status
-from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
+from controller.tools.errors import MISSING, NO, Refusal
 from controller.tools.rundir import DEFAULT, Rundir, make
+from controller.tools.topologies import valid
 
 Say = Callable[[str], None]
 _SYNC: Final = 60.0  # seconds for all switches to have what the topology wants
@@ -50,14 +50,6 @@ def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = N
         raise Refusal(f"The lab is wired, but the daemon lacks {', '.join(names + status['ports']['missing'])}. "
                       f"Has it this topology? `tunbridge apply {file}`, then `tunbridge status`.", NO)
     say(f"Every VM is wired and {len(status['switches'])} switches are in sync.")
-
-
-def valid(file: str) -> Topology:
-    """The topology of a file. Refusal with all its problems if it is not valid."""
-    found = reading.load(file)
-    if found.topology is None:
-        raise Refusal(render(found.problems), BAD_INPUT)
-    return found.topology
 
 
 def _whole(status: dict[str, Any]) -> bool:

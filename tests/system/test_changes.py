@@ -1,6 +1,7 @@
 """The overlay while things change: ageing, moves, restarts of the daemon and of a switch, live edits."""
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -162,6 +163,28 @@ def test_networks_and_vms_come_and_go_live(running: Cloud) -> None:
     sent, lost = bystander.stop()
     assert (sent > 20, lost) == (True, 0)
     tunbridge("lab", "reach", "--json", rundir=running.rundir)
+
+
+def test_a_plan_says_what_apply_then_does_and_changes_nothing(running: Cloud) -> None:
+    before = running.dump()
+    wanted = running.rundir / "wanted.yaml"
+    wanted.write_text(topology(BLUE))
+    plan = json.loads(tunbridge("apply", "--plan", "--json", str(wanted), rundir=running.rundir).stdout)
+    assert running.dump() == before
+    assert plan["lose"] == [["green1", "green2"], ["green2", "green1"]]
+    assert plan["gain"] == []
+    told = tunbridge("apply", "--plan", str(wanted), rundir=running.rundir).stdout
+    assert "green1 loses green2" in told
+    tunbridge("apply", str(wanted), rundir=running.rundir)
+    running.file.write_text(wanted.read_text())
+    until(lambda: running.status()["ok"], "in sync")
+    for switch in plan["switches"]:
+        name = f"{switch['host']}/{switch['bridge']}"
+        gone = {line.partition(",")[0].removeprefix("cookie=") for line in before[name]} - {
+            line.partition(",")[0].removeprefix("cookie=") for line in running.flows(switch["host"], switch["bridge"])}
+        assert {int(flow["cookie"], 16) for flow in switch["delete"]} == {int(cookie, 16) for cookie in gone}
+        assert switch["add"] == []
+    running.up()
 
 
 def test_a_vlan_that_changes_its_network_takes_nothing_learned_along(running: Cloud) -> None:

@@ -1,0 +1,48 @@
+"""What another topology would change, before anything changes: `tunbridge apply --plan`."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from controller.model import placement
+from controller.model.placement import Seen
+from controller.model.reachability import expected_pairs
+from controller.model.topology import Topology
+from controller.switch.fleet import Fleet, HostState
+from controller.switch.rows import flow_json
+from flows.compile import compile_host, reading_order
+from flows.cookie import cookie_of
+from flows.flow import Flow
+
+Json = dict[str, Any]
+
+
+def plan(fleet: Fleet, new: Topology) -> Json:
+    """Flows that would come and go on each connected switch, and the pairs that would gain or lose each other.
+
+    Ports that a switch does not have yet bring their flows when they are plugged in, and are not in here.
+    """
+    before, after = expected_pairs(fleet.topology), expected_pairs(new)
+    return {
+        "switches": [switch for state in fleet.hosts.values() for switch in _switches(state, new)],
+        "left_alone": sorted(fleet.hosts.keys() - new.hosts.keys()),
+        "gain": [list(pair) for pair in sorted(after - before)],
+        "lose": [list(pair) for pair in sorted(before - after)],
+    }
+
+
+def _switches(state: HostState, new: Topology) -> Iterable[Json]:
+    if state.vlans is None or state.name not in new.hosts:
+        return
+    carried = sorted(network.name for network in placement.carried(new, state.name))
+    seen = Seen(state.ports, placement.allot_vlans(carried, state.vlans))
+    tables = compile_host(placement.place(new, state.name, seen))
+    for bridge, (_, session) in state.sessions.items():
+        want, have = {cookie_of(flow): flow for flow in tables[bridge]}, session.want
+        yield {"host": state.name, "bridge": bridge,
+               "add": _shown(flow for cookie, flow in want.items() if cookie not in have),
+               "delete": _shown(flow for cookie, flow in have.items() if cookie not in want)}
+
+
+def _shown(flows: Iterable[Flow]) -> list[Json]:
+    return [flow_json(flow) for flow in sorted(flows, key=reading_order)]
