@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint unit system bench clean
+.PHONY: help setup demo test lint unit cli system bench clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' Makefile
@@ -15,8 +15,8 @@ setup:  ## Debian packages (as root or through sudo) and .venv, nothing else
 demo: setup  ## daemon, lab, ping matrix and the journey of one packet; on a terminal, a Mininet prompt
 	@$(SETUP) root .venv/bin/tunbridge demo
 
-test: setup  ## lint, unit tests, then system tests on real Open vSwitch (root)
-	@$(MAKE) --no-print-directory lint unit system
+test: setup  ## lint, unit tests, the commands as processes, then real Open vSwitch (root)
+	@$(MAKE) --no-print-directory lint unit cli system
 
 lint:  ## ruff, flake8 and strict mypy
 	@$(SETUP) venv
@@ -27,6 +27,10 @@ lint:  ## ruff, flake8 and strict mypy
 unit:  ## unit tests; no root, no Open vSwitch
 	@$(SETUP) venv
 	$(PYTHON) -m pytest tests/unit
+
+cli:  ## the commands and the daemon as processes; no root, no Open vSwitch
+	@$(SETUP) venv
+	$(PYTHON) -m pytest tests/cli
 
 system:  ## system tests alone (root)
 	@$(SETUP) venv
