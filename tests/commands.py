@@ -48,6 +48,7 @@ def place() -> Iterator[Path]:
     try:
         yield made
     finally:
+        made.chmod(0o755)  # also if a test has taken it from itself
         shutil.rmtree(made)
 
 
