@@ -140,11 +140,12 @@ class Fleet:
         return self.complained(conn, reason)
 
     def complained(self, conn: object, reason: str) -> list[Command]:
-        """The switch sent an OpenFlow error."""
-        self.refusals += 1
+        """The switch sent an OpenFlow error. A stranger's does not count: we asked nothing of it."""
         found = self._sessions.get(conn)
-        switch = f"{found[0].name}/{found[1].bridge}" if found else "stranger"
-        return [Log("error", "refused", {"switch": switch, "reason": reason})]
+        if not found:
+            return [Log("warning", "stranger complains", {"reason": reason})]
+        self.refusals += 1
+        return [Log("error", "refused", {"switch": f"{found[0].name}/{found[1].bridge}", "reason": reason})]
 
     def ports_changed(self, conn: object, changes: Mapping[str, int | None]) -> list[Command]:
         """Ports came (with their number) or went (None). Only what they touch is computed anew."""

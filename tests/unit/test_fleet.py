@@ -151,6 +151,14 @@ def test_strangers_flows_are_counted_and_left_alone() -> None:
     assert sessions(world)["compute1", BR_INT].strangers == 1
 
 
+def test_a_strangers_complaint_is_no_refusal_of_ours() -> None:
+    world = running(cloud(BLUE))
+    conn = object()
+    world.fleet.connected(conn, 0xDEAD, {})
+    assert [command.level for command in world.fleet.complained(conn, "bad request")] == ["warning"]
+    assert world.fleet.refusals == 0
+
+
 def test_a_switch_that_restarted_empty_is_filled_again_and_no_other_is_touched() -> None:
     world = running(cloud(BLUE, GREEN))
     for bridge in (BR_INT, BR_TUN):
