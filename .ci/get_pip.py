@@ -1,7 +1,7 @@
 """Put pip into the virtual environment whose Python runs this, where there is no python3-venv, no pip and no root.
 
-The wheel comes from the package index (PIP_INDEX_URL, as pip reads it, else the public one) and must have the
-digest written here. A wheel of pip is a zip file that can install itself.
+The wheel comes from the package index that PIP_INDEX_URL names, as pip reads it, and must have the digest written
+here. A wheel of pip is a zip file that can install itself.
 """
 import hashlib
 import os
@@ -15,12 +15,14 @@ from urllib.request import urlopen
 
 WHEEL = "pip-24.0-py3-none-any.whl"
 SHA256 = "ba0d021a166865d2265246961bec0152ff124de910c5cc39f1156ce3fa7c69dc"
-INDEX = "https://pypi.org/simple"
 PATIENCE = 60  # seconds
 
 
 def fetch() -> bytes:
-    page = os.environ.get("PIP_INDEX_URL", INDEX).rstrip("/") + "/pip/"
+    index = os.environ.get("PIP_INDEX_URL")
+    if not index:
+        sys.exit("There is no pip here, and PIP_INDEX_URL does not say where to get it.")
+    page = index.rstrip("/") + "/pip/"
     with urlopen(page, timeout=PATIENCE) as answer:
         links = re.findall(r'href="([^"#]*)', answer.read().decode())
     wheel = next((link for link in links if link.endswith(f"/{WHEEL}")), None)

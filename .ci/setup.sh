@@ -105,7 +105,7 @@ create_venv() {
         "$1" -m venv --without-pip .venv
         "$1" -m pip --python .venv/bin/python install -q pip 2>/dev/null ||
             quietly .venv/bin/python .ci/get_pip.py ||
-            die "Python cannot make an environment here; as root or with sudo: apt-get install python3-venv."
+            die "Python cannot make an environment here; as root: apt-get install python3-venv, or set PIP_INDEX_URL."
     fi
 }
 
