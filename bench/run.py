@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """`make bench`: how long a lab takes, and how much memory. Needs root; writes bench/results.json and prints a table.
 
-The cloud has 20 hypervisors, 100 VMs and 8 networks unless options say otherwise. Every run is a new daemon and a new lab in a run directory of its own.
+The cloud has 20 hypervisors, 100 VMs and 8 networks unless options say otherwise. Every run is a new
+daemon and a new lab in a run directory of its own.
 """
 from __future__ import annotations
 
