@@ -60,3 +60,16 @@ def test_the_five_things_of_the_readme_work_in_their_order(home: Path) -> None:
         if daemon:
             daemon.send_signal(signal.SIGTERM)
             assert daemon.wait(PATIENCE) == 0
+
+
+def test_the_demo_shows_what_it_promises_and_leaves_nothing_running(home: Path) -> None:
+    environment = {**os.environ, "TUNBRIDGE_RUNDIR": str(home / "run"), "PATH": f"{home}:{os.environ['PATH']}"}
+    done = subprocess.run(["tunbridge", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=120)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    for promise in ("all as the topology says", "One packet's way", "tunnel id 1001 between them", "Look further"):
+        assert promise in done.stdout
+    assert sorted(path.name for path in (home / "run").iterdir()) == ["daemon.lock", "daemon.log"]
+    assert "Traceback" not in (home / "run" / "daemon.log").read_text()
+    told = subprocess.run(["tunbridge", "status"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 3
