@@ -53,7 +53,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         super().__init__()
         self.control = Control(fleet, self.obey, self.dump)
         self._fleet = fleet
-        self._dumps: dict[int, _Dump] = {}  # transaction id -> what waits for it
+        self._dumps: dict[tuple[Any, int], _Dump] = {}  # (connection, transaction id) -> what waits for it
         self._blame: dict[Any, dict[int, str]] = {}  # connection -> transaction id -> what that message was
         self._first_error: dict[Any, str] = {}
         self._bundles = 0
@@ -77,6 +77,8 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                 self._connections.discard(datapath)
                 self._blame.pop(datapath, None)
                 self._first_error.pop(datapath, None)
+                for key in [key for key in self._dumps if key[0] is datapath]:
+                    del self._dumps[key]
                 self.obey(self._fleet.disconnected(datapath))
 
     def serve_person(self, sock: Any, _: str) -> None:
@@ -113,7 +115,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
     def _request_flows(self, conn: Any, done: Callable[[list[Any]], None]) -> int:
         request = wire.read_flows(conn)
         xid: int = conn.set_xid(request)
-        self._dumps[xid] = _Dump(done)
+        self._dumps[conn, xid] = _Dump(done)
         conn.send_msg(request)
         return xid
 
@@ -129,7 +131,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             raise Unanswerable(sentence, missing=True) from None
         finally:
             patience.cancel()
-            self._dumps.pop(xid, None)
+            self._dumps.pop((conn, xid), None)
 
     # ---- events in
 
@@ -153,12 +155,13 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
     @set_ev_handler(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def flow_stats_handler(self, ev: Any) -> None:
         """Part of a dump."""
-        dump = self._dumps.get(ev.msg.xid)
+        key = ev.msg.datapath, ev.msg.xid  # another switch may count its transactions alike, or guess them
+        dump = self._dumps.get(key)
         if dump is None:
             return
         dump.parts += ev.msg.body
         if not ev.msg.flags & ofp.OFPMPF_REPLY_MORE:
-            del self._dumps[ev.msg.xid]
+            del self._dumps[key]
             dump.done(dump.parts)
 
     @set_ev_handler(ofp_event.EventOFPBundleCtrlMsg, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
