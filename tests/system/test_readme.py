@@ -71,5 +71,5 @@ def test_the_demo_shows_what_it_promises_and_leaves_nothing_running(home: Path) 
         assert promise in done.stdout
     assert sorted(path.name for path in (home / "run").iterdir()) == ["daemon.lock", "daemon.log"]
     assert "Traceback" not in (home / "run" / "daemon.log").read_text()
-    told = subprocess.run(["tunbridge", "status"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-    assert told.returncode == 3
+    assert subprocess.run(["tunbridge", "status"], cwd=ROOT, env=environment, capture_output=True,
+                          timeout=60).returncode == 3
