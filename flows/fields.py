@@ -36,6 +36,7 @@ class Kind(Enum):
     MAC = "mac"
     IPV4 = "ipv4"
     IPV6 = "ipv6"
+    CT_STATE = "ct_state"  # flags: +trk+new
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,15 @@ class Criterion:
         return self.value & common == other.value & common
 
 
+CT_STATE = Field("ct_state", "ct_state", "NXM_NX_CT_STATE", 32, Kind.CT_STATE, "what connection tracking says",
+                 maskable=True)
+# Registers (ovs-fields(7)): what the routed hop notes down on a packet's way from table to table.
+REG_ROUTER = Field("reg0", "reg0", "NXM_NX_REG0", 32, Kind.HEX, "number of the router that has the packet")
+REG_CAME_BY = Field("reg1", "reg1", "NXM_NX_REG1", 32, Kind.HEX, "number of the leg that it came in by")
+REG_LEAVES_BY = Field("reg2", "reg2", "NXM_NX_REG2", 32, Kind.HEX, "number of the leg that it leaves by")
+REG_NEXT_HOP = Field("reg3", "reg3", "NXM_NX_REG3", 32, Kind.HEX, "IPv4 address of the next hop")
+REG_TRANSLATED = Field("reg5", "reg5", "NXM_NX_REG5", 32, Kind.HEX, "how it was translated on its way in")
+REG_TOO_LARGE = Field("reg8", "reg8", "NXM_NX_REG8", 32, Kind.HEX, "1 if it is larger than the leg's MTU")
 TUN_ID = Field("tunnel_id", "tun_id", "NXM_NX_TUN_ID", 64, Kind.HEX, "tunnel id (VNI) of the packet's network")
 IN_PORT = Field("in_port", "in_port", "NXM_OF_IN_PORT", 32, Kind.NUMBER, "OpenFlow port the packet came in by")
 VLAN_VID = Field("vlan_vid", "dl_vlan", "NXM_OF_VLAN_TCI", 13, Kind.NUMBER, "local VLAN of the packet's network")
@@ -139,6 +149,7 @@ ARP_TPA = Field("arp_tpa", "arp_tpa", "NXM_OF_ARP_TPA", 32, Kind.IPV4, "IPv4 add
 ARP_OP = Field("arp_op", "arp_op", "NXM_OF_ARP_OP", 16, Kind.NUMBER, "ARP request (1) or reply (2)")
 ARP_SHA = Field("arp_sha", "arp_sha", "NXM_NX_ARP_SHA", 48, Kind.MAC, "MAC an ARP claims", maskable=True)
 ARP_THA = Field("arp_tha", "arp_tha", "NXM_NX_ARP_THA", 48, Kind.MAC, "MAC an ARP is for", maskable=True)
+IP_TTL = Field("nw_ttl", "nw_ttl", "NXM_NX_IP_TTL", 8, Kind.NUMBER, "time to live")
 IP_PROTO = Field("ip_proto", "nw_proto", "NXM_OF_IP_PROTO", 8, Kind.NUMBER, "protocol inside IP")
 UDP_SRC = Field("udp_src", "tp_src", "NXM_OF_UDP_SRC", 16, Kind.NUMBER, "UDP source port")
 UDP_DST = Field("udp_dst", "tp_dst", "NXM_OF_UDP_DST", 16, Kind.NUMBER, "UDP destination port")

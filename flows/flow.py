@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from itertools import pairwise
 
 from flows.fields import NEEDS, ORDER, Criterion, Field
@@ -107,7 +108,63 @@ class Goto:
     table: Table
 
 
-Action = PushVlan | PopVlan | SetField | Move | Output | OutputBack | Learn | Goto
+# ---- what the routed hop adds
+
+@dataclass(frozen=True)
+class DecTtl:
+    """Subtract one from the TTL. Only where a flow above has taken out packets with a TTL of 0 and 1."""
+
+
+@dataclass(frozen=True)
+class AnyPort:
+    """Forget the port it came in by (in_port becomes 0), so that it may leave by that port, too."""
+
+
+@dataclass(frozen=True)
+class CheckLarger:
+    """Write 1 into the lowest bit of a register if the frame is longer than so many bytes, else 0."""
+
+    bytes: int  # with the 14 of an untagged Ethernet header
+    target: Field
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Send the whole packet to the controller (a packet-in, reason "action")."""
+
+
+@dataclass(frozen=True)
+class Metered:
+    """Go on only as often as a meter allows (OpenFlow 1.4, 5.7); the first action of its flow."""
+
+    meter: int
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What a new connection shall look like: `nat(src=address)` or `nat(dst=address)`."""
+
+    end: str  # src | dst
+    address: IPv4Address
+
+
+@dataclass(frozen=True)
+class Track:
+    """Look the packet up in a zone of connection tracking and go on in another table (ovs-actions(7), ct).
+
+    `nat`: translate it as its connection is translated. `commit`: remember a new connection; with a `translation`
+    it is translated that way from now on. It is the last action of its flow.
+    """
+
+    zone: int
+    table: Table
+    nat: bool = False
+    commit: bool = False
+    translation: Translation | None = None
+
+
+Action = PushVlan | PopVlan | SetField | Move | Output | OutputBack | Learn | Goto \
+    | DecTtl | AnyPort | CheckLarger | Ask | Metered | Track
 
 
 @dataclass(frozen=True)

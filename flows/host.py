@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
+from flows.router import Router
+
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
 
@@ -35,6 +37,35 @@ class Port:
     def macs(self) -> tuple[str, ...]:
         """Every MAC that the topology lets it wear, its own first."""
         return tuple(dict.fromkeys((self.mac, *(identity.mac for identity in self.identities))))
+
+
+@dataclass(frozen=True)
+class Device:
+    """A port of this host's own on br-int: a namespace router's `qr-` or `qg-`. It is trusted."""
+
+    name: str  # for people: `r1 on blue-subnet`
+    origin: str
+    ofport: int
+    mac: str
+
+
+@dataclass(frozen=True)
+class ProviderBridge:
+    """A bridge of this host that leads to a physical network; a port is None while the switch does not have it."""
+
+    name: str  # br-ex
+    int_port: int | None  # int-br-ex, on br-int
+    phy_port: int | None  # phy-br-ex, on the bridge itself
+    uplinks: tuple[int, ...]  # its other ports: network cards
+    local: int | None  # the bridge's own interface, where it is up: the host's own address may be on it
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A network's place on a physical network."""
+
+    bridge: ProviderBridge
+    vlan: int | None  # its VLAN there; None: untagged (flat)
 
 
 @dataclass(frozen=True)
@@ -84,10 +115,61 @@ class Network:
     name: str
     origin: str
     vlan: int
-    tunnel_id: int
+    tunnel_id: int | None  # None: not in the overlay, but on a segment
     ports: tuple[Port, ...]
     tunnels: tuple[Tunnel, ...]  # to the other hosts that carry it
-    neighbours: tuple[Neighbour, ...]
+    neighbours: tuple[Neighbour, ...]  # ports of VMs, and legs of routers, on other hosts
+    devices: tuple[Device, ...] = ()
+    segment: Segment | None = None
+
+
+# ---- routers that are simulated by flows and the controller
+
+@dataclass(frozen=True)
+class RouterLeg:
+    """What the tables know of a leg of `flows.router.Router` beside what stands there."""
+
+    name: str  # of the leg, as in Router.legs
+    number: int  # names it in registers; unique on this host
+    vlan: int  # local VLAN of the network it is on
+    network: str
+    what: str  # for people: `r1 on blue-subnet`
+    meter: int  # how often senders that the topology does not know may ask the controller by this leg
+
+
+@dataclass(frozen=True)
+class RouterNeighbour:
+    """A VM behind a leg: the router need not ask for its MAC, and it has an allowance of its own at the controller."""
+
+    name: str
+    origin: str
+    leg: str
+    mac: str
+    address: IPv4Address
+    fixed: bool  # nobody else may have this address, so it is never asked for
+    meter: int
+
+
+@dataclass(frozen=True)
+class SimulatedRouter:
+    """A router of this host whose hop is compiled to flows; what these cannot do, the controller does."""
+
+    origin: str
+    router: Router
+    number: int  # names it in registers; unique on this host
+    zone: int  # of connection tracking
+    hairpin_zone: int  # for what goes from inside to a floating IP: there, both ends are translated
+    legs: tuple[RouterLeg, ...]  # in the order of Router.legs
+    neighbours: tuple[RouterNeighbour, ...]
+
+
+@dataclass(frozen=True)
+class Meter:
+    """At most `rate` packets a second, after a burst of `burst`."""
+
+    id: int
+    rate: int
+    burst: int
 
 
 @dataclass(frozen=True)
@@ -103,3 +185,5 @@ class Host:
     l2population: bool
     arp_responder: bool
     mac_aging_time: int  # seconds
+    providers: tuple[ProviderBridge, ...] = ()
+    routers: tuple[SimulatedRouter, ...] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from flows import fields as f
@@ -41,7 +42,7 @@ def _table(bridge: str, id_: int, name: str, question: str, *, matches: tuple[Fi
 
 CLASSIFY = _table(
     BR_INT, 0, "classify", "Who sent this?",
-    matches=(f.IN_PORT, f.VLAN_VID), goes_to=("arp-spoof", "deliver"),
+    matches=(f.IN_PORT, f.VLAN_VID), goes_to=("arp-spoof", "router"),
     ranks={"admit": 2, "tagged": 1, "miss": 0})
 CANARY = _table(BR_INT, 23, "canary", "Did the switch restart?", ranks={"miss": 0})
 ARP_SPOOF = _table(
@@ -53,8 +54,45 @@ MAC_SPOOF = _table(
     BR_INT, 25, "mac-spoof", "Does it wear its own MAC and IP address?",
     matches=(f.IN_PORT, f.ETH_SRC, f.ETH_TYPE, f.IPV4_SRC, f.IPV6_SRC, f.IP_PROTO, f.UDP_SRC, f.UDP_DST,
              f.ICMPV6_TYPE),
-    goes_to=("deliver",),
+    goes_to=("router",),
     ranks={"own": 1, "miss": 0})
+# The routed hop, for simulated routers; the tables below it stand in the order of a packet's way through a router.
+ROUTER = _table(
+    BR_INT, 40, "router", "Is this for a router on this host?",
+    matches=(f.VLAN_VID, f.ETH_DST, f.ETH_TYPE, f.ARP_OP, f.ARP_SPA, f.ARP_TPA),
+    goes_to=("translate-in", "ask", "deliver"),
+    ranks={"conflict": 4, "arp": 3, "ip": 2, "own": 1, "miss": 0})
+TRANSLATE_IN = _table(
+    BR_INT, 41, "translate-in", "May this be routed, and is its destination another address inside?",
+    matches=(f.REG_ROUTER, f.REG_CAME_BY, f.ETH_TYPE, f.IPV4_SRC, f.IPV4_DST), goes_to=("translated-in", "route"),
+    ranks={"martian": 3, "outside": 2, "own": 1, "miss": 0})
+TRANSLATED_IN = _table(
+    BR_INT, 42, "translated-in", "Does it belong to a conversation that is translated?",
+    matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_DST), goes_to=("translated-in", "route"),
+    ranks={"invalid": 4, "back": 3, "floating": 2, "new": 1, "miss": 0})
+ROUTE = _table(
+    BR_INT, 43, "route", "Which leg of the router leads there?",
+    matches=(f.REG_ROUTER, f.ETH_TYPE, f.IPV4_DST, f.IP_TTL), goes_to=("ask", "next-hop"),
+    # A longer prefix wins: `prefix<length>`, as many ranks as there are lengths.
+    ranks={"own": 40, "expired": 39, **{f"prefix{length}": length + 1 for length in range(33)}, "miss": 0})
+NEXT_HOP = _table(
+    BR_INT, 45, "next-hop", "Which MAC has the next hop, and does the packet fit?",
+    matches=(f.REG_LEAVES_BY, f.REG_NEXT_HOP, f.REG_TOO_LARGE), goes_to=("translate-out", "ask"),
+    ranks={"large": 3, "known": 2, "learned": 1, "miss": 0})
+TRANSLATE_OUT = _table(
+    BR_INT, 46, "translate-out", "Must it show another address where it goes?",
+    matches=(f.REG_ROUTER, f.REG_LEAVES_BY, f.REG_TRANSLATED, f.ETH_TYPE), goes_to=("translated-out", "leave"),
+    ranks={"marked": 2, "outside": 1, "miss": 0})
+TRANSLATED_OUT = _table(
+    BR_INT, 47, "translated-out", "Which address shall a new conversation show?",
+    matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_SRC), goes_to=("leave",),
+    ranks={"invalid": 3, "floating": 2, "new": 1, "miss": 0})
+LEAVE = _table(
+    BR_INT, 48, "leave", "Which network is behind that leg?",
+    matches=(f.REG_LEAVES_BY,), goes_to=("deliver",), ranks={"known": 1, "miss": 0})
+ASK = _table(
+    BR_INT, 58, "ask", "How often may this sender ask the controller?",
+    matches=(f.REG_CAME_BY, f.ETH_SRC), ranks={"sender": 2, "leg": 1, "miss": 0})
 DELIVER = _table(
     BR_INT, 60, "deliver", "Where does this go?",
     matches=(f.VLAN_VID, f.ETH_DST),
@@ -98,15 +136,29 @@ FLOOD = _table(
     BR_TUN, 22, "flood", "Which hosts carry this network?",
     matches=(f.VLAN_VID,), ranks={"network": 1, "miss": 0})
 
+# ---- provider bridges (br-ex and its like): between local VLANs and a physical network
+
+def _translate(bridge: str) -> Table:
+    return _table(bridge, 0, "translate", "From this host or from outside, and which VLAN is it there?",
+                  matches=(f.IN_PORT, f.VLAN_VID), ranks={"known": 2, "host": 1, "miss": 0})
+
+
 PIPELINES: Final[Mapping[str, tuple[Table, ...]]] = {
-    BR_INT: (CLASSIFY, CANARY, ARP_SPOOF, MAC_SPOOF, DELIVER),
+    BR_INT: (CLASSIFY, CANARY, ARP_SPOOF, MAC_SPOOF, ROUTER, TRANSLATE_IN, TRANSLATED_IN, ROUTE, NEXT_HOP, TRANSLATE_OUT,
+             TRANSLATED_OUT, LEAVE, ASK, DELIVER),
     BR_TUN: (FROM, TO_TUNNEL, *TUNNEL_TO_VLAN.values(), LEARN, UNICAST, ARP_RESPONDER, FLOOD),
 }
 
 
+@cache
+def pipeline(bridge: str) -> tuple[Table, ...]:
+    """The tables of a bridge; every bridge but br-int and br-tun is a provider bridge with one table of its own."""
+    return PIPELINES.get(bridge) or (_translate(bridge),)
+
+
 def table(bridge: str, id_: int) -> Table:
     """The declared table of a bridge by its number. KeyError for one that we do not use."""
-    for candidate in PIPELINES.get(bridge, ()):
+    for candidate in pipeline(bridge):
         if candidate.id == id_:
             return candidate
     raise KeyError(f"{bridge} has no table {id_}")

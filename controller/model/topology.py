@@ -36,8 +36,9 @@ class Host:
     name: str
     tunnel_ip: Address
     role: str
-    datapath_ids: Mapping[str, int]  # bridge name -> OpenFlow datapath id
+    datapath_ids: Mapping[str, int]  # bridge name -> OpenFlow datapath id; with the provider bridges that it needs
     line: int  # of topology.yaml, 1-based; the same in every class below
+    bridge_mappings: Mapping[str, str] = field(default_factory=dict)  # physical network -> bridge; all that it needs
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Network:
     external: bool
     subnets: tuple[Subnet, ...]
     line: int
-    physical_network: str | None = None  # of a provider network; the next two only with it
+    physical_network: str | None = None  # of a provider or external network; the next two only with it
     network_type: str | None = None  # vlan | flat
     segmentation_id: int | None = None  # the VLAN on the physical network
 
