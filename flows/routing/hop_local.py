@@ -23,9 +23,10 @@ _IGMP = 2
 def deliver(desk: Desk, parcel: Parcel, target: Target) -> Outcome:
     """A packet for one of the router's addresses: it answers echo requests, and that nobody listens."""
     datagram = parcel.datagram
+    # A broadcast, too, begins a connection, and then no other connection's answers may look like its own.
+    parcel = confirm(desk, parcel, None)
     if target.kind is Kind.BROADCAST:
         raise Drop("the router does not answer broadcasts")
-    parcel = confirm(desk, parcel, None)
     if datagram.proto == ICMP:
         return _echo(desk, parcel)
     if datagram.proto == _IGMP:

@@ -189,3 +189,12 @@ def test_every_frame_that_leaves_wears_the_mac_of_its_leg(leg: str) -> None:
     host = {A: VM, B: OTHER_FIXED}[leg]
     (sent,) = World().send(leg, framed(leg, udp_to(host, FAR)))
     assert Frame.parse(sent.frame).src == bytes.fromhex("fa163e00000c")
+
+
+def test_a_broadcast_to_the_router_takes_the_way_that_its_answers_would_have() -> None:
+    """Linux tracks it before it finds that nobody listens; without ports there is no other way left."""
+    world, broadcast = World(), "10.0.2.255"
+    assert not world.send(A, framed(A, Datagram(number(FIXED), number(broadcast), 253, b"x")))
+    assert not world.send(G, framed(G, Datagram(number(broadcast), number(FLOATING), 253, b"x")))
+    (sent,) = world.send(G, framed(G, udp_to(broadcast, FLOATING)))
+    assert read(sent).dst == number(FIXED)
