@@ -6,6 +6,7 @@ differs is listed in docs/qrouter-differences.md. `time` is in seconds of any cl
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
 
@@ -19,8 +20,8 @@ from flows.routing.icmp_limits import FRAGMENTATION_NEEDED
 from flows.routing.transport import PARAMETER_PROBLEM, REDIRECT, TIME_EXCEEDED, UNREACHABLE
 from flows.routing.wireformat import Arp, Datagram, Frame, Malformed
 
-__all__ = ["Answered", "Forwarded", "Kept", "Outcome", "Refused", "Sent", "State", "announcements", "due", "receive",
-           "tick"]
+__all__ = ["Answered", "Forwarded", "Kept", "Outcome", "Refused", "Sent", "State", "announcements", "bare", "due",
+           "probe", "receive", "tick"]
 
 _GROUP = 0x01  # in the first byte of a MAC
 _LAST_MULTICAST, _FIRST_MULTICAST, _LIMITED_BROADCAST = 239, 224, 0xFFFFFFFF
@@ -28,9 +29,20 @@ _LOOPBACK, _THIS_NETWORK = 127, 0
 _NET, _HOST, _TTL, _REASSEMBLY = 0, 1, 0, 1  # codes of ICMP errors
 
 
-def receive(router: Router, state: State, leg: str, data: bytes, now: float) -> tuple[Outcome, State]:
-    """A frame comes in by a leg (named). KeyError if the router has no such leg."""
-    desk = Desk(router, state, now)
+def bare(router: Router) -> Router:
+    """The same router without translation: for packets whose destination somebody else has translated already, and
+    whose source will be afterwards. It puts fragments together only if they are for itself.
+    """
+    return replace(router, tracks=False)
+
+
+def receive(router: Router, state: State, leg: str, data: bytes, now: float,
+            *, mark: int = 0) -> tuple[Outcome, State]:
+    """A frame comes in by a leg (named). KeyError if the router has no such leg.
+
+    `mark` means nothing here; whatever is sent because of this frame, now or later, wears it.
+    """
+    desk = Desk(router, state, now, mark)
     try:
         outcome = _frame(desk, router.by_name[leg], Frame.parse(data))
     except (Drop, Malformed) as reason:
@@ -47,6 +59,16 @@ def tick(router: Router, state: State, now: float) -> tuple[tuple[Sent, ...], St
             desk.fragments = desk.fragments.without(key)
             _give_up(desk, parts)
     desk.connections = desk.connections.swept(now)
+    return tuple(desk.sent), desk.state()
+
+
+def probe(router: Router, state: State, neighbours: Iterable[tuple[str, int]],
+          now: float) -> tuple[tuple[Sent, ...], State]:
+    """Ask these (leg, address) whether they still have the MAC that was learned some time ago, though no packet of
+    ours uses it: somebody else's may.
+    """
+    desk = Desk(router, state, now)
+    hop_send.probe(desk, neighbours)
     return tuple(desk.sent), desk.state()
 
 
@@ -76,7 +98,7 @@ def _datagram(desk: Desk, leg: Leg, datagram: Datagram, *, for_us: bool) -> Outc
     whole = _assembled(desk, datagram)
     if whole is None:
         return Kept("a fragment waits for the rest of its packet")
-    tracking = conntrack.track(desk.connections, whole.datagram, desk.now)
+    tracking = conntrack.track(desk.connections, whole.datagram, desk.now) if desk.router.tracks else None
     if tracking and tracking.new:
         address = desk.router.fixed_of.get(datagram.dst, datagram.dst)
         tracking = nat.to_address(desk.connections, tracking, address, desk.now)
@@ -84,7 +106,8 @@ def _datagram(desk: Desk, leg: Leg, datagram: Datagram, *, for_us: bool) -> Outc
         desk.connections = desk.connections.with_(tracking.connection)
     if nat.untranslatable(whole.datagram, tracking):
         raise Drop("an ICMP error that does not fit the connection that it is about")
-    parcel = Parcel(replace(whole, datagram=nat.write_destination(whole.datagram, tracking)), tracking, leg, for_us)
+    parcel = Parcel(replace(whole, datagram=nat.write_destination(whole.datagram, tracking)), tracking, leg, for_us,
+                    mark=desk.mark)
     target = _route(desk.router, leg, parcel.datagram)
     _check_options(desk, parcel, target)
     if target is None:
@@ -97,12 +120,14 @@ def _datagram(desk: Desk, leg: Leg, datagram: Datagram, *, for_us: bool) -> Outc
 def _assembled(desk: Desk, datagram: Datagram) -> Whole | None:
     if not datagram.offset and not datagram.more:
         return Whole(datagram)
+    if not desk.router.tracks and not desk.router.is_own(datagram.dst):
+        return Whole(datagram)
     key = fragments.key_of(datagram)
     parts = desk.fragments.get(key)
     if parts is None and len(desk.fragments) >= desk.router.limits.reassemblies:
         raise Drop("too many packets in fragments at once")
     try:
-        parts = fragments.add(parts or fragments.Parts((), desk.now + fragments.TIMEOUT), datagram)
+        parts = fragments.add(parts or fragments.Parts((), desk.now + fragments.TIMEOUT, desk.mark), datagram)
         whole = fragments.whole(parts)
     except fragments.Overlap as reason:
         desk.fragments = desk.fragments.without(key)
@@ -115,7 +140,7 @@ def _give_up(desk: Desk, parts: fragments.Parts) -> None:
     """RFC 1122, 3.3.2: told to the sender if the first fragment is there; Linux does for its own addresses."""
     first = parts.pieces[0]
     if not first.offset and desk.router.is_own(first.dst):
-        parcel = Parcel(Whole(first), None, desk.router.legs[0], True)
+        parcel = Parcel(Whole(first), None, desk.router.legs[0], True, mark=parts.mark)
         error(desk, parcel, TIME_EXCEEDED, _REASSEMBLY, source=first.dst)
 
 

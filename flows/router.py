@@ -116,11 +116,18 @@ class Router:
     routes: tuple[Route, ...] = ()
     floating_ips: tuple[FloatingIp, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    known: tuple[tuple[str, IPv4Address, str], ...] = ()  # (leg, address, MAC): never asked for, never changed by ARP
+    tracks: bool = True  # False: tracking connections and translating them is somebody else's business
 
     @cached_property
     def by_name(self) -> dict[str, Leg]:
         """Its legs by name."""
         return {leg.name: leg for leg in self.legs}
+
+    @cached_property
+    def permanent(self) -> dict[tuple[str, int], bytes]:
+        """(leg, address) -> MAC of the neighbours that are known for certain."""
+        return {(leg, int(address)): mac_bytes(mac) for leg, address, mac in self.known}
 
     @cached_property
     def outside(self) -> Leg | None:

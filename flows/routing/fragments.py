@@ -21,6 +21,7 @@ class Parts:
 
     pieces: tuple[Datagram, ...]
     expires: float
+    mark: int = 0  # of the first that came
     end: int = 0  # bytes of payload, as far as is known
     last_seen: bool = False
 
@@ -113,8 +114,8 @@ def cut(packet: Whole, mtu: int) -> Iterator[Datagram]:
 def _slices(datagram: Datagram, sizes: tuple[int, ...], *, dont_fragment: bool) -> Iterator[Datagram]:
     start = 0
     for size in sizes:
-        yield replace(datagram, payload=datagram.payload[start:start + size], offset=start,
-                      more=start + size < len(datagram.payload), dont_fragment=dont_fragment,
+        yield replace(datagram, payload=datagram.payload[start:start + size], offset=datagram.offset + start,
+                      more=datagram.more or start + size < len(datagram.payload), dont_fragment=dont_fragment,
                       options=_later(datagram.options) if start else datagram.options)
         start += size
 

@@ -18,10 +18,12 @@ class Drop(Exception):
 
 @dataclass(frozen=True)
 class Sent:
-    """A frame that leaves by a leg."""
+    """A frame that leaves by a leg. `mark` is that of the packet that caused it."""
 
     leg: str
     frame: bytes
+    forwarded: bool = field(default=False, compare=False)  # else the router made it: ARP, ICMP errors, answers
+    mark: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Parcel:
     leg: Leg
     for_us: bool
     own: bool = False  # made by the router
+    mark: int = 0  # what the caller calls it; stays with it, and with what is sent because of it
 
     @property
     def datagram(self) -> Datagram:
@@ -96,9 +99,10 @@ class Desk:
     It lives as long as one call of `receive` or `tick`, which stay pure.
     """
 
-    def __init__(self, router: Router, state: State, now: float) -> None:
+    def __init__(self, router: Router, state: State, now: float, mark: int = 0) -> None:
         self.router = router
         self.now = now
+        self.mark = mark  # of the packet that came in
         self.neighbours = state.neighbours
         self.connections = state.connections
         self.fragments = state.fragments

@@ -45,6 +45,8 @@ def _answer(desk: Desk, leg: Leg, arp: Arp) -> Outcome:
 def _overheard(desk: Desk, leg: Leg, arp: Arp, *, for_us: bool) -> Outcome:
     """Only those are learned from whom the router has dealt with (arp_accept=0)."""
     known = desk.neighbours.get((leg.name, arp.sender))
+    if (leg.name, arp.sender) in desk.router.permanent:
+        raise Drop("ARP of a host whose MAC is known for certain")
     if known is None:
         raise Drop("ARP of a host that the router has not asked about")
     answer = arp.op == f.ARP_REPLY and for_us
@@ -60,6 +62,8 @@ def _gratuitous(desk: Desk, arp: Arp) -> bool:
 
 def _learn(desk: Desk, leg: Leg, arp: Arp, *, answer: bool, override: bool) -> None:
     key = leg.name, arp.sender
+    if key in desk.router.permanent:
+        return
     known = desk.neighbours.get(key)
     hop_send.remember(desk, key, heard(known, arp.sender_mac, desk.now, answer=answer, override=override))
     for parcel in known.waiting if known else ():

@@ -100,7 +100,7 @@ def _reply(desk: Desk, datagram: Datagram) -> None:
     tracking = track(desk.connections, datagram, desk.now)
     if tracking and not tracking.new:
         desk.connections = desk.connections.with_(tracking.connection)
-    send_own(desk, datagram, tracking)
+    send_own(desk, datagram, tracking, desk.mark)
 
 
 def _reset(desk: Desk, parcel: Parcel) -> Outcome:

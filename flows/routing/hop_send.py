@@ -1,6 +1,7 @@
 """Out of the router: to a neighbour, in fragments if need be; and the packets that the router makes itself."""
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from flows import fields as f
@@ -10,7 +11,7 @@ from flows.routing import fragments, nat, options
 from flows.routing.conntrack import Tracking, track
 from flows.routing.fragments import Whole
 from flows.routing.hop import Desk, Drop, Parcel, Sent
-from flows.routing.neighbours import Neighbour, Phase, Question, timed_out, used
+from flows.routing.neighbours import Neighbour, Phase, Question, probed, timed_out, used
 from flows.routing.transport import UNREACHABLE, icmp, may_cause_error
 from flows.routing.wireformat import BROADCAST_MAC, Arp, Datagram
 
@@ -26,7 +27,7 @@ def transmit(desk: Desk, parcel: Parcel, target: Target) -> bool:
     for piece in fragments.cut(parcel.whole, target.leg.mtu):
         part = replace(parcel, whole=Whole(piece))
         if target.kind is Kind.BROADCAST:
-            desk.sent.append(Sent(target.leg.name, piece.framed(target.leg.hardware, BROADCAST_MAC)))
+            _leave(desk, part, target.leg, BROADCAST_MAC)
         else:
             left = to_neighbour(desk, part, target.leg, target.nexthop(piece.dst))
     return left
@@ -35,13 +36,21 @@ def transmit(desk: Desk, parcel: Parcel, target: Target) -> bool:
 def to_neighbour(desk: Desk, parcel: Parcel, leg: Leg, nexthop: int) -> bool:
     """Hand one packet to a neighbour. False if it waits for ARP."""
     key = leg.name, nexthop
+    if (mac := desk.router.permanent.get(key)) is not None:
+        _leave(desk, parcel, leg, mac)
+        return True
     entry, leaves, question = used(desk.neighbours.get(key), parcel, desk.router.limits.waiting, desk.now)
     remember(desk, key, entry)
     if question:
         ask(desk, leg, nexthop, question)
     if leaves and entry.mac:
-        desk.sent.append(Sent(leg.name, parcel.datagram.framed(leg.hardware, entry.mac)))
+        _leave(desk, parcel, leg, entry.mac)
     return leaves
+
+
+def _leave(desk: Desk, parcel: Parcel, leg: Leg, mac: bytes) -> None:
+    frame = parcel.datagram.framed(leg.hardware, mac)
+    desk.sent.append(Sent(leg.name, frame, forwarded=not parcel.own, mark=parcel.mark))
 
 
 def remember(desk: Desk, key: tuple[str, int], entry: Neighbour[Parcel]) -> None:
@@ -78,6 +87,16 @@ def run_timers(desk: Desk) -> None:
                 error(desk, parcel, UNREACHABLE, _HOST)
 
 
+def probe(desk: Desk, keys: Iterable[tuple[str, int]]) -> None:
+    """Ask those whose MAC was learned some time ago, though no packet is for them."""
+    for key in keys:
+        known = desk.neighbours.get(key)
+        if known is not None and known.phase is Phase.STALE:
+            entry, question = probed(known, desk.now)
+            desk.neighbours = desk.neighbours.with_(key, entry)
+            ask(desk, desk.router.by_name[key[0]], key[1], question)
+
+
 def error(desk: Desk, parcel: Parcel, kind: int, code: int, *, rest: int = 0, source: int | None = None) -> None:
     """Tell the sender of a packet what is wrong with it, if that is allowed (RFC 1122, 3.2.2) and not too often.
 
@@ -99,7 +118,7 @@ def error(desk: Desk, parcel: Parcel, kind: int, code: int, *, rest: int = 0, so
     about = parcel.tracking
     # What could not be tracked itself may look like a packet of a connection all the same.
     same = replace(about, back=not about.back, about=True) if about else track(desk.connections, answer, desk.now)
-    send_own(desk, answer, same)
+    send_own(desk, answer, same, parcel.mark)
 
 
 def _quote(cause: Datagram, own: int) -> bytes:
@@ -110,7 +129,7 @@ def _quote(cause: Datagram, own: int) -> bytes:
     return data[:_IPV4_HEAD] + options.signed(cause.options, own) + cause.payload
 
 
-def send_own(desk: Desk, datagram: Datagram, tracking: Tracking | None) -> None:
+def send_own(desk: Desk, datagram: Datagram, tracking: Tracking | None, mark: int) -> None:
     """Send what the router itself says, translated like the conversation that it belongs to."""
     if nat.untranslatable(datagram, tracking):
         return
@@ -119,4 +138,4 @@ def send_own(desk: Desk, datagram: Datagram, tracking: Tracking | None) -> None:
     if target is None or target.kind is Kind.LOCAL:
         return
     datagram = nat.write_source(datagram, tracking)
-    transmit(desk, Parcel(Whole(datagram), tracking, target.leg, False, own=True), target)
+    transmit(desk, Parcel(Whole(datagram), tracking, target.leg, False, own=True, mark=mark), target)

@@ -60,6 +60,11 @@ def used(known: Neighbour[P] | None, packet: P, most: int, now: float) -> tuple[
     return known, True, None
 
 
+def probed(known: Neighbour[P], now: float) -> tuple[Neighbour[P], Question]:
+    """A neighbour that is being checked although no packet is for it."""
+    return replace(known, phase=Phase.PROBING, asked=1, due=now + RETRY), Question(known.mac)
+
+
 def heard(known: Neighbour[P] | None, mac: bytes, now: float, *, answer: bool, override: bool) -> Neighbour[P]:
     """After an ARP message of a neighbour: an `answer` to the router, or something that it said by the way."""
     fresh = Neighbour[P](Phase.STALE, now, mac)
@@ -75,7 +80,7 @@ def heard(known: Neighbour[P] | None, mac: bytes, now: float, *, answer: bool, o
 def timed_out(known: Neighbour[P], now: float) -> tuple[Neighbour[P], Question | None]:
     """After its timer has run out. Packets that still wait for a neighbour that failed are lost."""
     if known.phase is Phase.DELAYED:
-        return replace(known, phase=Phase.PROBING, asked=1, due=now + RETRY), Question(known.mac)
+        return probed(known, now)
     if known.phase in (Phase.ASKING, Phase.PROBING):
         if known.asked >= QUESTIONS:
             return Neighbour(Phase.FAILED, now, due=now + FORGOTTEN), None
