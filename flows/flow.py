@@ -4,9 +4,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from itertools import pairwise
+from typing import Final
 
-from flows.fields import NEEDS, ORDER, Criterion, Field
-from flows.tables import PIPELINES, Table
+from flows.fields import ETH_TYPE, IPV4, IPV6, NEEDS, ORDER, REGISTERS, VLAN_VID, Criterion, Field
+from flows.tables import Table, pipeline
 
 
 class Undeclared(ValueError):
@@ -129,6 +130,16 @@ class CheckLarger:
 
 
 @dataclass(frozen=True)
+class Resubmit:
+    """Look the packet up in an earlier table (ovs-actions(7), resubmit): it goes from one router of a host to another.
+
+    It is the last action of its flow.
+    """
+
+    table: Table
+
+
+@dataclass(frozen=True)
 class Ask:
     """Send the whole packet to the controller (a packet-in, reason "action")."""
 
@@ -153,7 +164,7 @@ class Track:
     """Look the packet up in a zone of connection tracking and go on in another table (ovs-actions(7), ct).
 
     `nat`: translate it as its connection is translated. `commit`: remember a new connection; with a `translation`
-    it is translated that way from now on. It is the last action of its flow.
+    (which needs `commit`) it is translated that way from now on. It is the last action of its flow.
     """
 
     zone: int
@@ -163,8 +174,10 @@ class Track:
     translation: Translation | None = None
 
 
+_ZONES: Final = 0xFFFF
+
 Action = PushVlan | PopVlan | SetField | Move | Output | OutputBack | Learn | Goto \
-    | DecTtl | AnyPort | CheckLarger | Ask | Metered | Track
+    | DecTtl | AnyPort | CheckLarger | Resubmit | Ask | Metered | Track
 
 
 @dataclass(frozen=True)
@@ -187,19 +200,62 @@ def flow(table: Table, rank: str, match: Match, *actions: Action, origin: str, w
         if criterion.field not in table.matches:
             raise Undeclared(f"{table.name} does not match {criterion.field.name}")
     for place, action in enumerate(actions):
-        _check(table, match, action, last=place == len(actions) - 1)
+        _check(table, match, action, place=place, last=place == len(actions) - 1)
     return Flow(table, table.ranks[rank], match, actions, origin, why)
 
 
-def _check(table: Table, match: Match, action: Action, *, last: bool) -> None:
-    if isinstance(action, Goto):
-        if action.table not in PIPELINES[table.bridge] or action.table.name not in table.goes_to:
-            raise Undeclared(f"{table.name} does not lead to {action.table.name}")
-        if not last:
-            raise Undeclared("goto is the last thing a flow does")
-    if isinstance(action, Learn) and action.into not in PIPELINES[table.bridge]:
-        raise Undeclared(f"{table.name} cannot teach a table of another bridge")
-    if isinstance(action, PopVlan):
-        from_vlan = [criterion for criterion in match.criteria if criterion.field.name == "vlan_vid"]
-        if not from_vlan or not from_vlan[0].value:
-            raise Undeclared("a flow that removes a tag must match one")
+def _check(table: Table, match: Match, action: Action, *, place: int, last: bool) -> None:
+    match action:
+        case Goto(onward):
+            _leads(table, onward)
+            if not last:
+                raise Undeclared("goto is the last thing a flow does")
+        case Track(_, onward):
+            _leads(table, onward)
+            if not last:
+                # What follows would see the packet as it was before connection tracking (ovs-actions(7), ct).
+                raise Undeclared("connection tracking is the last thing a flow does: the rest is for the next table")
+            _tracks(action)
+        case Learn(into) if into not in pipeline(table.bridge):
+            raise Undeclared(f"{table.name} cannot teach a table of another bridge")
+        case Metered() if place:
+            raise Undeclared("a meter is the first thing a flow asks")
+        case CheckLarger(_, target) if target not in REGISTERS:
+            raise Undeclared(f"{target.name} is no register")
+    _prerequisites(match, action)
+
+
+def _leads(table: Table, onward: Table) -> None:
+    if onward not in pipeline(table.bridge) or onward.name not in table.goes_to:
+        raise Undeclared(f"{table.name} does not lead to {onward.name}")
+
+
+def _tracks(action: Track) -> None:
+    if not 0 < action.zone <= _ZONES:
+        raise Undeclared(f"{action.zone} is no zone of connection tracking")
+    if action.translation and not action.commit:
+        raise Undeclared("only a connection that is remembered can be given another address")
+    if action.commit and action.nat:
+        raise Undeclared("a new connection is not translated as it was before")
+
+
+def _prerequisites(match: Match, action: Action) -> None:
+    """What the match must say for a switch to take this action."""
+    eth_type = match[ETH_TYPE]
+    match action:
+        case PopVlan():
+            vlan = match[VLAN_VID]
+            if not vlan or not vlan.value:
+                raise Undeclared("a flow that removes a tag must match one")
+        case DecTtl() | Track() if eth_type not in (ETH_TYPE(IPV4), ETH_TYPE(IPV6)):
+            raise Undeclared(f"{type(action).__name__} is only for IP: the flow must match its EtherType")
+        case SetField(criterion):
+            _has(match, criterion.field)
+        case Move(source, target):
+            _has(match, source)
+            _has(match, target)
+
+
+def _has(match: Match, field_: Field) -> None:
+    if missing := [need for need in NEEDS.get(field_, ()) if need not in match.criteria]:
+        raise Undeclared(f"{field_.name} is only there where the flow matches {missing[0].field.name}")
