@@ -5,6 +5,7 @@ canonical text reads like `ovs-ofctl dump-flows`.
 """
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -36,7 +37,7 @@ class Kind(Enum):
     MAC = "mac"
     IPV4 = "ipv4"
     IPV6 = "ipv6"
-    CT_STATE = "ct_state"  # flags: +trk+new
+    CT_STATE = "ct_state"  # flags, each wanted (+) or not (-): +new-inv+trk
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,10 @@ class Field:
         return (1 << self.bits) - 1
 
     def __call__(self, value: Value, mask: Value | None = None) -> Criterion:
-        """`ETH_SRC("fa:16:3e:00:00:01")`, `IPV4_SRC("10.0.0.0/24")`, `ETH_DST(GROUP_BIT, GROUP_BIT)`: a condition."""
+        """A condition: `ETH_SRC("fa:16:3e:00:00:01")`, `IPV4_SRC("10.0.0.0/24")`, `ETH_DST(GROUP_BIT, GROUP_BIT)`.
+
+        `CT_STATE("+trk+new-inv")` compares the flags that it names and no others.
+        """
         number, prefix = self._number(value)
         wanted = self.full if prefix is None else prefix
         if mask is not None:
@@ -74,6 +78,8 @@ class Field:
             return value, None
         if self.kind is Kind.MAC:
             return int(str(value).replace(":", ""), 16), None
+        if self.kind is Kind.CT_STATE:
+            return _flags(str(value))
         network = ip_network(value)
         if network.max_prefixlen != self.bits:
             raise ValueError(f"{self.name}: {value} is of the other IP version")
@@ -92,6 +98,8 @@ class Field:
                 return str(IPv4Address(value))
             case Kind.IPV6:
                 return str(IPv6Address(value))
+            case Kind.CT_STATE:
+                return "|".join(name for name, bit in CT_FLAGS.items() if value & bit) or "0"
 
     def show_mask(self, mask: int) -> str:
         """A mask as ovs-ofctl writes it: a prefix length where it is one."""
@@ -125,6 +133,20 @@ class Criterion:
         return self.value & common == other.value & common
 
 
+def _flags(text: str) -> tuple[int, int]:
+    """`+trk-inv` as the flags that are set, and those that are named."""
+    value = named = 0
+    for sign, name in _FLAG.findall(text):
+        named |= CT_FLAGS[name]
+        value |= CT_FLAGS[name] if sign == "+" else 0
+    return value, named
+
+
+# ovs-fields(7), ct_state; in the order in which ovs-ofctl writes them.
+CT_FLAGS: Final = {"new": 0x01, "est": 0x02, "rel": 0x04, "rpl": 0x08, "inv": 0x10, "trk": 0x20, "snat": 0x40,
+                   "dnat": 0x80}
+_FLAG: Final = re.compile(r"([+-])([a-z]+)")
+
 CT_STATE = Field("ct_state", "ct_state", "NXM_NX_CT_STATE", 32, Kind.CT_STATE, "what connection tracking says",
                  maskable=True)
 # Registers (ovs-fields(7)): what the routed hop notes down on a packet's way from table to table.
@@ -157,14 +179,16 @@ ICMPV6_TYPE = Field("icmpv6_type", "icmp_type", "NXM_NX_ICMPV6_TYPE", 8, Kind.NU
 ND_TARGET = Field("ipv6_nd_target", "nd_target", "NXM_NX_ND_TARGET", 128, Kind.IPV6,
                   "IPv6 address a neighbour message is about", maskable=True)
 
-FIELDS: Final = (TUN_ID, IN_PORT, VLAN_VID, ETH_SRC, ETH_DST, ETH_TYPE, IPV6_SRC, IPV6_DST, IPV4_SRC, IPV4_DST,
-                 ARP_SPA, ARP_TPA, IP_PROTO, ARP_OP, ARP_SHA, ARP_THA, ICMPV6_TYPE, ND_TARGET, UDP_SRC, UDP_DST)
+REGISTERS: Final = (REG_ROUTER, REG_CAME_BY, REG_LEAVES_BY, REG_NEXT_HOP, REG_TRANSLATED, REG_TOO_LARGE)
+FIELDS: Final = (CT_STATE, *REGISTERS, TUN_ID, IN_PORT, VLAN_VID, ETH_SRC, ETH_DST, ETH_TYPE, IPV6_SRC, IPV6_DST,
+                 IPV4_SRC, IPV4_DST, ARP_SPA, ARP_TPA, IP_PROTO, ARP_OP, ARP_SHA, ARP_THA, IP_TTL, ICMPV6_TYPE,
+                 ND_TARGET, UDP_SRC, UDP_DST)
 ORDER: Final = {field.name: place for place, field in enumerate(FIELDS)}
 
 # OpenFlow 1.4, 7.2.3.8, "prerequisites": a switch refuses ARP fields where the match does not say that it is ARP.
 NEEDS: Final[dict[Field, tuple[Criterion, ...]]] = {
     **dict.fromkeys((ARP_SPA, ARP_TPA, ARP_OP, ARP_SHA, ARP_THA), (ETH_TYPE(ARP),)),
-    **dict.fromkeys((IPV4_SRC, IPV4_DST), (ETH_TYPE(IPV4),)),
+    **dict.fromkeys((IPV4_SRC, IPV4_DST, IP_TTL), (ETH_TYPE(IPV4),)),
     **dict.fromkeys((IPV6_SRC, IPV6_DST), (ETH_TYPE(IPV6),)),
     **dict.fromkeys((UDP_SRC, UDP_DST), (IP_PROTO(UDP),)),
     ICMPV6_TYPE: (ETH_TYPE(IPV6), IP_PROTO(ICMPV6)),
@@ -174,6 +198,11 @@ NEEDS: Final[dict[Field, tuple[Criterion, ...]]] = {
 GROUP_BIT: Final = "01:00:00:00:00:00"  # IEEE 802, the I/G bit: set in broadcast and multicast MACs
 BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 UNTAGGED: Final = VLAN_VID(NO_VLAN)
+
+
+def ct_state(flags: str) -> Criterion:
+    """Connection tracking has looked, and says this: `ct_state("+est-rpl")`. `+trk` goes without saying."""
+    return CT_STATE(f"+trk{flags}")
 
 
 def tagged(vlan: int) -> Criterion:

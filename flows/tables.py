@@ -77,7 +77,7 @@ ROUTE = _table(
     ranks={"own": 40, "expired": 39, **{f"prefix{length}": length + 1 for length in range(33)}, "miss": 0})
 NEXT_HOP = _table(
     BR_INT, 45, "next-hop", "Which MAC has the next hop, and does the packet fit?",
-    matches=(f.REG_LEAVES_BY, f.REG_NEXT_HOP, f.REG_TOO_LARGE), goes_to=("translate-out", "ask"),
+    matches=(f.REG_LEAVES_BY, f.REG_NEXT_HOP, f.REG_TOO_LARGE, f.ETH_TYPE), goes_to=("translate-out", "ask"),
     ranks={"large": 3, "known": 2, "learned": 1, "miss": 0})
 TRANSLATE_OUT = _table(
     BR_INT, 46, "translate-out", "Must it show another address where it goes?",

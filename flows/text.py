@@ -6,7 +6,25 @@ from __future__ import annotations
 
 from flows import fields as f
 from flows.fields import Criterion
-from flows.flow import Action, Flow, Goto, Learn, Match, Move, Output, OutputBack, PopVlan, PushVlan, SetField
+from flows.flow import (
+    Action,
+    AnyPort,
+    Ask,
+    CheckLarger,
+    DecTtl,
+    Flow,
+    Goto,
+    Learn,
+    Match,
+    Metered,
+    Move,
+    Output,
+    OutputBack,
+    PopVlan,
+    PushVlan,
+    SetField,
+    Track,
+)
 
 # lib/match.c prints these instead of dl_type and nw_proto.
 _TYPES = {f.ARP: "arp", f.RARP: "rarp", f.IPV4: "ip", f.IPV6: "ipv6"}
@@ -22,6 +40,8 @@ def line(flow: Flow) -> str:
 def match_words(match: Match) -> list[str]:
     """The conditions of a match, each as ovs-ofctl writes it."""
     words, by_name = [], {criterion.field.name: criterion for criterion in match.criteria}
+    if state := by_name.pop("ct_state", None):
+        words.append(_condition(state))
     if eth_type := by_name.pop("eth_type", None):
         proto = by_name.get("ip_proto")
         short = _PROTOCOLS.get((eth_type.value, proto.value)) if proto else None
@@ -37,8 +57,15 @@ def _condition(criterion: Criterion) -> str:
         if criterion.value == f.NO_VLAN:
             return "vlan_tci=0x0000/0x1fff"
         return f"{field.ofctl}={criterion.value & ~f.VLAN_PRESENT}"
+    if field == f.CT_STATE:
+        return f"{field.ofctl}={_flags(criterion)}"
     text = f"{field.ofctl}={field.show(criterion.value)}"
     return text if criterion.exact else f"{text}/{field.show_mask(criterion.mask)}"
+
+
+def _flags(criterion: Criterion) -> str:
+    return "".join(f"{'+' if criterion.value & bit else '-'}{name}" for name, bit in f.CT_FLAGS.items()
+                   if criterion.mask & bit)
 
 
 def actions_text(actions: tuple[Action, ...]) -> str:
@@ -64,6 +91,18 @@ def _action(action: Action) -> str:
             return f"goto_table:{table.id}"
         case Learn():
             return _learn(action)
+        case DecTtl():
+            return "dec_ttl"
+        case AnyPort():
+            return "set_field:0->in_port"
+        case CheckLarger(size, target):
+            return f"check_pkt_larger({size})->{target.nxm}[0]"
+        case Ask():
+            return "CONTROLLER:65535"
+        case Metered(meter):
+            return f"meter:{meter}"
+        case Track():
+            return _track(action)
 
 
 def _set_name(criterion: Criterion) -> str:
@@ -76,3 +115,13 @@ def _learn(action: Learn) -> str:
             f"table={action.into.id},hard_timeout={action.hard_timeout},priority={action.into.ranks[action.rank]},"
             f"cookie={action.cookie:#x},NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],"
             "load:0->NXM_OF_VLAN_TCI[],load:NXM_NX_TUN_ID[]->NXM_NX_TUN_ID[],output:NXM_OF_IN_PORT[])")
+
+
+def _track(action: Track) -> str:
+    words = ["commit"] if action.commit else []
+    words += [f"table={action.table.id}", f"zone={action.zone}"]
+    if action.translation:
+        words.append(f"nat({action.translation.end}={action.translation.address})")
+    elif action.nat:
+        words.append("nat")
+    return f"ct({','.join(words)})"
