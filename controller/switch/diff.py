@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flows.cookie import is_compiled
 from flows.flow import Flow
+from flows.host import Meter
 
 
 @dataclass(frozen=True, order=True)
@@ -24,9 +25,11 @@ class Plan:
     add: tuple[tuple[int, Flow], ...] = ()  # (cookie, flow)
     delete: tuple[int, ...] = ()  # cookies
     forget: tuple[Forget, ...] = ()
+    meters_add: tuple[Meter, ...] = ()  # or change, where the switch has one with that id; before all flows
+    meters_delete: tuple[int, ...] = ()  # ids; after all flows, since a switch deletes the flows of a meter with it
 
     def __bool__(self) -> bool:
-        return bool(self.add or self.delete or self.forget)
+        return bool(self.add or self.delete or self.forget or self.meters_add or self.meters_delete)
 
 
 def diff(want: Mapping[int, Flow], have: Iterable[int], forget: Iterable[Forget] = ()) -> Plan:

@@ -6,16 +6,46 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.switch.diff import Plan
+from flows.fields import Criterion
+from flows.flow import Flow
+from flows.tables import Table
+
+
+@dataclass(frozen=True)
+class NextHop:
+    """A learned neighbour of a simulated router, as its row in br-int says it."""
+
+    leg: int  # number of the leg
+    address: int
+    mac: str
+    source: str  # the leg's MAC
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A packet that the tables of a simulated router could not handle: untagged, and what its registers say."""
+
+    router: int  # number of the router
+    leg: int  # number of the leg that it came in by
+    translated: int  # how it was translated on its way in
+    data: bytes
 
 
 @dataclass(frozen=True)
 class Installed:
-    """One row of a dump: enough to reconcile, and the local VLAN if the row maps a tunnel id to one."""
+    """One row of a dump: enough to reconcile, and what is kept nowhere but in the switch.
+
+    A row that gives frames a local VLAN says which, and what it knows them by: their tunnel id, or the port that they
+    come in by and the VLAN that they wear there (None: no tag). The row of a neighbour that was learned says all.
+    """
 
     cookie: int
     table: int
     tunnel_id: int | None = None
     vlan: int | None = None
+    in_port: int | None = None
+    segment: int | None = None
+    neighbour: NextHop | None = None
 
 
 @dataclass(frozen=True)
@@ -37,9 +67,10 @@ class Row:
 
 @dataclass(frozen=True)
 class ReadFlows:
-    """Ask the switch `conn` for all its flows."""
+    """Ask the switch `conn` for all its flows, and for its meters if it has any of ours."""
 
     conn: Any
+    meters: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,4 +97,30 @@ class Log:
     about: Mapping[str, object] = field(default_factory=dict)
 
 
-Command = ReadFlows | Write | Drop | Log
+@dataclass(frozen=True)
+class PacketOut:
+    """Let a packet run through the switch's tables from this one on, with these values in its registers."""
+
+    conn: Any
+    data: bytes
+    registers: tuple[Criterion, ...]
+    table: Table
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Add the row of a learned neighbour: not in a bundle, gone when nobody has used it for a while."""
+
+    conn: Any
+    flow: Flow
+
+
+@dataclass(frozen=True)
+class Unlearn:
+    """Delete the row of a learned neighbour that has this flow's match."""
+
+    conn: Any
+    flow: Flow
+
+
+Command = ReadFlows | Write | Drop | Log | PacketOut | Learn | Unlearn
