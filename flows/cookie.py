@@ -14,6 +14,7 @@ from flows.text import line
 OWNER: Final = 0x54  # "T"; flows of other owners are never touched
 COMPILED: Final = 0x01  # computed from the topology
 LEARNED: Final = 0x02  # added by the switch itself, through a learn action of ours
+NEIGHBOUR: Final = 0x03  # added by the daemon outside of all reconciling: a simulated router's neighbour
 
 OWNER_MASK: Final = 0xFF << 56
 KIND_MASK: Final = 0xFFFF << 48
@@ -26,6 +27,7 @@ def of_kind(kind: int) -> int:
 
 
 LEARNED_COOKIE: Final = of_kind(LEARNED)
+NEIGHBOUR_COOKIE: Final = of_kind(NEIGHBOUR)
 
 
 def cookie_of(flow: Flow) -> int:
@@ -42,3 +44,8 @@ def is_compiled(cookie: int) -> bool:
 def is_learned(cookie: int) -> bool:
     """Whether the switch learned it on our behalf."""
     return cookie & KIND_MASK == of_kind(LEARNED)
+
+
+def is_neighbour(cookie: int) -> bool:
+    """Whether it is a neighbour's that answered a simulated router's ARP."""
+    return cookie & KIND_MASK == NEIGHBOUR_COOKIE

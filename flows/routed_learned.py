@@ -10,7 +10,7 @@ from flows.tables import NEXT_HOP, TRANSLATE_OUT
 
 def match(leg: int, address: int) -> Match:
     """Packets for a next hop, behind a leg (its number)."""
-    return when(f.REG_LEAVES_BY(leg), f.REG_NEXT_HOP(address))
+    return when(f.ETH_TYPE(f.IPV4), f.REG_LEAVES_BY(leg), f.REG_NEXT_HOP(address))
 
 
 def neighbour(numbers: RouterLeg, leg: Leg, address: int, mac: str) -> Flow:
