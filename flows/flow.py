@@ -216,6 +216,10 @@ def _check(table: Table, match: Match, action: Action, *, place: int, last: bool
                 # What follows would see the packet as it was before connection tracking (ovs-actions(7), ct).
                 raise Undeclared("connection tracking is the last thing a flow does: the rest is for the next table")
             _tracks(action)
+        case Resubmit(onward):
+            _leads(table, onward)
+            if not last:
+                raise Undeclared("resubmit is the last thing a flow does")
         case Learn(into) if into not in pipeline(table.bridge):
             raise Undeclared(f"{table.name} cannot teach a table of another bridge")
         case Metered() if place:

@@ -22,6 +22,7 @@ from flows.flow import (
     OutputBack,
     PopVlan,
     PushVlan,
+    Resubmit,
     SetField,
     Track,
 )
@@ -89,6 +90,8 @@ def _action(action: Action) -> str:
             return "IN_PORT"
         case Goto(table):
             return f"goto_table:{table.id}"
+        case Resubmit(table):
+            return f"resubmit(,{table.id})"
         case Learn():
             return _learn(action)
         case DecTtl():
