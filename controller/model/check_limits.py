@@ -3,22 +3,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from controller.model import providers
 from controller.model.draft import Draft
-from controller.model.problems import Finding, quoted
-from controller.model.schema import NetworkShape
+from controller.model.problems import Finding
 
 LOCAL_VLANS = 4094  # 802.1Q: 12 bits without 0 and 4095
 
 
 def check_vlans(draft: Draft) -> Iterator[Finding]:
     """A host carries no more networks than there are local VLANs."""
-    carried: dict[str, set[str]] = {}
-    for port in draft.ports:
-        carried.setdefault(port.host, set()).add(port.shape.network)
-    for leg in draft.legs:
-        if leg.network is not None:
-            carried.setdefault(draft.routers[leg.router].shape.host, set()).add(leg.network)
-    for name, networks in carried.items():
+    for name, networks in providers.carried(draft).items():
         host = draft.hosts.get(name)
         if host is not None and len(networks) > LOCAL_VLANS:
             message = f"{host.path}: {len(networks)} networks need a local VLAN here, and there are {LOCAL_VLANS}"
@@ -30,9 +24,6 @@ def warn_of_what_is_not_built(draft: Draft) -> Iterator[Finding]:
     if draft.groups:
         yield Finding("TB601", draft.section("security_groups"),
                       "security groups are checked but not enforced by this version")
-    for section, items in (("routers", draft.routers), ("floating_ips", draft.floating_ips)):
-        if items:
-            yield Finding("TB602", draft.section(section), f"{section} are checked but not built by this version")
     served = next((subnet for subnet in draft.subnets.values() if subnet.shape.dhcp), None)
     if served is not None:
         yield Finding("TB605", served.at("dhcp"), "DHCP is checked but not served by this version",
@@ -54,18 +45,8 @@ def warn_of_networks(draft: Draft) -> Iterator[Finding]:
 def warn_of_ports(draft: Draft) -> Iterator[Finding]:
     """Ports that will not do what their keys seem to say."""
     for port in draft.ports:
-        network = draft.networks.get(port.shape.network)
-        if network is not None and _is_local(network.shape):
-            message = f"{port.path}: network {quoted(network.name)} has no tunnel_id"
-            hint = "VMs on it reach only VMs of their own host"
-            yield Finding("TB606", port.at("network"), message, hint)
         if port.shape.security_groups and not port.shape.port_security:
             message = f'{port.path}: with "port_security: false" the security groups have no effect'
             yield Finding("TB607", port.at("security_groups"), message, "remove one of the two keys")
     if draft.tunnel is not None and draft.tunnel.shape.type == "gre" and draft.tunnel.shape.port is not None:
         yield Finding("TB607", draft.tunnel.at("port"), "tunnel: GRE has no ports", "remove the key")
-
-
-def _is_local(network: NetworkShape) -> bool:
-    """Whether frames stay on their host, as this version leaves them on a network that may lack a tunnel id."""
-    return network.tunnel_id is None and (network.external or network.physical_network is not None)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from controller.model import names
+from controller.model import names, providers
 from controller.model.draft import Draft, Item
 from controller.model.problems import Finding, Nearest, Position, quoted
 from controller.model.schema import RouterShape, VmShape
@@ -107,7 +107,7 @@ def check_ids(draft: Draft) -> Iterator[Finding]:
 def check_devices(draft: Draft) -> Iterator[Finding]:
     """On one host no two ports share a device name, nor the part of the id that their other devices are named by."""
     firewall = str(draft.options.get("firewall", "none"))
-    pinned: list[Use[tuple[str, str]]] = []
+    pinned = [*_provider_devices(draft), *_leg_devices(draft)]
     derived: list[Use[tuple[str, str]]] = []
     for port in draft.distinct_ports():
         device = port.shape.device or port_device(firewall, port.id)
@@ -119,6 +119,23 @@ def check_devices(draft: Draft) -> Iterator[Finding]:
         yield from duplicates("TB209", derived, _device, "give each an id that begins differently")
 
 
+def _provider_devices(draft: Draft) -> Iterator[Use[tuple[str, str]]]:
+    needed = providers.needed(draft)
+    for host in draft.hosts.values():
+        bridges = providers.mappings(host, needed.get(host.name, []))
+        for bridge, physical in {bridge: physical for physical, bridge in bridges.items()}.items():
+            at = host.at("bridge_mappings", physical)  # of two on one bridge TB211 tells
+            for device in (bridge, names.int_device(bridge), names.phy_device(bridge)):
+                yield Use((host.name, device), f"{host.path}.bridge_mappings", at)
+
+
+def _leg_devices(draft: Draft) -> Iterator[Use[tuple[str, str]]]:
+    legs = {leg.id: leg for leg in reversed(draft.legs)}
+    for leg in reversed(legs.values()):
+        device = names.device(names.QR if leg.subnet is not None else names.QG, leg.id)
+        yield Use((draft.routers[leg.router].shape.host, device), leg.path, leg.at)
+
+
 def _device(use: Use[tuple[str, str]]) -> str:
     host, device = use.what
     return f"the device {quoted(device)} of host {quoted(host)}"
@@ -127,10 +144,13 @@ def _device(use: Use[tuple[str, str]]) -> str:
 def check_hosts(draft: Draft) -> Iterator[Finding]:
     """Datapath ids and tunnel addresses tell hosts apart."""
     paths: list[Use[int]] = []
+    needed = providers.needed(draft)
     for host in draft.hosts.values():
-        ids = host.shape.datapath_ids
-        for bridge, pinned in (("br-int", ids and ids.br_int), ("br-tun", ids and ids.br_tun)):
-            dpid = pinned or names.datapath_id(draft.cloud, host.name.encode("utf-8", "replace").decode(), bridge)
+        pinned = host.shape.datapath_ids or {}
+        bridges = providers.mappings(host, needed.get(host.name, [])).values()
+        for bridge in dict.fromkeys((*names.BRIDGES, *bridges, *pinned)):
+            own = host.name.encode("utf-8", "replace").decode()
+            dpid = pinned.get(bridge) or names.datapath_id(draft.cloud, own, bridge)
             paths.append(Use(dpid, f"{host.path}.{bridge}", host.at("datapath_ids", bridge)))
     yield from duplicates("TB210", paths, lambda use: f"the datapath id {use.what:016x}", "each bridge needs its own")
     tunnels = (Use(host.shape.tunnel_ip, host.path, host.at("tunnel_ip")) for host in draft.hosts.values())

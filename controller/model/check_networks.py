@@ -66,37 +66,6 @@ def _in_range(network: Item[NetworkShape], kind: str) -> Iterator[Finding]:
         yield Finding("TB403", network.at("tunnel_id"), message, f"from 1 to {TUNNEL_IDS[kind]}")
 
 
-def check_provider(draft: Draft) -> Iterator[Finding]:
-    """A provider network names a physical network and one segment of it, which no other network uses."""
-    segments: list[Use[tuple[str, int | None]]] = []
-    for network in draft.networks.values():
-        shape = network.shape
-        yield from _provider_keys(network)
-        if shape.physical_network is not None:
-            at = network.at("segmentation_id" if shape.segmentation_id else "physical_network")
-            segments.append(Use((shape.physical_network, shape.segmentation_id), network.path, at))
-    yield from duplicates("TB317", segments, _segment, "each network needs a segment of its own")
-
-
-def _segment(use: Use[tuple[str, int | None]]) -> str:
-    physical, vlan = use.what
-    return f"{f'VLAN {vlan}' if vlan else 'the untagged segment'} of {quoted(physical)}"
-
-
-def _provider_keys(network: Item[NetworkShape]) -> Iterator[Finding]:
-    shape = network.shape
-    for key in ("network_type", "segmentation_id"):
-        if shape.physical_network is None and getattr(shape, key) is not None:
-            hint = "name the physical network, or remove the key"
-            yield Finding("TB511", network.at(key), f'{network.path}: "{key}" needs "physical_network"', hint)
-    if shape.network_type == "flat" and shape.segmentation_id is not None:
-        message = f"{network.path}: a flat network has no segmentation_id"
-        yield Finding("TB511", network.at("segmentation_id"), message, 'remove it, or say "network_type: vlan"')
-    if shape.physical_network is not None and shape.network_type == "vlan" and shape.segmentation_id is None:
-        message = f"{network.path}: a vlan network needs a segmentation_id"
-        yield Finding("TB511", network.at("network_type"), message, "from 1 to 4094")
-
-
 def check_subnets(draft: Draft) -> Iterator[Finding]:
     """Subnets of a network do not overlap; gateways, pools and routes stay inside them."""
     for subnets in draft.subnets_by_network.values():

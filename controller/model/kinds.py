@@ -170,6 +170,21 @@ def device(value: Any) -> str:
     return text
 
 
+def bridge(value: Any) -> str:
+    """The name of a provider bridge: a device's name, and not that of a bridge or port that every host has."""
+    text = reference(value)
+    if not is_bridge(text):
+        hint = "up to 15 letters, digits, dots and hyphens, and not a device of every host"
+        raise refuse("TB124", f"{quoted(text)} cannot be the name of a provider bridge", hint)
+    return text
+
+
+def is_bridge(text: str) -> bool:
+    """Whether a provider bridge may have this name."""
+    ours = text in RESERVED_DEVICES - {"br-ex"} or _TUNNEL_DEVICE.fullmatch(text) is not None
+    return _DEVICE.fullmatch(text) is not None and not ours
+
+
 def ports(value: Any) -> tuple[int, int]:
     """One port, or a range such as "8000-8010"; 1 to 65535."""
     found = _PORTS.fullmatch(value) if isinstance(value, str) else None
@@ -226,6 +241,7 @@ Mac = Annotated[str, PlainValidator(mac)]
 Uuid = Annotated[UUID, PlainValidator(uuid)]
 DatapathId = Annotated[int, PlainValidator(datapath_id)]
 Device = Annotated[str, PlainValidator(device)]
+Bridge = Annotated[str, PlainValidator(bridge)]
 PortRange = Annotated[tuple[int, int], PlainValidator(ports)]
 Protocol = Annotated[str | int | None, PlainValidator(protocol)]
 Whole = Annotated[int, PlainValidator(number(-(10 ** 29), 10 ** 29))]

@@ -5,7 +5,9 @@ the same names, on every machine and in every order. Prefixes and lengths are Ne
 """
 from __future__ import annotations
 
+from hashlib import sha1
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 from uuid import UUID, uuid5
 
 # The root of all our version-5 ids (RFC 4122, 4.3); itself a version-5 id of the project's name under the DNS tree.
@@ -16,6 +18,11 @@ BRIDGES = ("br-int", "br-tun")
 
 PATCH_TUN = "patch-tun"  # on br-int, leads to br-tun
 PATCH_INT = "patch-int"  # on br-tun, leads to br-int
+
+QR, QG = "qr-", "qg-"  # a router's legs: on a tenant's subnet, and to the outside
+EXTERNAL: Final = "external"  # the physical network of an external network that names none
+_DEVICE_CHARS: Final = 15  # IFNAMSIZ without its final zero
+_HASH_CHARS: Final = 6  # Neutron's INTERFACE_HASH_LEN
 
 
 def object_id(cloud: str, path: str) -> UUID:
@@ -31,6 +38,34 @@ def mac_of(port_id: UUID) -> str:
 def device(prefix: str, object_id_: UUID) -> str:
     """A device name as Neutron makes it: `qvo` + the first 11 characters of the id."""
     return prefix + str(object_id_)[:DEVICE_ID_CHARS]
+
+
+def qrouter(router_id: UUID) -> str:
+    """The network namespace of a router."""
+    return f"qrouter-{router_id}"
+
+
+def provider_bridge(physical_network: str) -> str:
+    """The bridge to a physical network, unless the host's `bridge_mappings` names another."""
+    return "br-ex" if physical_network == EXTERNAL else f"br-{physical_network}"
+
+
+def int_device(bridge: str) -> str:
+    """The patch port on br-int that leads to a provider bridge: `int-br-ex`."""
+    return _prefixed("int-", bridge)
+
+
+def phy_device(bridge: str) -> str:
+    """The patch port on a provider bridge that leads to br-int: `phy-br-ex`."""
+    return _prefixed("phy-", bridge)
+
+
+def _prefixed(prefix: str, name: str) -> str:
+    """As Neutron shortens: what does not fit becomes the beginning of the name and of its SHA-1."""
+    if len(prefix + name) <= _DEVICE_CHARS:
+        return prefix + name
+    digest = sha1(name.encode(), usedforsecurity=False).hexdigest()[:_HASH_CHARS]
+    return prefix + name[: _DEVICE_CHARS - len(prefix) - _HASH_CHARS] + digest
 
 
 def datapath_id(cloud: str, host: str, bridge: str) -> int:

@@ -20,6 +20,7 @@ QUOTED_CHARS: Final = 60  # of a user's text inside a message
 NEAREST_BUDGET: Final = 100_000
 
 # Code -> what it means. 1xx YAML and shape, 2xx names, 3xx addresses, 4xx exhaustion, 5xx meaning, 6xx warnings.
+# Retired, and never to be given out again: TB602 (routers were not built), TB606 (networks of a segment were local).
 CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB100": "the file cannot be read",
     "TB101": "the file is not UTF-8 text",
@@ -59,6 +60,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB208": "an id used twice",
     "TB209": "a device name used twice on a host",
     "TB210": "a datapath id used twice",
+    "TB211": "a bridge of two physical networks",
     "TB301": "overlapping subnets in one network",
     "TB302": "overlapping subnets on one router",
     "TB303": "an address used twice in a network",
@@ -94,11 +96,9 @@ CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB512": "a port on a network without subnets",
     "TB513": "DHCP asked of a network without it",
     "TB601": "security groups are checked but not enforced by this version",
-    "TB602": "routers and floating IPs are checked but not built by this version",
     "TB603": "a network without a VM",
     "TB604": "a network without a subnet",
     "TB605": "DHCP is checked but not served by this version",
-    "TB606": "a port of a network that no tunnel carries",
     "TB607": "a key without effect",
     "TB608": "a floating IP that no router leads to",
 })

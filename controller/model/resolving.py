@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from uuid import UUID
 
-from controller.model import names
+from controller.model import names, providers
 from controller.model.check_routers import fixed_network
 from controller.model.check_rules import ethertype_of
 from controller.model.claims import Homes, floating_address, pinned_ip
@@ -41,6 +41,7 @@ def resolve(draft: Draft, source: str, addresses: Mapping[UUID, Address]) -> Top
     assert draft.underlay is not None
     assert draft.tunnel is not None
     kind, options = draft.tunnel.shape.type, draft.options
+    needed = providers.needed(draft)
     return Topology(
         cloud=draft.cloud,
         source=source,
@@ -50,32 +51,31 @@ def resolve(draft: Draft, source: str, addresses: Mapping[UUID, Address]) -> Top
         arp_responder=bool(options["arp_responder"]),
         firewall=str(options["firewall"]),
         mac_aging_time=int(str(options["mac_aging_time"])),
-        hosts={host.name: _host(draft, host) for host in draft.hosts.values()},
+        hosts={host.name: _host(draft, host, needed.get(host.name, [])) for host in draft.hosts.values()},
         networks={network.name: _network(draft, network) for network in draft.networks.values()},
         routers=_routers(draft, addresses),
-        floating_ips=tuple(FloatingIp(floating_address(fip), fip.shape.vm, fixed_network(draft, fip) or "", fip.line)
-                           for fip in draft.floating_ips.values()),
+        floating_ips=_floating_ips(draft),
         security_groups={group.name: _group(group) for group in draft.groups.values()},
         vms=_vms(draft, addresses),
     )
 
 
-def _host(draft: Draft, host: Item[HostShape]) -> Host:
-    pinned = host.shape.datapath_ids
-    ids = {bridge: names.datapath_id(draft.cloud, host.name, bridge) for bridge in names.BRIDGES}
-    if pinned is not None:
-        ids["br-int"], ids["br-tun"] = pinned.br_int or ids["br-int"], pinned.br_tun or ids["br-tun"]
-    return Host(host.name, host.shape.tunnel_ip, host.shape.role, ids, host.line)
+def _host(draft: Draft, host: Item[HostShape], physical: list[str]) -> Host:
+    pinned, bridges = host.shape.datapath_ids or {}, providers.mappings(host, physical)
+    ids = {bridge: pinned.get(bridge) or names.datapath_id(draft.cloud, host.name, bridge)
+           for bridge in (*names.BRIDGES, *bridges.values())}
+    return Host(host.name, host.shape.tunnel_ip, host.shape.role, ids, host.line, bridges)
 
 
 def _network(draft: Draft, network: Item[NetworkShape]) -> Network:
     shape = network.shape
-    kind = shape.network_type or ("vlan" if shape.segmentation_id else "flat") if shape.physical_network else None
+    physical = providers.physical_network(shape)
+    kind = shape.network_type or ("vlan" if shape.segmentation_id else "flat") if physical else None
     return Network(
         name=network.name, id=shape.id or draft.object_id(f"networks/{network.name}"), tunnel_id=shape.tunnel_id,
         external=shape.external, subnets=tuple(_subnet(subnet) for subnet in draft.subnets_by_network[network.name]),
-        line=network.line, physical_network=shape.physical_network, network_type=kind,
-        segmentation_id=shape.segmentation_id)
+        line=network.line, physical_network=physical, network_type=kind,
+        segmentation_id=shape.segmentation_id if physical else None)
 
 
 def _subnet(subnet: SubnetItem) -> Subnet:
@@ -108,6 +108,17 @@ def _router(draft: Draft, router: Item[RouterShape], legs: list[Leg], addresses:
         gateway=RouterGateway(gateway.network, out.ip or addresses[out.id], gateway.snat, out.id, out.mac)
         if gateway is not None and out is not None else None,
         routes=tuple(_route(route) for route in router.shape.routes), line=router.line)
+
+
+def _floating_ips(draft: Draft) -> tuple[FloatingIp, ...]:
+    homes = Homes(draft)
+    found = []
+    for fip in draft.floating_ips.values():
+        home = homes.of_floating(floating_address(fip))
+        assert home is not None  # or there had been a TB312
+        fixed = fixed_network(draft, fip) or ""
+        found.append(FloatingIp(floating_address(fip), fip.shape.vm, fixed, fip.line, home.network))
+    return tuple(found)
 
 
 def _group(group: Group) -> SecurityGroup:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
 from controller.model.kinds import (
     AnyPrefix,
+    Bridge,
     Cidr,
     DatapathId,
     Device,
@@ -55,15 +56,11 @@ class OptionsShape(Shape):
     mac_aging_time: Annotated[int, PlainValidator(number(1, 65535))] = 300
 
 
-class DatapathIdsShape(Shape):
-    br_int: DatapathId | None = Field(None, alias="br-int")
-    br_tun: DatapathId | None = Field(None, alias="br-tun")
-
-
 class HostShape(Shape):
     tunnel_ip: Ip
     role: Annotated[str, PlainValidator(one_of("compute", "network"))] = "compute"
-    datapath_ids: DatapathIdsShape | None = None
+    datapath_ids: dict[str, DatapathId | None] | None = None  # by bridge, which is looked at later
+    bridge_mappings: dict[str, Bridge] | None = None  # physical network -> bridge
     id: Uuid | None = None
 
 

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
 from uuid import UUID
 
 from controller.model import names
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Network:
     external: bool
     subnets: tuple[Subnet, ...]
     line: int
-    physical_network: str | None = None  # of a provider or external network; the next two only with it
+    physical_network: str | None = None  # where it lives without a tunnel id; the next two only with it
     network_type: str | None = None  # vlan | flat
     segmentation_id: int | None = None  # the VLAN on the physical network
 
@@ -155,11 +157,30 @@ class Router:
 
 
 @dataclass(frozen=True)
+class RouterPort:
+    """A leg of a router that is built: an IPv4 interface on a subnet, or the gateway beside at least one of these."""
+
+    name: str  # for people: `r1 on blue-subnet`
+    path: str  # where it stands in the file: `routers.r1.interfaces[0]` or `routers.r1.gateway`
+    id: UUID
+    router: str
+    driver: str  # simulated | namespace
+    host: str
+    network: str
+    subnet: str  # the one that its address is in
+    ip: IPv4Address  # floating IPs are not among the legs' addresses
+    mac: str
+    device: str  # `qr-...` or, outside, `qg-...`
+    outside: bool
+
+
+@dataclass(frozen=True)
 class FloatingIp:
     address: Address
     vm: str
     network: str  # of the fixed port
     line: int
+    outside: str = ""  # the external network that the address is in
 
 
 @dataclass(frozen=True)
@@ -218,6 +239,71 @@ class Topology:
         return _grouped((port.host, port) for port in self.ports())
 
     @cached_property
+    def legs_by_router(self) -> Mapping[str, tuple[RouterPort, ...]]:
+        """Router name -> its legs, the gateway last; routers without an interface have none and are absent."""
+        found = {router.name: tuple(self._legs(router)) for router in self.routers.values()}
+        return {name: legs for name, legs in found.items() if not all(leg.outside for leg in legs)}
+
+    @cached_property
+    def legs_by_network(self) -> Mapping[str, tuple[RouterPort, ...]]:
+        """Network name -> the legs on it; networks without one are absent."""
+        return _grouped((leg.network, leg) for legs in self.legs_by_router.values() for leg in legs)
+
+    @cached_property
+    def legs_by_host(self) -> Mapping[str, tuple[RouterPort, ...]]:
+        """Host name -> the legs of its routers; hosts without one are absent."""
+        return _grouped((leg.host, leg) for legs in self.legs_by_router.values() for leg in legs)
+
+    def _legs(self, router: Router) -> Iterator[RouterPort]:
+        for index, interface in enumerate(router.interfaces):
+            if isinstance(interface.ip, IPv4Address):
+                yield RouterPort(
+                    name=f"{router.name} on {interface.subnet}", path=f"routers.{router.name}.interfaces[{index}]",
+                    id=interface.id, router=router.name, driver=router.driver, host=router.host,
+                    network=self.subnets[interface.subnet].network, subnet=interface.subnet, ip=interface.ip,
+                    mac=interface.mac, device=names.device(names.QR, interface.id), outside=False)
+        gateway = router.gateway
+        if gateway is not None and isinstance(gateway.ip, IPv4Address):
+            subnet = self.subnet_of(gateway.network, gateway.ip)
+            yield RouterPort(
+                name=f"{router.name} on {subnet.name}", path=f"routers.{router.name}.gateway", id=gateway.id,
+                router=router.name, driver=router.driver, host=router.host, network=gateway.network,
+                subnet=subnet.name, ip=gateway.ip, mac=gateway.mac, device=names.device(names.QG, gateway.id),
+                outside=True)
+
+    def subnet_of(self, network: str, address: Address) -> Subnet:
+        """The subnet of a network that an address is in. KeyError if there is none."""
+        for subnet in self.networks[network].subnets:
+            if address in subnet.cidr:
+                return subnet
+        raise KeyError(f"{address} is in no subnet of {network}")
+
+    def fixed_port(self, floating_ip: FloatingIp) -> Port | None:
+        """The VM's port that a floating IP stands for: its first IPv4 one on the network."""
+        ports = self.vms[floating_ip.vm].ports
+        return next((port for port in ports if port.network == floating_ip.network and port.ip.version == 4), None)
+
+    @cached_property
+    def floating_ips_by_router(self) -> Mapping[str, tuple[FloatingIp, ...]]:
+        """Router name -> the floating IPs it translates: it has a gateway on the one side, and a leg on the other.
+
+        Of several such routers it is the first whose leg is the subnet's gateway, as the answers leave by that one,
+        else the first. Routers without one are absent.
+        """
+        pairs = ((self._translator(floating_ip), floating_ip) for floating_ip in self.floating_ips)
+        return _grouped((router, floating_ip) for router, floating_ip in pairs if router is not None)
+
+    def _translator(self, floating_ip: FloatingIp) -> str | None:
+        fixed = self.fixed_port(floating_ip)
+        if fixed is None or floating_ip.address.version != 4:
+            return None
+        outside = {leg.router for leg in self.legs_by_network.get(floating_ip.outside, ()) if leg.outside}
+        inside = [leg for leg in self.legs_by_network.get(fixed.network, ())
+                  if not leg.outside and leg.subnet == fixed.subnet and leg.router in outside]
+        inside.sort(key=lambda leg: leg.ip != self.subnets[leg.subnet].gateway)
+        return inside[0].router if inside else None
+
+    @cached_property
     def subnets(self) -> Mapping[str, Subnet]:
         """Every subnet by name (names are unique in a cloud)."""
         return {subnet.name: subnet for network in self.networks.values() for subnet in network.subnets}
@@ -232,16 +318,20 @@ class Topology:
         """The largest packet of a VM that one packet of the underlay holds."""
         return self.underlay.mtu - tunnel_overhead(self.tunnel.type, self.underlay.cidr.version)
 
+    def mtu_of(self, network: str) -> int:
+        """The largest packet on a network; on a physical one it needs no room for a tunnel's header."""
+        return self.network_mtu if self.networks[network].physical_network is None else self.underlay.mtu
+
     def has_qbr(self) -> bool:
         """Whether a Linux bridge with iptables stands between tap and br-int (Neutron's hybrid plug)."""
         return self.firewall == "iptables_hybrid"
 
 
-def _grouped(pairs: Iterable[tuple[str, Port]]) -> dict[str, tuple[Port, ...]]:
-    found: dict[str, list[Port]] = {}
-    for name, port in pairs:
-        found.setdefault(name, []).append(port)
-    return {name: tuple(ports) for name, ports in found.items()}
+def _grouped(pairs: Iterable[tuple[str, _T]]) -> dict[str, tuple[_T, ...]]:
+    found: dict[str, list[_T]] = {}
+    for name, one in pairs:
+        found.setdefault(name, []).append(one)
+    return {name: tuple(ones) for name, ones in found.items()}
 
 
 def tunnel_overhead(kind: str, version: int) -> int:
