@@ -23,11 +23,11 @@ from controller.model import reading
 from controller.model.topology import Port, Topology
 from controller.tools import client, lab
 from controller.tools.rundir import Rundir
-from flows.cookie import LEARNED_COOKIE
+from flows.cookie import LEARNED_COOKIE, NEIGHBOUR_COOKIE
 
 ROOT = Path(__file__).resolve().parents[2]
 TUNBRIDGE = (sys.executable, "-m", "controller")
-LEARNED = f"cookie={LEARNED_COOKIE:#x}"
+LEARNED, NEIGHBOUR = (f"cookie=0x{cookie >> 48:x}" for cookie in (LEARNED_COOKIE, NEIGHBOUR_COOKIE))
 PATIENCE = 20.0  # seconds until a test gives up waiting; nothing is asserted about how long things take
 
 
@@ -129,6 +129,10 @@ class Cloud:
         return until(lambda: (found := self.status())["ok"] and not found["ports"]["missing"] and found,
                      "all switches in sync")
 
+    def tunbridge(self, *arguments: str) -> str:
+        """A command of ours for this cloud; what it prints."""
+        return tunbridge(*arguments, rundir=self.rundir).stdout
+
     def change(self, text: str) -> None:
         """The daemon and the lab obey another topology."""
         self.file.write_text(text)
@@ -191,11 +195,12 @@ class Cloud:
         return re.search(r" 0% packet loss", done.stdout) is not None
 
     def dump(self) -> dict[str, list[str]]:
-        """Every bridge's compiled flows as ovs-ofctl prints them, sorted; learned flows left out."""
+        """Every bridge's compiled flows as ovs-ofctl prints them, sorted; what was learned is left out."""
         found = {}
         for host in self.topology.hosts:
-            for bridge in ("br-int", "br-tun"):
-                found[f"{host}/{bridge}"] = [line for line in self.flows(host, bridge) if not line.startswith(LEARNED)]
+            for bridge in self.topology.hosts[host].datapath_ids:
+                found[f"{host}/{bridge}"] = [line for line in self.flows(host, bridge)
+                                             if not line.startswith((LEARNED, NEIGHBOUR))]
         return found
 
     def flows(self, host: str, bridge: str) -> list[str]:
@@ -229,12 +234,16 @@ class Cloud:
         made.settimeout(PATIENCE)
         return made
 
-    def send(self, node: str, frame: bytes, interface: str = "eth0") -> None:
-        """A raw frame out of a VM's interface."""
+    def raw(self, node: str, interface: str = "eth0") -> socket.socket:
+        """A socket for raw frames out of an interface of a node; it hears nothing."""
         with netns.inside(netns.of_process(self.pid(node))):
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        with contextlib.closing(sock):
-            sock.bind((interface, 0))
+        sock.bind((interface, 0))
+        return sock
+
+    def send(self, node: str, frame: bytes, interface: str = "eth0") -> None:
+        """A raw frame out of a VM's interface."""
+        with self.raw(node, interface) as sock:
             sock.send(frame)
 
 
