@@ -132,7 +132,8 @@ def test_the_outside_may_be_a_vlan_too(provider: Cloud) -> None:
 
 
 def test_a_host_has_the_bridges_of_the_physical_networks_that_it_carries(provider: Cloud) -> None:
-    bridges = {host: set(provider.run(host, "ovs-vsctl", "list-br").split()) - {"br-phy"} for host in ("c1", "c2", "n1")}
+    bridges = {host: set(provider.run(host, "ovs-vsctl", "list-br").split()) - {"br-phy"}
+               for host in provider.topology.hosts}
     assert bridges == {"c1": {"br-int", "br-tun", "br-wires", "br-floor"},
                        "c2": {"br-int", "br-tun", "br-wires2", "br-floor"},
                        "n1": {"br-int", "br-tun", "br-wires"}}
