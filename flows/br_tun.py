@@ -78,17 +78,19 @@ def _misses(host: Host) -> Iterator[Flow]:
 
 
 def network(host: Host, net: Network) -> Iterator[Flow]:
-    """What br-tun holds for one network."""
+    """What br-tun holds for one network: nothing if it is not in the overlay."""
+    if net.tunnel_id is None:
+        return
     # A tag inside the tunnel is never ours: no host of this cloud sends one.
     yield flow(TUNNEL_TO_VLAN[host.tunnel_type], "known", when(f.TUN_ID(net.tunnel_id), f.UNTAGGED),
                PushVlan(), SetField(tagged(net.vlan)), Goto(LEARN),
                origin=net.origin, why=f"tunnel id {net.tunnel_id} is {net.name}, here VLAN {net.vlan}")
     if net.tunnels:
-        yield flow(FLOOD, "network", when(tagged(net.vlan)), *_into_tunnel(net),
+        yield flow(FLOOD, "network", when(tagged(net.vlan)), *_into_tunnel(net.tunnel_id),
                    *(Output(tunnel.ofport) for tunnel in sorted(net.tunnels, key=lambda tunnel: tunnel.ofport)),
                    origin=net.origin, why=f"{net.name} is also on {', '.join(sorted(t.remote for t in net.tunnels))}")
     if host.l2population:
-        yield from _populate(net)
+        yield from _populate(net, net.tunnel_id)
     for neighbour in net.neighbours:
         if host.arp_responder and neighbour.tunnel and isinstance(neighbour.address, IPv4Address):
             yield flow(ARP_RESPONDER, "known",
@@ -97,18 +99,18 @@ def network(host: Host, net: Network) -> Iterator[Flow]:
                        why=f"{neighbour.address} is {neighbour.name}: answered here, asked of nobody")
 
 
-def _populate(net: Network) -> Iterator[Flow]:
+def _populate(net: Network, tunnel_id: int) -> Iterator[Flow]:
     """Where the MACs live that the topology knows; any other can only live behind a port without port security."""
     for mac, neighbours in wearers(one for one in net.neighbours if one.tunnel).items():
         first, names = neighbours[0], ", ".join(sorted(one.name for one in neighbours))
         alone = len(neighbours) == 1 and mac == first.mac
-        yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(mac)), *_into_tunnel(net),
+        yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(mac)), *_into_tunnel(tunnel_id),
                    *_through(neighbours), origin=first.origin,
                    why=f"{names} lives on {first.remote}" if alone else f"{names} may wear this MAC")
     unguarded = [one for one in net.neighbours if one.tunnel and not one.secured]
     if unguarded:
         names = ", ".join(sorted(one.name for one in unguarded))
-        yield flow(UNICAST, "unknown", when(tagged(net.vlan)), *_into_tunnel(net), *_through(unguarded),
+        yield flow(UNICAST, "unknown", when(tagged(net.vlan)), *_into_tunnel(tunnel_id), *_through(unguarded),
                    origin=net.origin, why=f"an unknown MAC may live behind {names}, which has port security off")
 
 
@@ -117,8 +119,8 @@ def _through(neighbours: Iterable[Neighbour]) -> Iterator[Output]:
     return map(Output, sorted({one.tunnel.ofport for one in neighbours if one.tunnel}))
 
 
-def _into_tunnel(net: Network) -> tuple[Action, ...]:
-    return PopVlan(), SetField(f.TUN_ID(net.tunnel_id))
+def _into_tunnel(tunnel_id: int) -> tuple[Action, ...]:
+    return PopVlan(), SetField(f.TUN_ID(tunnel_id))
 
 
 def _answer(neighbour: Neighbour) -> tuple[Action, ...]:

@@ -1,30 +1,43 @@
-"""A host in, its flow tables out; by network, too, so that a change recomputes only the networks it touches."""
+"""A host in, its flow tables out; by network and router, too, so that a change recomputes only what it touches."""
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flows import br_int, br_tun
+from flows import br_ex, br_int, br_tun, routed
 from flows.flow import Flow
-from flows.host import Host, Network
+from flows.host import Host, Network, SimulatedRouter
 from flows.tables import PIPELINES
 from flows.text import line
 
 
 def compile_base(host: Host) -> tuple[Flow, ...]:
-    """The flows of both bridges that belong to no network."""
-    return (*br_int.base(host), *br_tun.base(host))
+    """The flows of all bridges that belong to no network and no router."""
+    return (*br_int.base(host), *br_tun.base(host), *br_ex.base(host))
 
 
 def compile_network(host: Host, network: Network) -> tuple[Flow, ...]:
-    """The flows of both bridges that belong to one network."""
-    return (*br_int.network(host, network), *br_tun.network(host, network))
+    """The flows of all bridges that belong to one network."""
+    return (*br_int.network(host, network), *br_tun.network(host, network), *br_ex.network(network))
 
 
-def by_bridge(flows: Iterable[Flow]) -> dict[str, tuple[Flow, ...]]:
-    """Bridge -> its flows, in the order a person reads them: by table, highest priority first, then by text."""
-    found: dict[str, list[Flow]] = {bridge: [] for bridge in PIPELINES}
+def compile_router(host: Host, simulated: SimulatedRouter) -> tuple[Flow, ...]:
+    """The flows of one simulated router, all of them br-int's."""
+    return tuple(routed.router(simulated))
+
+
+def bridges(host: Host) -> tuple[str, ...]:
+    """The bridges of a host that hold flows of ours."""
+    return (*PIPELINES, *(bridge.name for bridge in host.providers))
+
+
+def by_bridge(flows: Iterable[Flow], also: Iterable[str] = PIPELINES) -> dict[str, tuple[Flow, ...]]:
+    """Bridge -> its flows, in the order a person reads them: by table, highest priority first, then by text.
+
+    `also`: bridges that shall be there even without a flow (see `bridges`).
+    """
+    found: dict[str, list[Flow]] = {bridge: [] for bridge in also}
     for flow in flows:
-        found[flow.table.bridge].append(flow)
+        found.setdefault(flow.table.bridge, []).append(flow)
     return {bridge: tuple(sorted(mine, key=reading_order)) for bridge, mine in found.items()}
 
 
@@ -38,4 +51,6 @@ def compile_host(host: Host) -> dict[str, tuple[Flow, ...]]:
     flows = list(compile_base(host))
     for network in host.networks:
         flows += compile_network(host, network)
-    return by_bridge(flows)
+    for simulated in host.routers:
+        flows += compile_router(host, simulated)
+    return by_bridge(flows, bridges(host))

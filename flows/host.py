@@ -48,6 +48,11 @@ class Device:
     ofport: int
     mac: str
 
+    @property
+    def macs(self) -> tuple[str, ...]:
+        """What it wears."""
+        return (self.mac,)
+
 
 @dataclass(frozen=True)
 class ProviderBridge:
@@ -96,7 +101,7 @@ class Neighbour:
         return self.mac, *self.also
 
 
-_Wearer = TypeVar("_Wearer", Port, Neighbour)
+_Wearer = TypeVar("_Wearer", bound=Port | Device | Neighbour)
 
 
 def wearers(ports: Iterable[_Wearer]) -> dict[str, list[_Wearer]]:
@@ -121,6 +126,11 @@ class Network:
     neighbours: tuple[Neighbour, ...]  # ports of VMs, and legs of routers, on other hosts
     devices: tuple[Device, ...] = ()
     segment: Segment | None = None
+
+    @property
+    def here(self) -> tuple[Port | Device, ...]:
+        """What is attached to it on this host."""
+        return (*self.ports, *self.devices)
 
 
 # ---- routers that are simulated by flows and the controller

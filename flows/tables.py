@@ -86,7 +86,7 @@ TRANSLATE_OUT = _table(
 TRANSLATED_OUT = _table(
     BR_INT, 47, "translated-out", "Which address shall a new conversation show?",
     matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_SRC), goes_to=("leave",),
-    ranks={"invalid": 3, "floating": 2, "new": 1, "miss": 0})
+    ranks={"invalid": 5, "hairpin-floating": 4, "hairpin": 3, "floating": 2, "new": 1, "miss": 0})
 LEAVE = _table(
     BR_INT, 48, "leave", "Which network is behind that leg?",
     matches=(f.REG_LEAVES_BY,), goes_to=("deliver",), ranks={"known": 1, "miss": 0})
@@ -95,7 +95,7 @@ ASK = _table(
     matches=(f.REG_CAME_BY, f.ETH_SRC), ranks={"sender": 2, "leg": 1, "miss": 0})
 DELIVER = _table(
     BR_INT, 60, "deliver", "Where does this go?",
-    matches=(f.VLAN_VID, f.ETH_DST),
+    matches=(f.VLAN_VID, f.ETH_DST), goes_to=("router",),  # back, from one router of this host to another
     ranks={"known": 3, "flood": 2, "unknown": 1, "miss": 0})
 
 # ---- br-tun: between local VLANs and tunnel ids
@@ -138,14 +138,15 @@ FLOOD = _table(
 
 # ---- provider bridges (br-ex and its like): between local VLANs and a physical network
 
+
 def _translate(bridge: str) -> Table:
     return _table(bridge, 0, "translate", "From this host or from outside, and which VLAN is it there?",
                   matches=(f.IN_PORT, f.VLAN_VID), ranks={"known": 2, "host": 1, "miss": 0})
 
 
 PIPELINES: Final[Mapping[str, tuple[Table, ...]]] = {
-    BR_INT: (CLASSIFY, CANARY, ARP_SPOOF, MAC_SPOOF, ROUTER, TRANSLATE_IN, TRANSLATED_IN, ROUTE, NEXT_HOP, TRANSLATE_OUT,
-             TRANSLATED_OUT, LEAVE, ASK, DELIVER),
+    BR_INT: (CLASSIFY, CANARY, ARP_SPOOF, MAC_SPOOF, ROUTER, TRANSLATE_IN, TRANSLATED_IN, ROUTE, NEXT_HOP,
+             TRANSLATE_OUT, TRANSLATED_OUT, LEAVE, ASK, DELIVER),
     BR_TUN: (FROM, TO_TUNNEL, *TUNNEL_TO_VLAN.values(), LEARN, UNICAST, ARP_RESPONDER, FLOOD),
 }
 
