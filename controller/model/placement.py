@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Final
 
-from controller.model import names
+from controller.model import names, routing
 from controller.model.topology import Host, Network, Port, Topology
 from flows import host as narrow
 
 FIRST_VLAN: Final = 1
 LAST_VLAN: Final = 4094  # 4095 is reserved (IEEE 802.1Q, table 9-2)
+UPLINK: Final = "uplink"  # stands for the network cards of a provider bridge that nobody has looked at
 
 
 class VlansExhausted(Exception):
@@ -35,14 +36,21 @@ class Seen:
 
 
 def carried(topology: Topology, host: str) -> list[Network]:
-    """The networks that a host carries, by name: those with a port on it."""
+    """The networks that a host carries, by name: a VM or a leg of a router of it is on them."""
     mine = {port.network for port in topology.ports_by_host.get(host, ())}
-    return [topology.networks[name] for name in sorted(mine) if topology.networks[name].tunnel_id is not None]
+    mine.update(leg.network for leg in topology.legs_by_host.get(host, ()))
+    return [topology.networks[name] for name in sorted(mine)]
 
 
 def carriers(topology: Topology, network: str) -> list[str]:
     """The hosts that carry a network, by name."""
-    return sorted({port.host for port in topology.ports_by_network.get(network, ())})
+    ports, legs = topology.ports_by_network.get(network, ()), topology.legs_by_network.get(network, ())
+    return sorted({*(port.host for port in ports), *(leg.host for leg in legs)})
+
+
+def simulated(topology: Topology, host: str) -> list[str]:
+    """The routers that this host's switch and the controller simulate, by name."""
+    return sorted({leg.router for leg in topology.legs_by_host.get(host, ()) if leg.driver == "simulated"})
 
 
 def allot_vlans(wanted: Iterable[str], kept: Mapping[str, int]) -> dict[str, int]:
@@ -74,21 +82,27 @@ def allot_vlans(wanted: Iterable[str], kept: Mapping[str, int]) -> dict[str, int
 def imagined(topology: Topology, host: str) -> Seen:
     """The numbers a host would have if it had just been built: for `flows --intended`, where no switch is asked."""
     own = topology.ports_by_host.get(host, ())
-    br_int = [names.PATCH_TUN, *sorted(port.device for port in own)]
-    br_tun = [names.PATCH_INT, *(tunnel_device(topology, other) for other in _others(topology, host))]
-    return Seen(ports={"br-int": {device: n for n, device in enumerate(br_int, start=1)},
-                       "br-tun": {device: n for n, device in enumerate(br_tun, start=1)}},
+    legs = [leg for leg in topology.legs_by_host.get(host, ()) if leg.driver == "namespace"]
+    bridges = topology.hosts[host].bridge_mappings.values()
+    devices = {
+        "br-int": [names.PATCH_TUN, *sorted(port.device for port in own), *sorted(leg.device for leg in legs),
+                   *map(names.int_device, bridges)],
+        "br-tun": [names.PATCH_INT, *(tunnel_device(topology, other) for other in _others(topology, host))],
+        **{bridge: [names.phy_device(bridge), UPLINK] for bridge in bridges}}
+    return Seen(ports={bridge: {device: n for n, device in enumerate(found, start=1)}
+                       for bridge, found in devices.items()},
                 vlans=allot_vlans((network.name for network in carried(topology, host)), {}))
 
 
 def place(topology: Topology, host: str, seen: Seen) -> narrow.Host:
     """The compilers' view of a host. Ports that the switch does not have yet are left out."""
     networks = (place_network(topology, host, network.name, seen) for network in carried(topology, host))
-    return replace(place_bare(topology, host, seen), networks=tuple(networks))
+    routers = (place_router(topology, host, router, seen) for router in simulated(topology, host))
+    return replace(place_bare(topology, host, seen), networks=tuple(networks), routers=tuple(routers))
 
 
 def place_bare(topology: Topology, host: str, seen: Seen) -> narrow.Host:
-    """A host without its networks: what the base flows, and each network's, need to know of it."""
+    """A host without its networks and routers: what the base flows, and each network's, need to know of it."""
     tunnels = place_tunnels(topology, host, seen)
     return narrow.Host(
         name=host,
@@ -99,7 +113,25 @@ def place_bare(topology: Topology, host: str, seen: Seen) -> narrow.Host:
         networks=(),
         l2population=topology.forwarding == "l2population",
         arp_responder=topology.arp_responder,
-        mac_aging_time=topology.mac_aging_time)
+        mac_aging_time=topology.mac_aging_time,
+        providers=tuple(place_provider(bridge, seen) for bridge in topology.hosts[host].bridge_mappings.values()))
+
+
+def place_provider(bridge: str, seen: Seen) -> narrow.ProviderBridge:
+    """A provider bridge: beside its patch port and the bridge's own interface, everything on it leads outside."""
+    phy = names.phy_device(bridge)
+    uplinks = [ofport for device, ofport in seen.ports.get(bridge, {}).items() if device not in (bridge, phy)]
+    return narrow.ProviderBridge(
+        name=bridge, int_port=seen.ofport("br-int", names.int_device(bridge)), phy_port=seen.ofport(bridge, phy),
+        uplinks=tuple(sorted(uplinks)), local=seen.ofport(bridge, bridge))
+
+
+def place_router(topology: Topology, host: str, router: str, seen: Seen) -> narrow.SimulatedRouter:
+    """A simulated router, which must be one of this host's. KeyError if a network of it has no VLAN yet."""
+    legs = topology.legs_by_router.get(router, ())
+    if not any(leg.host == host and leg.driver == "simulated" for leg in legs):
+        raise ValueError(f"router {router} is not simulated on host {host}")
+    return routing.place_router(topology, router, seen.vlans)
 
 
 def place_tunnels(topology: Topology, host: str, seen: Seen) -> dict[str, narrow.Tunnel]:
@@ -114,22 +146,40 @@ def place_tunnels(topology: Topology, host: str, seen: Seen) -> dict[str, narrow
 
 def place_network(topology: Topology, host: str, network: str, seen: Seen) -> narrow.Network:
     """One network as a host carries it."""
-    tunnels = {}
-    for name in carriers(topology, network):
-        ofport = seen.ofport("br-tun", tunnel_device(topology, topology.hosts[name])) if name != host else None
-        if ofport is not None:
-            tunnels[name] = narrow.Tunnel(name, f"hosts.{name}", ofport)
-    ports, neighbours = [], []
+    tunnels = _tunnels_of(topology, host, network, seen)
+    ports, neighbours, devices = [], [], []
     for port in topology.ports_by_network.get(network, ()):
         if port.host != host:
             neighbours.append(_neighbour(port, tunnels.get(port.host)))
         elif (ofport := seen.ofport("br-int", port.device)) is not None:
             ports.append(narrow.Port(port.name, port.path, ofport, port.mac, _identities(port)))
-    tunnel_id = topology.networks[network].tunnel_id
-    if tunnel_id is None:
-        raise ValueError(f"network {network} has no tunnel id, so no host carries it in the overlay")
-    return narrow.Network(network, f"networks.{network}", seen.vlans[network], tunnel_id,
-                          tuple(ports), tuple(tunnels.values()), tuple(neighbours))
+    for leg in topology.legs_by_network.get(network, ()):
+        if leg.host != host:
+            neighbours.append(narrow.Neighbour(leg.name, leg.path, leg.mac, leg.ip, leg.host, tunnels.get(leg.host),
+                                               secured=True))
+        elif leg.driver == "namespace" and (ofport := seen.ofport("br-int", leg.device)) is not None:
+            devices.append(narrow.Device(leg.name, leg.path, ofport, leg.mac))
+    return narrow.Network(network, f"networks.{network}", seen.vlans[network], topology.networks[network].tunnel_id,
+                          tuple(ports), tuple(tunnels.values()), tuple(neighbours), tuple(devices),
+                          _segment(topology, host, network, seen))
+
+
+def _tunnels_of(topology: Topology, host: str, network: str, seen: Seen) -> dict[str, narrow.Tunnel]:
+    """Remote host -> the tunnel to it, for those that carry the network; none if it is not in the overlay."""
+    tunnels = {}
+    for name in carriers(topology, network) if topology.networks[network].tunnel_id is not None else ():
+        ofport = seen.ofport("br-tun", tunnel_device(topology, topology.hosts[name])) if name != host else None
+        if ofport is not None:
+            tunnels[name] = narrow.Tunnel(name, f"hosts.{name}", ofport)
+    return tunnels
+
+
+def _segment(topology: Topology, host: str, network: str, seen: Seen) -> narrow.Segment | None:
+    item = topology.networks[network]
+    if item.physical_network is None:
+        return None
+    bridge = topology.hosts[host].bridge_mappings[item.physical_network]
+    return narrow.Segment(place_provider(bridge, seen), item.segmentation_id)
 
 
 def tunnel_device(topology: Topology, other: Host) -> str:

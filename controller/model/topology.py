@@ -1,7 +1,7 @@
 """The user's cloud as values: what a valid topology.yaml says, every default filled in, every name resolved.
 
 Made by `reading.load`; read by placement, plumbing and the tools. Nothing here is a number of a host
-(VLANs and OpenFlow ports are allotted in `placement`).
+that a switch has a say in (VLANs and OpenFlow ports are allotted in `placement`).
 """
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from controller.model import names
+from controller.model.holders import Grant, Holder, contested
+from controller.model.numbers import Numbers, number
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
@@ -302,6 +304,40 @@ class Topology:
                   if not leg.outside and leg.subnet == fixed.subnet and leg.router in outside]
         inside.sort(key=lambda leg: leg.ip != self.subnets[leg.subnet].gateway)
         return inside[0].router if inside else None
+
+    @cached_property
+    def contested_by_network(self) -> Mapping[str, frozenset[Address]]:
+        """Network name -> the addresses of ports, legs and floating IPs on it that somebody else may claim, too.
+
+        For the networks that routers are on.
+        """
+        return {name: contested(self._holders(name), self._grants(name)) for name in self.legs_by_network}
+
+    def _holders(self, network: str) -> Iterator[Holder]:
+        for port in self.ports_by_network.get(network, ()):
+            yield Holder(port.ip, port.mac, port.id)
+        for leg in self.legs_by_network.get(network, ()):
+            yield Holder(leg.ip, leg.mac, leg.id)
+            for floating_ip in self.floating_ips_by_router.get(leg.router, ()) if leg.outside else ():
+                yield Holder(floating_ip.address, leg.mac, leg.id)
+
+    def _grants(self, network: str) -> Iterator[Grant]:
+        for port in self.ports_by_network.get(network, ()):
+            for pair in port.allowed_address_pairs if port.port_security else ():
+                yield Grant(pair.ip, pair.mac, port.id)
+
+    @cached_property
+    def numbers_by_host(self) -> Mapping[str, Numbers]:
+        """Host name -> the numbers of its simulated routers; hosts without one are absent."""
+        found = {}
+        for host, legs in self.legs_by_host.items():
+            own = [leg for leg in legs if leg.driver == "simulated"]
+            networks = {leg.network: None for leg in own}
+            senders = [port.id for name in networks for port in self.ports_by_network.get(name, ())]
+            senders += [leg.id for name in networks for leg in self.legs_by_network[name]]
+            if own:
+                found[host] = number([self.routers[leg.router].id for leg in own], [leg.id for leg in own], senders)
+        return found
 
     @cached_property
     def subnets(self) -> Mapping[str, Subnet]:

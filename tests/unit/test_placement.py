@@ -1,7 +1,6 @@
 """Numbers of a host: local VLANs that stay, ports that are there or not, neighbours that are known before."""
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -87,12 +86,3 @@ def test_a_port_without_port_security_has_no_identities() -> None:
     (neighbour,) = [one for one in place(cloud, "compute2", imagined(cloud, "compute2")).networks[0].neighbours
                     if one.name == "fw1"]
     assert not neighbour.secured
-
-
-def test_a_network_without_a_tunnel_id_is_not_placed() -> None:
-    cloud = golden("one-network-two-hosts")
-    without = replace(cloud, networks={name: replace(network, tunnel_id=None)
-                                       for name, network in cloud.networks.items()})
-    assert placement.carried(without, "compute1") == []
-    with pytest.raises(ValueError, match="network blue has no tunnel id"):
-        placement.place_network(without, "compute1", "blue", Seen())

@@ -1,0 +1,55 @@
+"""Numbers made of ids: stable over restarts, and whoever comes or goes renumbers no other, unless they collide."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+from uuid import UUID
+
+FIRST_ZONE: Final = 0x8000  # of connection tracking, 16 bits: the lower half is for others
+ZONES: Final = 2  # per router
+ROUTERS: Final = (0x10000 - FIRST_ZONE) // ZONES  # per host
+LEGS: Final = 0xFFFF  # per host: 16 bits, and 0 is none
+METERS: Final = 262143  # per bridge, as Open vSwitch 3.1 takes them from 1 on
+
+
+class NumbersExhausted(Exception):
+    """A host has more of something than there are numbers."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the simulated routers of one host are called in registers, zones and meters, by id."""
+
+    zones: Mapping[UUID, int] = field(default_factory=dict)  # router -> its zone, which is its number; the next one is
+    #                                                          its zone for hairpins
+    legs: Mapping[UUID, int] = field(default_factory=dict)
+    meters: Mapping[UUID, int] = field(default_factory=dict)  # of legs, and of who may ask through them
+
+
+def number(routers: Iterable[UUID], legs: Iterable[UUID], senders: Iterable[UUID]) -> Numbers:
+    """The numbers of a host. Senders beyond the last meter have none. NumbersExhausted for too many routers or legs."""
+    steps, own = spread(routers, ROUTERS), spread(legs, LEGS)
+    meters = spread(own, METERS)
+    spread(senders, METERS, meters)
+    if len(steps) < len(set(routers)) or len(own) < len(set(legs)):
+        raise NumbersExhausted(f"one host can have {ROUTERS} simulated routers with {LEGS} legs")
+    return Numbers({each: FIRST_ZONE + ZONES * step for each, step in steps.items()},
+                   {each: 1 + step for each, step in own.items()},
+                   {each: 1 + step for each, step in meters.items()})
+
+
+def spread(ids: Iterable[UUID], size: int, given: dict[UUID, int] | None = None) -> dict[UUID, int]:
+    """For each id a number below `size` of its own, beside those given: a hash of it, or the next free one."""
+    found = {} if given is None else given
+    taken = set(found.values())
+    for each in sorted(set(ids) - set(found)):
+        if len(taken) >= size:
+            break
+        place = int.from_bytes(blake2b(each.bytes, digest_size=8).digest(), "big") % size
+        while place in taken:
+            place = (place + 1) % size
+        taken.add(place)
+        found[each] = place
+    return found
