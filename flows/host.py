@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from flows.router import Router
 
@@ -171,6 +171,9 @@ class SimulatedRouter:
     hairpin_zone: int  # for what goes from inside to a floating IP: there, both ends are translated
     legs: tuple[RouterLeg, ...]  # in the order of Router.legs
     neighbours: tuple[RouterNeighbour, ...]
+
+
+CONTROLLER_METER: Final = 0xFFFFFFFE  # OpenFlow 1.4, 7.3.4.5: OFPM_CONTROLLER; it meters every packet-in of a bridge
 
 
 @dataclass(frozen=True)

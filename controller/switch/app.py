@@ -25,7 +25,7 @@ from os_ken.controller.ofp_handler import OFPHandler
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
-from controller.switch import sockets, wire
+from controller.switch import answers, listing, sockets, wire
 from controller.switch.control import Control, Unanswerable
 from controller.switch.events import Command, Drop, Log, ReadFlows, Row, Write
 from controller.switch.fleet import Fleet
@@ -71,7 +71,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             self._connections.add(datapath)
             try:
                 datapath.serve()
-            except wire.Unreadable as error:
+            except answers.Unreadable as error:
                 LOG.warning("not OpenFlow peer=%s why=%s", peer, _word(error))
             finally:
                 self._connections.discard(datapath)
@@ -110,7 +110,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                     conn.close()
 
     def _flows_read(self, conn: Any, rows: list[Any]) -> None:
-        self.obey(self._fleet.flows_read(conn, map(wire.installed, rows)))
+        self.obey(self._fleet.flows_read(conn, map(answers.installed, rows)))
 
     def _request_flows(self, conn: Any, done: Callable[[list[Any]], None]) -> int:
         request = wire.read_flows(conn)
@@ -125,7 +125,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         xid = self._request_flows(conn, arrived.send)
         patience = eventlet.Timeout(_DUMP_TIMEOUT)
         try:
-            return [wire.row(stats) for stats in arrived.wait()]
+            return [listing.row(stats) for stats in arrived.wait()]
         except eventlet.Timeout:
             sentence = f"The switch did not answer within {_DUMP_TIMEOUT} s; is its ovs-vswitchd running?"
             raise Unanswerable(sentence, missing=True) from None
@@ -179,7 +179,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         """A complaint: about a message of a bundle, about the bundle, or about something else."""
         conn = ev.msg.datapath
         blamed = self._blame.get(conn, {}).get(ev.msg.xid)
-        reason = wire.error_words(ev.msg.type, getattr(ev.msg, "code", 0))  # an experimenter's error has no code
+        reason = answers.error_words(ev.msg.type, getattr(ev.msg, "code", 0))  # an experimenter's error has no code
         if blamed == "commit":
             self._blame.pop(conn, None)
             self.obey(self._fleet.refused(conn, self._first_error.pop(conn, reason)))
@@ -225,7 +225,7 @@ def run(fleet: Fleet, where: sockets.Listeners, prepare: Callable[[App, Callable
     CONF.set_override("echo_request_interval", 5.0)  # a peer that is silent for 20 s is dropped
     CONF.set_override("maximum_unreplied_echo_requests", 3)
     CONF.set_override("socket_timeout", 30.0)
-    wire.register()
+    answers.register()
     app = AppManager.get_instance().instantiate(App, fleet)
     stopped = Event()
     with sockets.listening(where) as (switches, people):

@@ -32,6 +32,15 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Removed:
+    """A switch has dropped the row of a learned neighbour."""
+
+    leg: int  # number of the leg
+    address: int
+    idle: bool  # because nobody used it; else because it was told to
+
+
+@dataclass(frozen=True)
 class Installed:
     """One row of a dump: enough to reconcile, and what is kept nowhere but in the switch.
 

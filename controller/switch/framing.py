@@ -10,7 +10,7 @@ from typing import Final
 
 HEADER: Final = 8  # bytes of every message (OpenFlow 1.4, 7.1.1)
 HELLO, MULTIPART_REPLY = 0, 19  # message types (7.1.1)
-FLOW, PORT_DESC = 1, 13  # multipart types (7.3.5)
+FLOW, METER_CONFIG, PORT_DESC = 1, 10, 13  # multipart types (7.3.5)
 _MULTIPART_HEADER: Final = 16  # with the message's own
 _ELEMENT: Final = 4  # type and length of a hello's element (7.5.1)
 _PORT: Final = 40  # a port without properties; its length stands behind the port number (7.2.1)

@@ -1,38 +1,52 @@
-"""The one place that knows OpenFlow's layout: plans to bytes, and what a switch answers to our values.
+"""The one place that knows OpenFlow's layout of what we say: plans, packets and questions to bytes.
 
-OpenFlow 1.4, with Nicira's `learn` and `move`. Serialising is os-ken's.
+OpenFlow 1.4, with Nicira's actions where it has none. Serialising is os-ken's. What switches answer is for `answers`.
 """
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from os_ken.exception import OFPTruncatedMessage
-from os_ken.ofproto import ofproto_parser
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
-from controller.switch import framing
 from controller.switch.diff import Forget, Plan
-from controller.switch.events import Installed, Row
+from controller.switch.nicira import CheckPktLarger
 from flows import cookie as cookies
 from flows import fields as f
-from flows.fields import FIELDS, Criterion, Field, Kind
-from flows.flow import Flow, Goto, Learn, Match, Move, Output, OutputBack, PopVlan, PushVlan, SetField
-from flows.tables import TUNNEL_TO_VLAN
-from flows.text import match_words
+from flows.fields import Criterion, Field, Kind
+from flows.flow import (
+    AnyPort,
+    Ask,
+    CheckLarger,
+    DecTtl,
+    Flow,
+    Goto,
+    Learn,
+    Match,
+    Metered,
+    Move,
+    Output,
+    OutputBack,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    Track,
+    Translation,
+)
+from flows.host import Meter
+from flows.tables import Table
 
 VERSION: Final = ofp.OFP_VERSION
-_BY_NAME: Final = {field.name: field for field in FIELDS}
+NEIGHBOUR_IDLE: Final = 300  # seconds without a packet after which a learned neighbour is forgotten
 _BUNDLE_FLAGS: Final = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
+_METER_FLAGS: Final = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST
 _VLAN_ID_BITS: Final = 0xFFF
-_READ: Final = frozenset({ofp.OFPT_HELLO, ofp.OFPT_ERROR, ofp.OFPT_ECHO_REQUEST, ofp.OFPT_ECHO_REPLY,
-                          ofp.OFPT_FEATURES_REPLY, ofp.OFPT_PORT_STATUS, ofp.OFPT_MULTIPART_REPLY,
-                          ofp.OFPT_BUNDLE_CONTROL})
-_READ_PARTS: Final = {number.to_bytes(2) for number in (framing.FLOW, framing.PORT_DESC)}
-_TUNNEL_TABLES: Final = {table.id for table in TUNNEL_TO_VLAN.values()}
+_PORT_BITS: Final = 0xFFFF  # Nicira's actions number ports as OpenFlow 1.0 does
+_COMMIT: Final = 1  # NX_CT_F_COMMIT (lib/ofp-actions.c)
+_NAT_ENDS: Final = {"src": 1, "dst": 2}  # NX_NAT_F_SRC, NX_NAT_F_DST
 
 
 @dataclass(frozen=True)
@@ -46,22 +60,37 @@ class Bundle:
 def bundle(datapath: Any, bundle_id: int, plan: Plan) -> Bundle:
     """One atomic, ordered bundle (OpenFlow 1.4, 6.8): open, add every message of the plan, commit.
 
-    `datapath` gives protocol and transaction ids; nothing is sent.
+    Open vSwitch takes no meters in bundles, so these come before it and after it. `datapath` gives protocol and
+    transaction ids; nothing is sent.
     """
-    messages = [parser.OFPBundleCtrlMsg(datapath, bundle_id, ofp.OFPBCT_OPEN_REQUEST, _BUNDLE_FLAGS, [])]
-    words = ["open the bundle"]
-    for message, word in _messages(datapath, plan):
-        messages.append(parser.OFPBundleAddMsg(datapath, bundle_id, _BUNDLE_FLAGS, message, []))
-        words.append(word)
-    messages.append(parser.OFPBundleCtrlMsg(datapath, bundle_id, ofp.OFPBCT_COMMIT_REQUEST, _BUNDLE_FLAGS, []))
-    words.append("commit")
     blame: dict[int, str] = {}
     data = bytearray()
-    for message, word in zip(messages, words, strict=True):
+    for message, word in _all_messages(datapath, bundle_id, plan):
         blame[datapath.set_xid(message)] = word
         message.serialize()
         data += message.buf
     return Bundle(bytes(data), blame)
+
+
+def _all_messages(datapath: Any, bundle_id: int, plan: Plan) -> Iterator[tuple[Any, str]]:
+    for command, wanted in ((ofp.OFPMC_ADD, plan.meters_add), (ofp.OFPMC_MODIFY, plan.meters_change)):
+        for meter in wanted:
+            yield _meter(datapath, command, meter), f"set {meter}"
+    yield _bundle_control(datapath, bundle_id, ofp.OFPBCT_OPEN_REQUEST), "open the bundle"
+    for message, word in _messages(datapath, plan):
+        yield parser.OFPBundleAddMsg(datapath, bundle_id, _BUNDLE_FLAGS, message, []), word
+    yield _bundle_control(datapath, bundle_id, ofp.OFPBCT_COMMIT_REQUEST), "commit"
+    for number in plan.meters_delete:
+        yield parser.OFPMeterMod(datapath, ofp.OFPMC_DELETE, meter_id=number), f"delete meter {number}"
+
+
+def _bundle_control(datapath: Any, bundle_id: int, kind: int) -> Any:
+    return parser.OFPBundleCtrlMsg(datapath, bundle_id, kind, _BUNDLE_FLAGS, [])
+
+
+def _meter(datapath: Any, command: int, meter: Meter) -> Any:
+    band = parser.OFPMeterBandDrop(meter.rate, meter.burst)
+    return parser.OFPMeterMod(datapath, command, _METER_FLAGS, meter.id, [band])
 
 
 def _messages(datapath: Any, plan: Plan) -> Iterator[tuple[Any, str]]:
@@ -73,14 +102,35 @@ def _messages(datapath: Any, plan: Plan) -> Iterator[tuple[Any, str]]:
         yield _forget(datapath, forget), f"forget {forget}"
 
 
-def add_flow(datapath: Any, cookie: int, flow: Flow) -> Any:
+def add_flow(datapath: Any, cookie: int, flow: Flow, **more: Any) -> Any:
     """The OFPFlowMod that adds a flow, or overwrites the one with its match and priority."""
-    apply = [_action(action) for action in flow.actions if not isinstance(action, Goto)]
-    instructions: list[Any] = [parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, apply)] if apply else []
+    apply = [_action(action) for action in flow.actions if not isinstance(action, (Goto, Metered))]
+    instructions: list[Any] = [parser.OFPInstructionMeter(action.meter) for action in flow.actions
+                               if isinstance(action, Metered)]
+    instructions += [parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, apply)] if apply else []
     instructions += [parser.OFPInstructionGotoTable(action.table.id) for action in flow.actions
                      if isinstance(action, Goto)]
     return parser.OFPFlowMod(datapath, cookie=cookie, table_id=flow.table.id, priority=flow.priority,
-                             command=ofp.OFPFC_ADD, match=match(flow.match), instructions=instructions)
+                             command=ofp.OFPFC_ADD, match=match(flow.match), instructions=instructions, **more)
+
+
+def learn(datapath: Any, flow: Flow) -> Any:
+    """The message that adds the row of a learned neighbour; the switch will say that it is gone (`answers.removed`)."""
+    return add_flow(datapath, cookies.NEIGHBOUR_COOKIE, flow, idle_timeout=NEIGHBOUR_IDLE,
+                    flags=ofp.OFPFF_SEND_FLOW_REM)
+
+
+def unlearn(datapath: Any, flow: Flow) -> Any:
+    """The message that deletes the row of a learned neighbour with this flow's match."""
+    return parser.OFPFlowMod(datapath, cookie=cookies.NEIGHBOUR_COOKIE, cookie_mask=cookies.KIND_MASK,
+                             table_id=flow.table.id, priority=flow.priority, command=ofp.OFPFC_DELETE_STRICT,
+                             out_port=ofp.OFPP_ANY, out_group=ofp.OFPG_ANY, match=match(flow.match))
+
+
+def packet_out(datapath: Any, data: bytes, registers: Iterable[Criterion], table: Table) -> Any:
+    """The message that lets a frame run through a switch's tables from this one on, its registers set."""
+    actions = [_action(SetField(register)) for register in registers]
+    return parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, ofp.OFPP_CONTROLLER, [*actions, _resubmit(table)], data)
 
 
 def match(wanted: Match) -> Any:
@@ -95,7 +145,7 @@ def _oxm_value(criterion: Criterion) -> Any:
 
 
 def _value(field: Field, number: int) -> int | str:
-    return number if field.kind in (Kind.NUMBER, Kind.HEX) else field.show(number)
+    return number if field.kind in (Kind.NUMBER, Kind.HEX, Kind.CT_STATE) else field.show(number)
 
 
 def _action(action: object) -> Any:
@@ -115,7 +165,37 @@ def _action(action: object) -> Any:
         case Learn():
             return _learn(action)
         case _:
+            return _routing_action(action)
+
+
+def _routing_action(action: object) -> Any:
+    """Of those that only the routed hop uses."""
+    match action:
+        case DecTtl():
+            return parser.OFPActionDecNwTtl()
+        case AnyPort():
+            return parser.OFPActionSetField(in_port=0)
+        case CheckLarger(size, target):
+            return CheckPktLarger(size, target.name)
+        case Ask():
+            return parser.OFPActionOutput(ofp.OFPP_CONTROLLER, ofp.OFPCML_NO_BUFFER)
+        case Resubmit(table):
+            return _resubmit(table)
+        case Track():
+            nat = [_nat(action.translation)] if action.nat or action.translation else []
+            return parser.NXActionCT(_COMMIT if action.commit else 0, None, action.zone, action.table.id, 0, nat)
+        case _:
             raise TypeError(f"not an action: {action!r}")
+
+
+def _resubmit(table: Table) -> Any:
+    return parser.NXActionResubmitTable(ofp.OFPP_IN_PORT & _PORT_BITS, table.id)
+
+
+def _nat(translation: Translation | None) -> Any:
+    if translation is None:
+        return parser.NXActionNAT(0)
+    return parser.NXActionNAT(_NAT_ENDS[translation.end], range_ipv4_min=str(translation.address))
 
 
 def _source(field: Field) -> str:
@@ -159,104 +239,6 @@ def read_flows(datapath: Any) -> Any:
     return parser.OFPFlowStatsRequest(datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0, parser.OFPMatch())
 
 
-# ---- what a switch answers
-
-class Unreadable(OFPTruncatedMessage):  # type: ignore[misc]  # the one exception that os-ken does not log and swallow
-    """A message that is not OpenFlow 1.4; str() says what is wrong with it."""
-
-    def __init__(self, sentence: str) -> None:
-        Exception.__init__(self, sentence)
-
-
-def register() -> None:
-    """From now on os-ken reads every message by `read`."""
-    for version in range(256):
-        ofproto_parser.register_msg_parser(version)(read)
-
-
-def read(datapath: Any, version: int, kind: int, length: int, xid: int, message: bytes) -> Any:
-    """A message as os-ken's value; None if it is of a kind that we do not ask for.
-
-    Unreadable if it is not OpenFlow 1.4: whoever sent it is not to be understood any further. A hello may come in any
-    version (OpenFlow 1.4, 6.3.1).
-    """
-    if version != VERSION and kind != ofp.OFPT_HELLO:
-        raise Unreadable(f"a message of version {version:#04x} instead of {VERSION:#04x}")
-    if kind not in _READ or (kind == ofp.OFPT_MULTIPART_REPLY and bytes(message[8:10]) not in _READ_PARTS):
-        return None
-    try:
-        framing.walk(kind, message)
-        return parser.msg_parser(datapath, version, kind, length, xid, message)
-    except Exception as error:
-        raise Unreadable(f"a message of type {kind} and {length} bytes makes no sense: {error}") from error
-
-
-def installed(row: Any) -> Installed:
-    """A row of a flow-stats reply, as reconciling needs it."""
-    if row.table_id not in _TUNNEL_TABLES:
-        return Installed(row.cookie, row.table_id)
-    pushed = [action.value & ~f.VLAN_PRESENT for action in _actions(row)
-              if isinstance(action, parser.OFPActionSetField) and action.key == "vlan_vid"]
-    return Installed(row.cookie, row.table_id, row.match.get("tunnel_id"), pushed[0] if pushed else None)
-
-
-def _actions(row: Any) -> Iterable[Any]:
-    return itertools.chain.from_iterable(getattr(instruction, "actions", ()) for instruction in row.instructions)
-
-
-def row(stats: Any) -> Row:
-    """A row of a flow-stats reply, whole."""
-    instructions = list(_actions(stats))
-    words = [_action_words(action) for action in instructions]
-    words += [f"goto_table:{one.table_id}" for one in stats.instructions
-              if isinstance(one, parser.OFPInstructionGotoTable)]
-    learned = _learned(stats, instructions) if cookies.is_learned(stats.cookie) else ()
-    return Row(stats.cookie, stats.table_id, stats.priority, ",".join(_match_words(stats.match)),
-               ",".join(words) or "drop", stats.packet_count, stats.byte_count, stats.duration_sec, *learned)
-
-
-def _learned(stats: Any, actions: Iterable[Any]) -> tuple[str, int, int]:
-    """(MAC, VLAN, port) of a row that our learn action made."""
-    vlan = stats.match.get("vlan_tci") or stats.match.get("vlan_vid") or 0
-    ports = [action.port for action in actions if isinstance(action, parser.OFPActionOutput)]
-    return (str(stats.match.get("eth_dst", "")), (vlan[0] if isinstance(vlan, tuple) else vlan) & _VLAN_ID_BITS,
-            ports[0] if ports else 0)
-
-
-def _match_words(oxm: Any) -> list[str]:
-    known, words = [], []
-    for name, value in oxm.items():
-        field = _BY_NAME.get(name)
-        number, mask = value if isinstance(value, tuple) else (value, None)
-        if field and not (field == f.VLAN_VID and mask is not None):
-            known.append(field(number, mask))
-        elif name in ("vlan_vid", "vlan_tci"):
-            words.append(f"vlan_tci={number:#06x}" + ("" if mask is None else f"/{mask:#06x}"))
-        else:
-            words.append(f"{name}={number}" + ("" if mask is None else f"/{mask}"))
-    return match_words(Match(tuple(known))) + words
-
-
-_NXM: Final = {"vlan_tci": "NXM_OF_VLAN_TCI[]", "tunnel_id_nxm": "NXM_NX_TUN_ID[]"}  # what learned rows load
-_WORDS: Final[dict[str, Callable[[Any], str]]] = {
-    "OFPActionOutput": lambda a: "IN_PORT" if a.port == ofp.OFPP_IN_PORT else f"output:{a.port}",
-    "OFPActionPushVlan": lambda a: f"push_vlan:{a.ethertype:#06x}",
-    "OFPActionPopVlan": lambda a: "pop_vlan",
-    "OFPActionSetField": lambda a: f"set_field:{a.value}->{a.key}",
-    "NXActionRegLoad": lambda a: f"load:{a.value:#x}->{_NXM.get(a.dst, a.dst)}",
-    "NXActionRegMove": lambda a: f"move:{a.src_field}->{a.dst_field}",
-    "NXActionLearn": lambda a: f"learn(table={a.table_id},hard_timeout={a.hard_timeout},priority={a.priority},...)",
-}
-
-
-def _action_words(action: Any) -> str:
-    words = _WORDS.get(type(action).__name__)
-    return words(action) if words else type(action).__name__
-
-
-def error_words(error_type: int, code: int) -> str:
-    """The names of an OpenFlow error."""
-    try:
-        return f"{ofp.ofp_error_type_to_str(error_type)} {ofp.ofp_error_code_to_str(error_type, code)}"
-    except TypeError:  # os-ken's, for a type that it does not know
-        return f"error type {error_type}, code {code}"
+def read_meters(datapath: Any) -> Any:
+    """The request for every meter of a switch."""
+    return parser.OFPMeterConfigStatsRequest(datapath, 0, ofp.OFPM_ALL)

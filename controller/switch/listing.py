@@ -1,0 +1,103 @@
+"""The rows of a dump as text for people, as near to ovs-ofctl's as os-ken's decoding allows."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from os_ken.ofproto import ofproto_v1_4 as ofp
+from os_ken.ofproto import ofproto_v1_4_parser as parser
+
+from controller.switch.answers import actions
+from controller.switch.events import Row
+from flows import cookie as cookies
+from flows import fields as f
+from flows.fields import FIELDS, Kind
+from flows.flow import Match
+from flows.text import match_words
+
+_BY_NAME: Final = {field.name: field for field in FIELDS}
+_VLAN_ID_BITS: Final = 0xFFF
+_NXM: Final = {  # os-ken's names of what Nicira's actions load, copy and write
+    **{name: f"{field.nxm}[]" for field in FIELDS for name in (field.name, f"{field.name}_nxm")},
+    "vlan_tci": "NXM_OF_VLAN_TCI[]"}
+
+
+def row(stats: Any) -> Row:
+    """A row of a flow-stats reply, whole."""
+    acts = list(actions(stats))
+    words = [f"meter:{one.meter_id}" for one in stats.instructions if isinstance(one, parser.OFPInstructionMeter)]
+    words += [_action(action) for action in acts]
+    words += [f"goto_table:{one.table_id}" for one in stats.instructions
+              if isinstance(one, parser.OFPInstructionGotoTable)]
+    learned = _learned(stats, acts) if cookies.is_learned(stats.cookie) else ()
+    return Row(stats.cookie, stats.table_id, stats.priority, ",".join(_conditions(stats.match)),
+               ",".join(words) or "drop", stats.packet_count, stats.byte_count, stats.duration_sec, *learned)
+
+
+def _learned(stats: Any, acts: Iterable[Any]) -> tuple[str, int, int]:
+    """(MAC, VLAN, port) of a row that our learn action made."""
+    vlan = stats.match.get("vlan_tci") or stats.match.get("vlan_vid") or 0
+    ports = [action.port for action in acts if isinstance(action, parser.OFPActionOutput)]
+    return (str(stats.match.get("eth_dst", "")), (vlan[0] if isinstance(vlan, tuple) else vlan) & _VLAN_ID_BITS,
+            ports[0] if ports else 0)
+
+
+def _conditions(oxm: Any) -> list[str]:
+    known, words = [], []
+    for name, value in oxm.items():
+        field = _BY_NAME.get(name)
+        number, mask = value if isinstance(value, tuple) else (value, None)
+        if field and not (field == f.VLAN_VID and mask is not None):
+            known.append(field(number, mask))
+        elif name in ("vlan_vid", "vlan_tci"):
+            words.append(f"vlan_tci={number:#06x}" + ("" if mask is None else f"/{mask:#06x}"))
+        else:
+            words.append(f"{name}={number}" + ("" if mask is None else f"/{mask}"))
+    known.sort(key=lambda criterion: f.ORDER[criterion.field.name])
+    return match_words(Match(tuple(known))) + words
+
+
+_SPECIAL: Final = {ofp.OFPP_IN_PORT: "IN_PORT", ofp.OFPP_CONTROLLER: "CONTROLLER:65535", ofp.OFPP_LOCAL: "LOCAL"}
+_NAMES: Final = {"tunnel_id": "tun_id"}  # ovs-ofctl's, where it does not use OpenFlow's
+_WORDS: Final[dict[str, Callable[[Any], str]]] = {
+    "OFPActionOutput": lambda a: _SPECIAL.get(a.port, f"output:{a.port}"),
+    "OFPActionPushVlan": lambda a: f"push_vlan:{a.ethertype:#06x}",
+    "OFPActionPopVlan": lambda a: "pop_vlan",
+    "OFPActionDecNwTtl": lambda a: "dec_ttl",
+    "OFPActionSetField": lambda a: f"set_field:{_value(a.key, a.value)}->{_NAMES.get(a.key, a.key)}",
+    "NXActionRegLoad": lambda a: f"load:{a.value:#x}->{_NXM.get(a.dst, a.dst)}",
+    "NXActionRegMove": lambda a: f"move:{_NXM.get(a.src_field, a.src_field)}->{_NXM.get(a.dst_field, a.dst_field)}",
+    "NXActionLearn": lambda a: f"learn(table={a.table_id},hard_timeout={a.hard_timeout},priority={a.priority},...)",
+    "NXActionResubmitTable": lambda a: f"resubmit(,{a.table_id})",
+    "NXActionCT": lambda a: _track(a),
+    "NXActionNAT": lambda a: _nat(a),
+    "NXActionUnknown": lambda a: f"nicira({a.subtype})",
+    "CheckPktLarger": lambda a: f"check_pkt_larger({a.size})->{_NXM.get(a.target, a.target).removesuffix('[]')}[0]",
+}
+_COMMIT: Final = 1  # NX_CT_F_COMMIT
+_SOURCE, _DESTINATION = 1, 2  # NX_NAT_F_SRC, NX_NAT_F_DST
+_NO_TABLE: Final = 0xFF  # NX_CT_RECIRC_NONE
+
+
+def _action(action: Any) -> str:
+    words = _WORDS.get(type(action).__name__)
+    return words(action) if words else type(action).__name__
+
+
+def _value(name: str, value: Any) -> str:
+    field = _BY_NAME.get(name)
+    return field.show(value) if field and field.kind is Kind.HEX and isinstance(value, int) else str(value)
+
+
+def _track(action: Any) -> str:
+    words = ["commit"] if action.flags & _COMMIT else []
+    words += [f"table={action.recirc_table}"] if action.recirc_table != _NO_TABLE else []
+    words.append(f"zone={action.zone_src or action.zone_ofs_nbits}")
+    return f"ct({','.join([*words, *map(_action, action.actions)])})"
+
+
+def _nat(action: Any) -> str:
+    for flag, end in ((_SOURCE, "src"), (_DESTINATION, "dst")):
+        if action.flags & flag:
+            return f"nat({end}={action.range_ipv4_min or action.range_ipv6_min})"
+    return "nat"
