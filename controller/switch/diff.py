@@ -25,11 +25,12 @@ class Plan:
     add: tuple[tuple[int, Flow], ...] = ()  # (cookie, flow)
     delete: tuple[int, ...] = ()  # cookies
     forget: tuple[Forget, ...] = ()
-    meters_add: tuple[Meter, ...] = ()  # or change, where the switch has one with that id; before all flows
-    meters_delete: tuple[int, ...] = ()  # ids; after all flows, since a switch deletes the flows of a meter with it
+    meters_add: tuple[Meter, ...] = ()  # before all flows
+    meters_change: tuple[Meter, ...] = ()  # the switch has one with that id
+    meters_delete: tuple[int, ...] = ()  # ids; in a plan of their own: a switch deletes the flows of a meter with it
 
     def __bool__(self) -> bool:
-        return bool(self.add or self.delete or self.forget or self.meters_add or self.meters_delete)
+        return any((self.add, self.delete, self.forget, self.meters_add, self.meters_change, self.meters_delete))
 
 
 def diff(want: Mapping[int, Flow], have: Iterable[int], forget: Iterable[Forget] = ()) -> Plan:
