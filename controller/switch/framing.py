@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from typing import Final
 
 HEADER: Final = 8  # bytes of every message (OpenFlow 1.4, 7.1.1)
-HELLO, MULTIPART_REPLY = 0, 19  # message types (7.1.1)
+HELLO, PACKET_IN, FLOW_REMOVED, MULTIPART_REPLY = 0, 10, 11, 19  # message types (7.1.1)
 FLOW, METER_CONFIG, PORT_DESC = 1, 10, 13  # multipart types (7.3.5)
 _MULTIPART_HEADER: Final = 16  # with the message's own
 _ELEMENT: Final = 4  # type and length of a hello's element (7.5.1)
 _PORT: Final = 40  # a port without properties; its length stands behind the port number (7.2.1)
 _FLOW: Final = 48  # an entry up to its match (7.3.5.2)
+_MATCH_AT: Final = {PACKET_IN: 24, FLOW_REMOVED: 48}  # bytes up to the match (7.4.1, 7.4.2)
+_MATCH: Final = 4  # type and length of a match (7.2.3.1)
+_FIELD: Final = 4  # header of a field in it; the last of these bytes is the length of what follows (7.2.3.2)
+_PADDING: Final = {PACKET_IN: 2, FLOW_REMOVED: 0}  # bytes behind the match
+_METER: Final = 8  # a meter without bands (7.3.5.14)
+_BAND: Final = 16  # every band (7.3.4.5)
 _ACTIONS: Final = frozenset({3, 4, 5})  # instructions that carry actions (7.2.4)
 _INSTRUCTIONS: Final = {1: 8, 2: 24, 6: 8}  # goto, metadata, meter: bytes of each; os-ken steps by these
 _SET_FIELD: Final = 25
@@ -22,9 +28,6 @@ _OUTPUT: Final = {0: 16}  # bytes of an output action; every other one of OpenFl
 _EXPERIMENTER: Final = 0xFFFF  # type of an action with a vendor
 _CT: Final = b"\x00\x00\x23\x20\x00\x23"  # Nicira's vendor id, and conntrack, which has actions behind 24 bytes
 _CT_HEADER: Final = 24
-_CONTROLLER: Final = b"\x00\x00\x23\x20\x00\x25"  # `controller(...)`, which has properties behind 16 bytes
-_CONTROLLER_HEADER: Final = 16
-_USERDATA: Final = 3  # the one property that os-ken does not take for 8 bytes
 
 
 class Broken(ValueError):
@@ -36,18 +39,22 @@ def walk(kind: int, message: bytes) -> None:
     end = len(message)
     if kind == HELLO:
         _all(_items(message, HEADER, end, _ELEMENT))
+    elif kind in _MATCH_AT:
+        _match(message, _MATCH_AT[kind], end - _PADDING[kind])
     elif kind == MULTIPART_REPLY:
         what = _number(message, HEADER, end)
         if what == PORT_DESC:
             _all(_items(message, _MULTIPART_HEADER, end, _PORT, at=4))
+        elif what == METER_CONFIG:
+            for start, stop in _items(message, _MULTIPART_HEADER, end, _METER, at=0):
+                _all(_items(message, start + _METER, stop, _BAND))
         elif what == FLOW:
             for start, stop in _items(message, _MULTIPART_HEADER, end, _FLOW + HEADER, at=0):
                 _flow(message, start, stop)
 
 
 def _flow(message: bytes, start: int, stop: int) -> None:
-    match = _number(message, start + _FLOW + 2, stop)
-    for instruction, end in _items(message, start + _FLOW + (match + 7) // 8 * 8, stop, HEADER):
+    for instruction, end in _items(message, _match(message, start + _FLOW, stop), stop, HEADER):
         kind = _number(message, instruction, end)
         if kind in _ACTIONS:
             _actions(message, instruction + HEADER, end)
@@ -62,16 +69,22 @@ def _actions(message: bytes, start: int, stop: int) -> None:
             _exact(end - action, _OUTPUT.get(kind, HEADER))
         elif message[action + 4:action + 10] == _CT:
             _actions(message, action + _CT_HEADER, end)
-        elif message[action + 4:action + 10] == _CONTROLLER:
-            _properties(message, action + _CONTROLLER_HEADER, end)
 
 
-def _properties(message: bytes, start: int, stop: int) -> None:
-    while start < stop:
-        kind, length = _number(message, start, stop), _number(message, start + 2, stop)
-        if length < _ELEMENT or (length == _ELEMENT if kind == _USERDATA else length > HEADER):
-            raise Broken(f"a property of {length} bytes")
-        start += (length + 7) // 8 * 8
+def _match(message: bytes, start: int, stop: int) -> int:
+    """Where a match ends, with its padding."""
+    length = _number(message, start + 2, stop)
+    end = start + (length + 7) // 8 * 8
+    if length < _MATCH or end > stop:
+        raise Broken(f"a match of {length} bytes where {_MATCH} to {stop - start} may be")
+    at = start + _MATCH
+    while at < start + length:
+        if at + _FIELD > start + length:
+            raise Broken("a match ends in the middle of a field")
+        at += _FIELD + message[at + _FIELD - 1]
+    if at != start + length:
+        raise Broken("a field ends outside of its match")
+    return end
 
 
 def _exact(length: int, known: int | None) -> None:

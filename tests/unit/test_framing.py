@@ -15,9 +15,16 @@ from controller.switch import answers, framing
 XID = 7
 HELLO = struct.pack("!HHI", 1, 8, 1 << 5)
 PORT = struct.pack("!IH2x6s2x16sII", 1, 72, b"\2\0\0\0\0\1", b"tap1", 0, 4) + struct.pack("!HH4x6I", 0, 32, *[0] * 6)
+MATCH = struct.pack("!HHIIII", 1, 20, 0x80000004, 1, 0x00010004, 7) + bytes(4)  # in_port=1,reg0=7
+NICIRA = b"".join((
+    struct.pack("!HHIHHHI6x", 0xFFFF, 24, 0x2320, 49, 1464, 0, 0x00011004),  # check_pkt_larger(1464)->reg8[0]
+    struct.pack("!HHIH6xHHI", 0xFFFF, 24, 0x2320, 37, 5, 8, 3),  # controller(meter_id=3), strange to os-ken
+    struct.pack("!HHIHHHHQHBxHHHIHIH10x", 0xFFFF, 56, 0x2320, 16, 0, 300, 2, 0x54, 0, 20, 0, 0,  # learn
+                48, 0x00000406, 0, 0x00000206, 0),
+    struct.pack("!HHIH2xHHI4x", 0xFFFF, 24, 0x2320, 36, 1, 1, 0x0A000001)))  # nat(src=10.0.0.1)
 ACTIONS = (struct.pack("!HHIH6x", 0, 16, 1, 65535)  # output
            + struct.pack("!HHIHHIHB5x", 0xFFFF, 40, 0x2320, 35, 1, 0, 0, 255)[:24]  # ct(commit)...
-           + struct.pack("!HHIH6x", 0, 16, 2, 65535))  # ...with an output in it
+           + struct.pack("!HHIH6x", 0, 16, 2, 65535) + NICIRA)  # ...with an output in it
 FLOW = (struct.pack("!HBxIIHHHHH2xQQQ", 0, 60, 1, 0, 9, 0, 0, 0, 0, 5, 0, 0)
         + struct.pack("!HHIB3x", 1, 12, 0x80000004, 1)[:16].ljust(16, b"\0")
         + struct.pack("!HH4x", 4, 8 + len(ACTIONS)) + ACTIONS + struct.pack("!HHB3x", 1, 8, 5))
@@ -28,6 +35,9 @@ MESSAGES = {
     "features": (6, struct.pack("!QIBB2xII", 5, 0, 254, 0, 0, 0)),
     "port status": (12, bytes(8) + PORT),
     "ports": (19, struct.pack("!HH4x", 13, 0) + PORT * 3),
+    "packet in": (10, struct.pack("!IHBBQ", 2**32 - 1, 20, 1, 58, 5) + MATCH + bytes(2) + bytes(20)),
+    "flow removed": (11, struct.pack("!QHBBIIHHQQ", 5, 1, 0, 45, 1, 2, 300, 0, 7, 700) + MATCH),
+    "meters": (19, struct.pack("!HH4x", 10, 0) + struct.pack("!HHIHHIII", 24, 6, 5, 1, 16, 10, 20, 0) * 3),
     "flows": (19, struct.pack("!HH4x", 1, 0) + FLOW * 3),
     "bundle": (33, struct.pack("!IHH", 1, 5, 1)),
 }
@@ -60,7 +70,7 @@ def watchdog(seconds: int) -> Iterator[None]:
 def test_a_whole_message_is_read(name: str) -> None:
     found = read(message(*MESSAGES[name]))
     assert found is not None
-    if name in ("ports", "flows"):
+    if name in ("ports", "flows", "meters"):
         assert len(found.body) == 3
 
 
