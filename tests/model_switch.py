@@ -10,14 +10,37 @@ from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.topology import Topology
 from controller.switch.diff import Forget, Plan
-from controller.switch.events import Command, Drop, Installed, Log, ReadFlows, Write
+from controller.switch.events import (
+    Asked,
+    Command,
+    Drop,
+    Installed,
+    Learn,
+    Log,
+    NextHop,
+    PacketOut,
+    ReadFlows,
+    Removed,
+    Unlearn,
+    Write,
+)
 from controller.switch.fleet import Fleet
 from flows import fields as f
 from flows.compile import compile_host
-from flows.cookie import LEARNED_COOKIE, cookie_of, is_compiled, is_learned
+from flows.cookie import (
+    LEARNED_COOKIE,
+    NEIGHBOUR_COOKIE,
+    OWNER,
+    OWNER_MASK,
+    cookie_of,
+    is_compiled,
+    is_learned,
+    is_neighbour,
+)
 from flows.fields import tagged
-from flows.flow import Flow, Match, Output, SetField, flow, when
-from flows.tables import BR_TUN, TUNNEL_TO_VLAN, UNICAST
+from flows.flow import Flow, Match, Metered, Output, SetField, flow, when
+from flows.host import CONTROLLER_METER, Meter
+from flows.tables import BR_INT, BR_TUN, UNICAST
 from flows.text import line
 
 Key = tuple[int, int, Match]
@@ -32,13 +55,27 @@ class ModelSwitch:
     bridge: str
     ports: dict[str, int]
     rows: dict[Key, tuple[int, Flow]] = field(default_factory=dict)
+    meters: dict[int, Meter] = field(default_factory=dict)
 
     def put(self, cookie: int, row: Flow) -> None:
+        assert all(action.meter in self.meters for action in row.actions if isinstance(action, Metered))
         self.rows[row.table.id, row.priority, row.match] = (cookie, row)
 
     def obey(self, plan: Plan) -> None:
+        for meter in plan.meters_add:
+            assert meter.id not in self.meters
+            self.meters[meter.id] = meter
+        for meter in plan.meters_change:
+            assert meter.id in self.meters
+            self.meters[meter.id] = meter
         for cookie, row in plan.add:
             self.put(cookie, row)
+        self._delete(plan)
+        for number in plan.meters_delete:
+            del self.meters[number]
+            assert Metered(number) not in [action for _, row in self.rows.values() for action in row.actions]
+
+    def _delete(self, plan: Plan) -> None:
         self.rows = {key: (cookie, row) for key, (cookie, row) in self.rows.items()
                      if cookie not in plan.delete
                      and not (is_learned(cookie) and any(_concerns(forget, row) for forget in plan.forget))}
@@ -54,11 +91,23 @@ class ModelSwitch:
     def compiled(self) -> dict[Key, int]:
         return {key: cookie for key, (cookie, _) in self.rows.items() if is_compiled(cookie)}
 
+    def neighbours(self) -> dict[tuple[int, int], tuple[str, str]]:
+        """(Leg, address) -> (its MAC, the leg's)."""
+        found = [one.neighbour for one in self.dump() if one.neighbour]
+        return {(one.leg, one.address): (one.mac, one.source) for one in found}
+
+    def obey_at_once(self, command: Learn | Unlearn) -> None:
+        row = command.flow
+        if isinstance(command, Learn):
+            self.put(NEIGHBOUR_COOKIE, row)
+        elif is_neighbour(self.rows.get((row.table.id, row.priority, row.match), (0, row))[0]):
+            del self.rows[row.table.id, row.priority, row.match]
+
     def learned(self) -> list[Flow]:
         return [row for cookie, row in self.rows.values() if is_learned(cookie)]
 
     def strangers(self) -> list[Flow]:
-        return [row for cookie, row in self.rows.values() if not is_compiled(cookie) and not is_learned(cookie)]
+        return [row for cookie, row in self.rows.values() if cookie & OWNER_MASK != OWNER << 56]
 
 
 def _concerns(forget: Forget, row: Flow) -> bool:
@@ -69,11 +118,21 @@ def _concerns(forget: Forget, row: Flow) -> bool:
 
 
 def _installed(cookie: int, row: Flow) -> Installed:
-    if row.table not in TUNNEL_TO_VLAN.values():
+    written = {action.criterion.field: action.criterion.value for action in row.actions if isinstance(action, SetField)}
+    if is_neighbour(cookie):
+        mac, source = (f.ETH_DST.show(written[one]) for one in (f.ETH_DST, f.ETH_SRC))
+        return Installed(cookie, row.table.id, neighbour=NextHop(
+            _value(row, f.REG_LEAVES_BY) or 0, _value(row, f.REG_NEXT_HOP) or 0, mac, source))
+    if f.VLAN_VID not in written:
         return Installed(cookie, row.table.id)
-    tunnel = row.match[f.TUN_ID]
-    vlans = [action.criterion.value & ~f.VLAN_PRESENT for action in row.actions if isinstance(action, SetField)]
-    return Installed(cookie, row.table.id, tunnel.value if tunnel else None, vlans[0] if vlans else None)
+    segment = _value(row, f.VLAN_VID)
+    return Installed(cookie, row.table.id, _value(row, f.TUN_ID), written[f.VLAN_VID] & ~f.VLAN_PRESENT,
+                     _value(row, f.IN_PORT), segment & ~f.VLAN_PRESENT if segment else None)
+
+
+def _value(row: Flow, wanted: f.Field) -> int | None:
+    criterion = row.match[wanted]
+    return criterion.value if criterion else None
 
 
 class World:
@@ -85,6 +144,8 @@ class World:
         if not bare:
             self.plug_all(topology)
         self.logs: list[Log] = []
+        self.packets: list[PacketOut] = []
+        self.now = 1000.0
         self.writes: list[tuple[str, str, Plan]] = []  # host, bridge, plan: all that was ever obeyed
         self._conns: dict[tuple[str, str], object] = {}
         self._names = count()
@@ -144,6 +205,35 @@ class World:
     def recompute(self) -> None:
         self._obey(self.fleet.recompute())
 
+    # ---- what routers are asked
+
+    def ask(self, host: str, asked: Asked) -> list[PacketOut]:
+        """A packet that br-int cannot route alone; returns what is sent because of it."""
+        place = host, BR_INT
+        before = len(self.packets)
+        self._obey(self.fleet.asked(self._conns[place], asked, self.now), place)
+        return self.packets[before:]
+
+    def drop_row(self, host: str, row: Removed) -> None:
+        """A learned neighbour's row has expired."""
+        switch = self.switches[host, BR_INT]
+        for key, (cookie, held) in list(switch.rows.items()):
+            if is_neighbour(cookie) and (_value(held, f.REG_LEAVES_BY), _value(held, f.REG_NEXT_HOP)) == (
+                    row.leg, row.address):
+                del switch.rows[key]
+        self._obey(self.fleet.removed(self._conns[host, BR_INT], row), (host, BR_INT))
+
+    def pass_time(self, seconds: float) -> list[PacketOut]:
+        """What is said meanwhile."""
+        end, before = self.now + seconds, len(self.packets)
+        while self.fleet.due <= end:
+            self.now = max(self.now, self.fleet.due)
+            self._obey(self.fleet.tick(self.now))
+            self.settle()
+            assert self.fleet.due > self.now, "it would never sleep"
+        self.now = end
+        return self.packets[before:]
+
     # ---- time
 
     def _obey(self, commands: Iterable[Command], place: tuple[str, str] | None = None) -> None:
@@ -152,6 +242,9 @@ class World:
                 self.logs.append(command)
             elif isinstance(command, Drop):
                 self._dropped(command.conn)
+            elif isinstance(command, PacketOut):
+                assert command.conn is not None
+                self.packets.append(command)
             else:
                 self._waiting.append((self._place(command.conn, place), command.conn, command))
 
@@ -183,7 +276,10 @@ class World:
     def _answer(self, place: tuple[str, str], conn: object, command: Command, refuse: str) -> None:
         switch = self.switches[place]
         if isinstance(command, ReadFlows):
-            self._obey(self.fleet.flows_read(conn, switch.dump()), place)
+            assert command.meters == (switch.bridge == BR_INT)
+            self._obey(self.fleet.flows_read(conn, switch.dump(), switch.meters.values()), place)
+        elif isinstance(command, Learn | Unlearn):
+            switch.obey_at_once(command)
         elif isinstance(command, Write) and refuse:
             self._obey(self.fleet.refused(conn, refuse), place)
         elif isinstance(command, Write):
@@ -224,9 +320,24 @@ class World:
         for host, bridge in self._conns:
             if host in self.fleet.hosts:
                 assert self.switches[host, bridge].compiled() == self.wanted(host, bridge), f"{host}/{bridge}"
+            if host in self.fleet.hosts and bridge == BR_INT:
+                self._check_routers(host)
         for host in self.fleet.hosts:
             if (host, BR_TUN) in self._conns:
                 self._check_learned(host)
+
+    def _check_routers(self, host: str) -> None:
+        """Every meter that a flow names is there and no other, and what was learned is known and of a leg that is."""
+        switch, routing = self.switches[host, BR_INT], self.fleet.hosts[host].routing
+        named = {action.meter for _, row in switch.rows.values() for action in row.actions
+                 if isinstance(action, Metered)}
+        assert set(switch.meters) >= named
+        assert set(switch.meters) <= named | {CONTROLLER_METER} | {
+            neighbour.meter for router in routing.placed.values() for neighbour in router.neighbours}
+        known = {(leg.number, address): (mac, hop.router.by_name[name].mac) for hop in routing.hops.values()
+                 for (name, address), mac in hop.rows.items() for leg in hop.placed.legs if leg.name == name}
+        assert switch.neighbours() == {key: (f.ETH_DST.show(int.from_bytes(mac, "big")), source)
+                                       for key, (mac, source) in known.items()}
 
     def _check_learned(self, host: str) -> None:
         state, topology = self.fleet.hosts[host], self.fleet.topology

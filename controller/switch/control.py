@@ -11,7 +11,8 @@ from controller.model.problems import Problem, to_json
 from controller.model.reading import Reading
 from controller.model.topology import Topology
 from controller.switch.events import Command, Row
-from controller.switch.fleet import Fleet, HostState
+from controller.switch.fleet import Fleet
+from controller.switch.hoststate import HostState
 from controller.switch.planning import plan
 from controller.switch.rows import merge
 from controller.switch.session import State

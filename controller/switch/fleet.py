@@ -1,42 +1,35 @@
 """All switches of a topology, without I/O: which bridge a connection is, what it shall hold, what to tell it.
 
-`app` calls a method per event and carries out the commands that it returns. A host's two bridges are one story:
-the OpenFlow ports come from both, and the local VLANs in use are read back from br-tun, which is our only store.
+`app` calls a method per event and carries out the commands that it returns. A host's bridges are one story: the
+OpenFlow ports come from all of them, and the local VLANs in use are read back from them, which are our only store.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
 
-from controller.model import placement
-from controller.model.names import PATCH_INT, PATCH_TUN
-from controller.model.placement import Seen
 from controller.model.topology import Topology
-from controller.switch.changes import changed_networks, moved_ports, style
+from controller.switch import pieces
+from controller.switch.changes import changed_networks, changed_routers, moved_ports, style, surroundings
 from controller.switch.diff import Forget, Plan
-from controller.switch.events import Command, Drop, Installed, Log, ReadFlows, Write
-from controller.switch.session import Session, State
-from flows import compile as compiler
-from flows.cookie import is_compiled
-from flows.flow import Flow
+from controller.switch.events import Asked, Command, Drop, Installed, Log, ReadFlows, Removed, Write
+from controller.switch.hoststate import HostState
+from controller.switch.pieces import Pieces
+from controller.switch.routing import Routing
+from controller.switch.session import Piece, Session, State
+from flows.host import Meter, SimulatedRouter
 from flows.tables import BR_INT, BR_TUN
 
-BASE = ""  # the piece that belongs to no network
 
+@dataclass(frozen=True)
+class _Work:
+    """What is to be computed anew for one host, and which pieces are gone."""
 
-@dataclass
-class HostState:
-    """What is known of one host."""
-
-    name: str
-    ports: dict[str, dict[str, int]] = field(default_factory=dict)  # bridge -> port name -> OpenFlow port
-    vlans: dict[str, int] | None = None  # network -> local VLAN; None until br-tun has been read
-    sessions: dict[str, tuple[object, Session]] = field(default_factory=dict)  # bridge -> (connection, session)
-    forget: list[Forget] = field(default_factory=list)  # what br-tun learned and shall forget, once it can be told
-
-    @property
-    def seen(self) -> Seen:
-        return Seen(self.ports, self.vlans or {})
+    base: bool = False
+    networks: Iterable[str] = ()
+    routers: Iterable[SimulatedRouter] = ()
+    gone: Iterable[str] = ()
 
 
 class Fleet:
@@ -55,7 +48,7 @@ class Fleet:
     def _enlist(self) -> None:
         for name in self.topology.hosts:
             if self._serve is None or name in self._serve:
-                self.hosts.setdefault(name, HostState(name))
+                self.hosts.setdefault(name, HostState(name, Routing(name)))
         for name in list(self.hosts):
             if name not in self.topology.hosts:
                 del self.hosts[name]
@@ -87,7 +80,7 @@ class Fleet:
         state.sessions[bridge] = (conn, session)
         self._sessions[conn], self._dpids[conn] = (state, session), dpid
         return [*commands, Log("info", "connected", {"switch": f"{host}/{bridge}", "ports": len(ports)}),
-                ReadFlows(conn)]
+                ReadFlows(conn, meters=bridge == BR_INT)]
 
     def disconnected(self, conn: object) -> list[Command]:
         """A connection is over. The flows stay where they are."""
@@ -102,6 +95,8 @@ class Fleet:
         state, session = self._sessions.pop(conn)
         del state.sessions[session.bridge], self._dpids[conn]
         state.forget += session.unsaid
+        if session.bridge == BR_INT:
+            state.routing.conn = None
         return state, session
 
     def _take_ports(self, state: HostState, bridge: str, ports: Mapping[str, int]) -> None:
@@ -110,7 +105,7 @@ class Fleet:
         if bridge == BR_TUN:
             state.forget += [Forget(ofport=ofport) for name, ofport in before.items() if ports.get(name) != ofport]
 
-    def flows_read(self, conn: object, rows: Iterable[Installed]) -> list[Command]:
+    def flows_read(self, conn: object, rows: Iterable[Installed], meters: Iterable[Meter] = ()) -> list[Command]:
         """A dump is whole."""
         found = self._sessions.get(conn)
         if not found:
@@ -119,9 +114,8 @@ class Fleet:
         rows = list(rows)
         about = {"switch": f"{state.name}/{session.bridge}", "flows": len(rows)}
         commands: list[Command] = [Log("info", "read", about)]
-        if session.bridge == BR_TUN:
-            self._recover_vlans(state, rows)
-        session.flows_read(row.cookie for row in rows)
+        state.take_rows(self.topology, session.bridge, rows)
+        session.flows_read((row.cookie for row in rows), meters)
         return commands + self._intend_all(state)
 
     def committed(self, conn: object) -> list[Command]:
@@ -163,30 +157,31 @@ class Fleet:
             ports.pop(name, None)
             if ofport is not None:
                 ports[name] = ofport
-        base, networks = self._touched(state, session.bridge, changes.keys())
+        base, networks = state.touched(self.topology, session.bridge, changes.keys())
         about = {"switch": f"{state.name}/{session.bridge}", "changed": ",".join(sorted(changes)),
                  "networks": len(networks)}
-        change = self._intend(state, (session.bridge,), base=base, networks=networks)
+        change = self._intend(state, (session.bridge,), _Work(base, networks))
         return [Log("info", "ports", about), *change]
 
     # ---- what people say
 
     def apply(self, topology: Topology) -> list[Command]:
-        """Another topology is in force. Only hosts and networks that differ are computed anew."""
+        """Another topology is in force. Only hosts, networks and routers that differ are computed anew."""
         old, self.topology = self.topology, topology
         self._enlist()
         everything = style(old) != style(topology)
         networks = set(topology.networks) if everything else changed_networks(old, topology)
         commands: list[Command] = [Log("info", "apply", {"networks_changed": len(networks)}), *self._expel()]
         for state in self.hosts.values():
-            commands += self._apply_to(state, old, networks, base=everything or old.hosts != topology.hosts)
+            base = everything or surroundings(old, state.name) != surroundings(topology, state.name)
+            commands += self._apply_to(state, old, networks, base=base)
         return commands + self._adopt()
 
     def _apply_to(self, state: HostState, old: Topology, networks: set[str], *, base: bool) -> list[Command]:
         if state.vlans is None:
             return []
-        gone = [name for name in state.vlans if name not in self._carried(state)]
-        wanted = networks & self._carried(state)
+        carried = state.carried(self.topology)
+        gone = [name for name in state.vlans if name not in carried]
         moved = moved_ports(old, self.topology)
         state.forget += [Forget(vlan=state.vlans[port.network], mac=port.mac) for port in moved
                          if port.network in state.vlans and state.name != port.host]
@@ -196,8 +191,11 @@ class Fleet:
                          and old.networks[name].tunnel_id != self.topology.networks[name].tunnel_id]
         if old.forwarding != self.topology.forwarding:
             state.forget.append(Forget())
-        self._allot(state)
-        return self._intend(state, tuple(state.sessions), base=base, networks=wanted, gone=gone)
+        state.allot(self.topology)
+        before, routers = state.routing.placed, pieces.placed_routers(self.topology, state)
+        work = _Work(base, networks & carried, [routers[name] for name in sorted(changed_routers(before, routers))],
+                     [*gone, *(pieces.of_router(name) for name in before if name not in routers)])
+        return self._intend(state, tuple(state.sessions), work) + state.routing.intend(routers.values())
 
     def _expel(self) -> list[Command]:
         """Switches that are another bridge now, or none: they come back as what they are."""
@@ -223,63 +221,73 @@ class Fleet:
         commands: list[Command] = []
         for state in self.hosts.values():
             for conn, session in state.sessions.values():
-                session.reread()
-                commands.append(ReadFlows(conn))
+                if session.state is not State.READING:  # one dump under way is enough; a second would be believed, too
+                    session.reread()
+                    commands.append(_ask(conn, session))
         return commands
 
+    # ---- simulated routers
+
+    def asked(self, conn: object, asked: Asked, now: float) -> list[Command]:
+        """A switch hands over a packet that its tables cannot route alone. `now` as in `tick`."""
+        found = self._sessions.get(conn)
+        return found[0].routing.asked(asked, now) if found else []
+
+    def removed(self, conn: object, row: Removed) -> list[Command]:
+        """A switch has dropped the row of a learned neighbour."""
+        found = self._sessions.get(conn)
+        return found[0].routing.removed(row.leg, row.address) if found and row.idle else []
+
+    @property
+    def due(self) -> float:
+        """When `tick` has something to do, at the latest; infinity if nothing waits."""
+        return min((state.routing.due for state in self.hosts.values()), default=inf)
+
+    def tick(self, now: float) -> list[Command]:
+        """What time alone brings about. `now`: seconds of a clock that only moves forward."""
+        return [command for state in self.hosts.values() for command in state.routing.tick(now)]
+
     # ---- decisions
-
-    def _carried(self, state: HostState) -> set[str]:
-        return {network.name for network in placement.carried(self.topology, state.name)}
-
-    def _recover_vlans(self, state: HostState, rows: Iterable[Installed]) -> None:
-        """Take over the VLANs in use. A VLAN whose tunnel id is another network's now is stale."""
-        by_tunnel = {network.tunnel_id: name for name, network in self.topology.networks.items()}
-        used = {row.vlan: by_tunnel.get(row.tunnel_id) for row in rows
-                if is_compiled(row.cookie) and row.vlan is not None}
-        if state.vlans is None:
-            state.vlans = {name: vlan for vlan, name in used.items() if name is not None}
-            self._allot(state)
-        network_of = {vlan: name for name, vlan in state.vlans.items()}
-        state.forget += [Forget(vlan=vlan) for vlan, name in used.items()
-                         if name is None or network_of.get(vlan) != name]
-
-    def _allot(self, state: HostState) -> None:
-        """Local VLANs for what the host carries now; what was learned under one that changes hands is forgotten."""
-        before = state.vlans or {}
-        state.vlans = placement.allot_vlans(sorted(self._carried(state)), before)
-        state.forget += [Forget(vlan=vlan) for name, vlan in before.items() if state.vlans.get(name) != vlan]
 
     def _intend_all(self, state: HostState) -> list[Command]:
         """Everything for the sessions of a host that have read their switch and wait."""
         waiting = [(conn, session) for conn, session in state.sessions.values() if session.state is State.WAITING]
         if state.vlans is None or not waiting:
             return []
-        pieces = self._compile(state, True, self._carried(state))
+        routers = pieces.placed_routers(self.topology, state)
+        found = pieces.compiled(self.topology, state, base=True, networks=state.carried(self.topology),
+                                routers=routers.values())
         commands: list[Command] = []
         for conn, session in waiting:
-            mine = {name: flows[session.bridge] for name, flows in pieces.items()}
-            plan = session.intend_all(mine, self._forgets(state, session))
+            plan = session.intend_all(_of_bridge(found, session), self._forgets(state, session))
             commands += self._send(conn, session, plan, was=State.WAITING)
+            if session.bridge == BR_INT:
+                commands += self._route(state, conn, session, routers)
         return commands
 
-    def _intend(self, state: HostState, bridges: Iterable[str], *, base: bool, networks: Iterable[str],
-                gone: Iterable[str] = ()) -> list[Command]:
+    def _route(self, state: HostState, conn: object, session: Session,
+               routers: Mapping[str, SimulatedRouter]) -> list[Command]:
+        """From now on br-int, which has been read, is the routers'."""
+        state.routing.conn = conn
+        settled = {name for name in routers if session.holds(pieces.of_router(name))}
+        commands = state.routing.intend(routers.values(), settled)
+        return commands + state.routing.adopt(state.neighbours)
+
+    def _intend(self, state: HostState, bridges: Iterable[str], work: _Work) -> list[Command]:
         """Compute these pieces and hand them to the host's sessions that are past their first intent."""
         mine = [state.sessions[bridge] for bridge in bridges if bridge in state.sessions]
         commands: list[Command] = []
         for conn, session in mine:
             if session.state is State.REFUSED:  # nobody knows what it holds; then it gets everything, not only this
                 session.reread()
-                commands.append(ReadFlows(conn))
+                commands.append(_ask(conn, session))
         ready = [(conn, session) for conn, session in mine if session.takes_changes]
         if state.vlans is None or not ready:
             return commands
-        pieces = self._compile(state, base, networks)
+        found = pieces.compiled(self.topology, state, base=work.base, networks=work.networks, routers=work.routers)
         for conn, session in ready:
-            flows = {name: by_bridge[session.bridge] for name, by_bridge in pieces.items()}
             was = session.state
-            plan = session.intend(flows, gone, self._forgets(state, session))
+            plan = session.intend(_of_bridge(found, session), work.gone, self._forgets(state, session))
             commands += self._send(conn, session, plan, was=was)
         return commands
 
@@ -290,27 +298,6 @@ class Fleet:
         forgets, state.forget = state.forget, []
         return forgets
 
-    def _compile(self, state: HostState, base: bool, networks: Iterable[str]) -> dict[str, dict[str, tuple[Flow, ...]]]:
-        bare = placement.place_bare(self.topology, state.name, state.seen)
-        pieces = {BASE: compiler.by_bridge(compiler.compile_base(bare))} if base else {}
-        for name in sorted(networks):
-            network = placement.place_network(self.topology, state.name, name, state.seen)
-            pieces[name] = compiler.by_bridge(compiler.compile_network(bare, network))
-        return pieces
-
-    def _touched(self, state: HostState, bridge: str, changed: Set[str]) -> tuple[bool, set[str]]:
-        """Which pieces depend on ports of these names: (the base, networks)."""
-        carried = self._carried(state)
-        if changed & {PATCH_INT, PATCH_TUN}:
-            return True, carried
-        if bridge == BR_INT:
-            owners = {port.device: port.network for port in self.topology.ports_by_host.get(state.name, ())}
-            return False, {owners[name] for name in changed if name in owners} & carried
-        remotes = {placement.tunnel_device(self.topology, host): name for name, host in self.topology.hosts.items()}
-        touched = {remotes[name] for name in changed if name in remotes}
-        return bool(touched), {name for name in carried
-                               if touched.intersection(placement.carriers(self.topology, name))}
-
     def _send(self, conn: object, session: Session, plan: Plan | None, *, was: State) -> list[Command]:
         switch = f"{session.host}/{session.bridge}"
         if plan is None:
@@ -318,3 +305,11 @@ class Fleet:
             return [Log("info", "in sync", {"switch": switch, "flows": len(session.have)})] if arrived else []
         about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget)}
         return [Log("info", "write", about), Write(conn, plan)]
+
+
+def _ask(conn: object, session: Session) -> ReadFlows:
+    return ReadFlows(conn, meters=session.bridge == BR_INT)
+
+
+def _of_bridge(found: Pieces, session: Session) -> dict[str, Piece]:
+    return {name: by_bridge[session.bridge] for name, by_bridge in found.items()}

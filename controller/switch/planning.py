@@ -8,7 +8,8 @@ from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.reachability import expected_pairs
 from controller.model.topology import Topology
-from controller.switch.fleet import Fleet, HostState
+from controller.switch.fleet import Fleet
+from controller.switch.hoststate import HostState
 from controller.switch.rows import flow_json
 from flows.compile import compile_host, reading_order
 from flows.cookie import cookie_of

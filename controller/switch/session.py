@@ -13,14 +13,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from controller.switch.diff import Forget, Plan, diff
 from flows.cookie import OWNER, OWNER_MASK, cookie_of, is_compiled
 from flows.flow import Flow
+from flows.host import Meter
 
-Pieces = Mapping[str, tuple[Flow, ...]]  # piece name (a network, or the base) -> its flows on this bridge
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of what a bridge shall hold: of the base, of a network, of a router."""
+
+    flows: tuple[Flow, ...]
+    meters: tuple[Meter, ...] = ()
+
+
+Pieces = Mapping[str, Piece]  # by name
 
 
 class State(Enum):
@@ -41,6 +51,7 @@ class Counters:
     added: int = 0  # flow-mods that add
     deleted: int = 0  # flow-mods that delete a compiled flow
     forgotten: int = 0  # flow-mods that delete learned flows
+    metered: int = 0  # meter-mods
     writes: int = 0  # bundles committed
 
 
@@ -61,6 +72,8 @@ class Session:
         self._doomed: set[int] = set()
         self._forget: list[Forget] = []
         self._under_way: Plan | None = None
+        self._meters: dict[str, tuple[Meter, ...]] = {}  # piece -> what it wants
+        self._have_meters: dict[int, Meter] = {}
 
     @property
     def want(self) -> dict[int, Flow]:
@@ -82,10 +95,20 @@ class Session:
         """What the switch shall forget and has not yet said that it did."""
         return [*(self._under_way.forget if self._under_way else ()), *self._forget]
 
-    def flows_read(self, cookies: Iterable[int]) -> None:
-        """The dump is whole: these are the cookies of all flows."""
+    @property
+    def meters(self) -> dict[int, Meter]:
+        """Id -> meter: all that the switch shall hold."""
+        return {meter.id: meter for wanted in self._meters.values() for meter in wanted}
+
+    def holds(self, name: str) -> bool:
+        """Whether the switch has every flow of a piece, as far as we know."""
+        return name in self._pieces and self._pieces[name].keys() <= self._have
+
+    def flows_read(self, cookies: Iterable[int], meters: Iterable[Meter] = ()) -> None:
+        """The dump is whole: these are the cookies of all flows, and all meters."""
         cookies = list(cookies)
         self._have = {cookie for cookie in cookies if is_compiled(cookie)}
+        self._have_meters = {meter.id: meter for meter in meters}
         self.strangers = sum(cookie & OWNER_MASK != OWNER << 56 for cookie in cookies)
         self.state = State.WAITING
 
@@ -93,9 +116,8 @@ class Session:
         """The switch shall hold this and nothing else of ours. Returns the write that makes it so."""
         self._pieces.clear()
         self._wanted.clear()
-        for name, flows in pieces.items():
-            self.counters.compiled += len(flows)
-            self._replace(name, {cookie_of(flow): flow for flow in flows})
+        self._meters.clear()
+        self._take(pieces)
         self._dirty.clear()
         self._doomed.clear()
         forget, self._forget = [*self._forget, *forget], []
@@ -103,12 +125,10 @@ class Session:
 
     def intend(self, pieces: Pieces, gone: Iterable[str] = (), forget: Iterable[Forget] = ()) -> Plan | None:
         """These pieces shall be so, those are gone, the rest stays. Returns a write if one is due now."""
-        for name, flows in pieces.items():
-            self.counters.compiled += len(flows)
-            self._replace(name, {cookie_of(flow): flow for flow in flows})
+        self._take(pieces)
         for name in gone:
             self._replace(name, {})
-            del self._pieces[name]
+            del self._pieces[name], self._meters[name]
         self._forget += forget
         return None if self._under_way else self._next()
 
@@ -123,6 +143,10 @@ class Session:
         self.counters.forgotten += len(plan.forget)
         self._have.update(cookie for cookie, _ in plan.add)
         self._have.difference_update(plan.delete)
+        self.counters.metered += len(plan.meters_add) + len(plan.meters_change) + len(plan.meters_delete)
+        self._have_meters.update((meter.id, meter) for meter in (*plan.meters_add, *plan.meters_change))
+        for number in plan.meters_delete:
+            del self._have_meters[number]
         return self._next()
 
     def refused(self, reason: str) -> None:
@@ -135,6 +159,12 @@ class Session:
         """Believe nothing any more: the next dump and the next whole intent decide."""
         self._forget, self._under_way = self.unsaid, None
         self.state = State.READING
+
+    def _take(self, pieces: Pieces) -> None:
+        for name, piece in pieces.items():
+            self.counters.compiled += len(piece.flows)
+            self._replace(name, {cookie_of(flow): flow for flow in piece.flows})
+            self._meters[name] = piece.meters
 
     def _replace(self, name: str, flows: dict[int, Flow]) -> None:
         old = self._pieces.get(name, {})
@@ -161,9 +191,17 @@ class Session:
 
     def _write(self, plan: Plan) -> Plan | None:
         self.reason = ""
+        plan = self._with_meters(plan)
         if not plan:
             self.state = State.IN_SYNC
             return None
         self._under_way = plan
         self.state = State.WRITING
         return plan
+
+    def _with_meters(self, plan: Plan) -> Plan:
+        """The flows of a plan find their meters there. A meter goes once the switch has said that its flows are."""
+        want, have = self.meters, self._have_meters
+        plan = replace(plan, meters_add=tuple(meter for number, meter in want.items() if number not in have),
+                       meters_change=tuple(meter for number, meter in want.items() if have.get(number, meter) != meter))
+        return plan or Plan(meters_delete=tuple(sorted(have.keys() - want.keys())))

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from controller.switch.diff import Forget, Plan, diff
-from controller.switch.session import Session, State
+from controller.switch.session import Piece, Session, State
 from flows.cookie import LEARNED_COOKIE, cookie_of
 from flows.fields import tagged
 from flows.flow import Flow, Output, flow, when
@@ -26,7 +26,7 @@ def in_sync(*rows: Flow) -> Session:
     """A session that has read these flows, one piece each, and wants them."""
     session = Session("compute1", BR_INT)
     session.flows_read(cookies(*rows))
-    assert session.intend_all({one.origin: (one,) for one in rows}) is None
+    assert session.intend_all({one.origin: Piece((one,)) for one in rows}) is None
     assert session.state is State.IN_SYNC
     return session
 
@@ -43,7 +43,7 @@ def test_nothing_is_written_before_the_switch_has_been_read() -> None:
 def test_an_empty_switch_gets_everything_in_one_write() -> None:
     session = Session("compute1", BR_INT)
     session.flows_read([])
-    plan = session.intend_all({"a": (row(1),), "b": (row(2),)})
+    plan = session.intend_all({"a": Piece((row(1),)), "b": Piece((row(2),))})
     assert added(plan) == cookies(row(1), row(2))
     assert session.state is State.WRITING
     assert session.committed() is None
@@ -60,13 +60,13 @@ def test_what_is_not_wanted_any_more_is_deleted_but_strangers_and_learned_flows_
     session = Session("compute1", BR_INT)
     session.flows_read([cookie_of(row(1)), cookie_of(row(2)), LEARNED_COOKIE, STRANGER_COOKIE])
     assert session.strangers == 1
-    plan = session.intend_all({"a": (row(1),)})
+    plan = session.intend_all({"a": Piece((row(1),))})
     assert plan == Plan(delete=(cookie_of(row(2)),))
 
 
 def test_a_change_of_one_piece_writes_only_what_differs() -> None:
     session = in_sync(row(1), row(2))
-    plan = session.intend({"networks.n2": (row(2), row(3))})
+    plan = session.intend({"networks.n2": Piece((row(2), row(3)))})
     assert plan == Plan(add=((cookie_of(row(3)), row(3)),))
     assert session.intend({}) is None
 
@@ -80,21 +80,21 @@ def test_a_piece_that_is_gone_takes_its_flows_along() -> None:
 
 def test_a_flow_that_two_pieces_want_stays_until_neither_does() -> None:
     session = in_sync(row(1))
-    session.intend({"other": (row(1),)})
+    session.intend({"other": Piece((row(1),))})
     assert session.intend({}, gone=["networks.n1"]) is None
     assert session.intend({}, gone=["other"]) == Plan(delete=(cookie_of(row(1)),))
 
 
 def test_a_flow_that_moves_from_one_piece_to_another_is_not_touched() -> None:
     session = in_sync(row(1), row(2))
-    assert session.intend({"networks.n1": (row(2),), "networks.n2": (row(1),)}) is None
+    assert session.intend({"networks.n1": Piece((row(2),)), "networks.n2": Piece((row(1),))}) is None
 
 
 def test_what_changes_during_a_write_waits_and_goes_out_with_the_next() -> None:
     session = in_sync()
-    first = session.intend({"a": (row(1),)})
+    first = session.intend({"a": Piece((row(1),))})
     assert added(first) == cookies(row(1))
-    assert session.intend({"b": (row(2),)}) is None
+    assert session.intend({"b": Piece((row(2),))}) is None
     assert session.intend({}, gone=["a"], forget=[Forget(vlan=1)]) is None
     second = session.committed()
     assert second == Plan(((cookie_of(row(2)), row(2)),), (cookie_of(row(1)),), (Forget(vlan=1),))
@@ -105,13 +105,13 @@ def test_what_changes_during_a_write_waits_and_goes_out_with_the_next() -> None:
 def test_a_flow_wanted_again_while_its_deletion_is_under_way_is_added_again() -> None:
     session = in_sync(row(1))
     assert session.intend({}, gone=["networks.n1"]) == Plan(delete=(cookie_of(row(1)),))
-    assert session.intend({"networks.n1": (row(1),)}) is None
+    assert session.intend({"networks.n1": Piece((row(1),))}) is None
     assert added(session.committed()) == cookies(row(1))
 
 
 def test_a_refusal_is_remembered_with_its_reason_and_takes_no_changes_until_it_has_been_read_again() -> None:
     session = in_sync(row(1))
-    session.intend({"b": (row(2),)})
+    session.intend({"b": Piece((row(2),))})
     session.refused("TABLE_FULL: add table=60")
     assert (session.state, session.reason) == (State.REFUSED, "TABLE_FULL: add table=60")
     assert not session.takes_changes
@@ -119,11 +119,11 @@ def test_a_refusal_is_remembered_with_its_reason_and_takes_no_changes_until_it_h
 
 def test_after_a_refusal_what_the_switch_took_of_it_is_read_and_not_believed() -> None:
     session = in_sync(row(1))
-    session.intend({"b": (row(2),)}, gone=["networks.n1"])
+    session.intend({"b": Piece((row(2),))}, gone=["networks.n1"])
     session.refused("it took the deletion, but not the addition")
     session.reread()
     session.flows_read([])
-    assert added(session.intend_all({"b": (row(2),)})) == cookies(row(2))
+    assert added(session.intend_all({"b": Piece((row(2),))})) == cookies(row(2))
     session.committed()
     assert (session.state, session.reason) == (State.IN_SYNC, "")
 
@@ -141,7 +141,7 @@ def test_what_shall_be_forgotten_is_not_lost_with_a_refused_write() -> None:
 
 def test_a_reply_to_a_write_of_before_a_reread_changes_nothing() -> None:
     session = in_sync(row(1))
-    session.intend({"b": (row(2),)})
+    session.intend({"b": Piece((row(2),))})
     session.reread()
     assert session.committed() is None
     assert session.state is State.READING

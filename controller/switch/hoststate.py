@@ -1,0 +1,114 @@
+"""What is known of one host: its ports and local VLANs as its switches say them, its sessions, its routers."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+
+from controller.model import names, placement
+from controller.model.placement import Seen
+from controller.model.topology import Topology
+from controller.switch.diff import Forget
+from controller.switch.events import Installed, NextHop
+from controller.switch.routing import Routing
+from controller.switch.session import Session
+from flows.cookie import is_compiled
+from flows.tables import BR_INT, BR_TUN
+
+Vlans = dict[int, str | None]  # a local VLAN in use -> its network; None: of none that the topology has
+
+
+@dataclass
+class HostState:
+    """A host. All but the ports and the sessions outlives a connection."""
+
+    name: str
+    routing: Routing
+    ports: dict[str, dict[str, int]] = field(default_factory=dict)  # bridge -> port name -> OpenFlow port
+    vlans: dict[str, int] | None = None  # network -> local VLAN; None until the switches have been read
+    sessions: dict[str, tuple[object, Session]] = field(default_factory=dict)  # bridge -> (connection, session)
+    forget: list[Forget] = field(default_factory=list)  # what br-tun learned and shall forget, once it can be told
+    neighbours: list[NextHop] = field(default_factory=list)  # learned ones, as br-int was read the last time
+    read: dict[str, Vlans] = field(default_factory=dict)  # bridge -> the VLANs in use there
+
+    @property
+    def seen(self) -> Seen:
+        return Seen(self.ports, self.vlans or {})
+
+    def take_rows(self, topology: Topology, bridge: str, rows: Iterable[Installed]) -> None:
+        """A bridge has been read: take over the local VLANs in use, as soon as all that know of them are read.
+
+        The VLANs of the overlay stand in br-tun. Those of provider networks are taken from br-int, where they come
+        in from their bridge, and not from that bridge: it may connect later, or its host may do without it.
+        """
+        if bridge == BR_TUN:
+            self.read[bridge] = dict(_overlay(topology, rows))
+        elif bridge == BR_INT:
+            rows = list(rows)
+            self.neighbours = [row.neighbour for row in rows if row.neighbour is not None]
+            self.read[bridge] = dict(self._segments(topology, rows))
+        else:
+            return
+        self._recover(topology)
+
+    def _segments(self, topology: Topology, rows: Iterable[Installed]) -> Iterator[tuple[int, str | None]]:
+        bridges = topology.hosts[self.name].bridge_mappings
+        ports = {self.ports[BR_INT].get(names.int_device(bridge)): physical for physical, bridge in bridges.items()}
+        network_at = {(network.physical_network, network.segmentation_id): name
+                      for name, network in topology.networks.items() if network.physical_network is not None}
+        for row in rows:
+            if is_compiled(row.cookie) and row.vlan is not None and row.in_port in ports:
+                yield row.vlan, network_at.get((ports[row.in_port], row.segment))
+
+    def _recover(self, topology: Topology) -> None:
+        if self.vlans is None:
+            wanted = {BR_TUN, BR_INT} if topology.hosts[self.name].bridge_mappings else {BR_TUN}
+            if not wanted <= self.read.keys():
+                return
+            self.vlans = {name: vlan for used in self.read.values() for vlan, name in used.items() if name is not None}
+            self.allot(topology)
+        network_of = {vlan: name for name, vlan in self.vlans.items()}
+        # A VLAN whose tunnel id is another network's now is stale.
+        self.forget += [Forget(vlan=vlan) for vlan, name in self.read.pop(BR_TUN, {}).items()
+                        if name is None or network_of.get(vlan) != name]
+
+    def allot(self, topology: Topology) -> None:
+        """Local VLANs for what the host carries now; what was learned under one that changes hands is forgotten."""
+        before = self.vlans or {}
+        self.vlans = placement.allot_vlans(sorted(self.carried(topology)), before)
+        self.forget += [Forget(vlan=vlan) for name, vlan in before.items() if self.vlans.get(name) != vlan]
+
+    def carried(self, topology: Topology) -> set[str]:
+        """The networks that it carries."""
+        return {network.name for network in placement.carried(topology, self.name)}
+
+    def touched(self, topology: Topology, bridge: str, changed: Set[str]) -> tuple[bool, set[str]]:
+        """Which pieces depend on ports of these names, on a bridge: (the base, networks)."""
+        carried = self.carried(topology)
+        if changed & {names.PATCH_INT, names.PATCH_TUN}:
+            return True, carried
+        physical = self._leads_to(topology, bridge, changed)
+        found = {name for name in carried if topology.networks[name].physical_network in physical}
+        if bridge == BR_INT:
+            owners = {port.device: port.network for port in topology.ports_by_host.get(self.name, ())}
+            owners |= {leg.device: leg.network for leg in topology.legs_by_host.get(self.name, ())
+                       if leg.driver == "namespace"}
+            found |= {owners[name] for name in changed if name in owners} & carried
+        elif bridge == BR_TUN:
+            remotes = {placement.tunnel_device(topology, host): name for name, host in topology.hosts.items()}
+            others = {remotes[name] for name in changed if name in remotes}
+            found = {name for name in carried if others.intersection(placement.carriers(topology, name))}
+            return bool(others), found
+        return bool(physical), found
+
+    def _leads_to(self, topology: Topology, bridge: str, changed: Set[str]) -> set[str]:
+        """The physical networks that these ports lead to: every port of a provider bridge, and br-int's to one."""
+        return {physical for physical, provider in topology.hosts[self.name].bridge_mappings.items()
+                if provider == bridge or (bridge == BR_INT and names.int_device(provider) in changed)}
+
+
+def _overlay(topology: Topology, rows: Iterable[Installed]) -> Iterator[tuple[int, str | None]]:
+    by_tunnel: Mapping[int | None, str] = {network.tunnel_id: name for name, network in topology.networks.items()
+                                           if network.tunnel_id is not None}
+    for row in rows:
+        if is_compiled(row.cookie) and row.vlan is not None:
+            yield row.vlan, by_tunnel.get(row.tunnel_id)

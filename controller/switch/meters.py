@@ -1,0 +1,16 @@
+"""How often a simulated router's packets may ask the controller. The rates are ours; ids come from placement."""
+from __future__ import annotations
+
+from typing import Final
+
+from flows.host import CONTROLLER_METER, Meter, SimulatedRouter
+
+_RATE: Final = 100  # packets a second of one VM, or of all that the topology does not know behind one leg
+_BURST: Final = 50
+EVERYTHING: Final = Meter(CONTROLLER_METER, 2000, 500)  # more the daemon could not handle beside its other work
+
+
+def of_router(router: SimulatedRouter) -> tuple[Meter, ...]:
+    """The meters that a router's flows name, each once."""
+    ids = [leg.meter for leg in router.legs] + [neighbour.meter for neighbour in router.neighbours]
+    return tuple(Meter(number, _RATE, _BURST) for number in dict.fromkeys(ids))

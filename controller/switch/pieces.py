@@ -1,0 +1,48 @@
+"""The parts of what a host's bridges shall hold: the base, one for each network, one for each simulated router."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from controller.model import placement
+from controller.model.topology import Topology
+from controller.switch import meters
+from controller.switch.hoststate import HostState
+from controller.switch.session import Piece
+from flows import compile as compiler
+from flows.flow import Flow
+from flows.host import Meter, SimulatedRouter
+from flows.tables import BR_INT
+
+BASE = ""  # the piece that belongs to no network and no router
+Pieces = dict[str, dict[str, Piece]]  # name of the piece -> bridge -> what it is there
+
+
+def of_router(name: str) -> str:
+    """The name of a router's piece; no network can have it."""
+    return f"router:{name}"
+
+
+def compiled(topology: Topology, state: HostState, *, base: bool, networks: Iterable[str],
+             routers: Iterable[SimulatedRouter]) -> Pieces:
+    """These pieces, of every bridge of the host."""
+    bare = placement.place_bare(topology, state.name, state.seen)
+    pieces = {BASE: _piece(topology, state, compiler.compile_base(bare), (meters.EVERYTHING,))} if base else {}
+    for name in sorted(networks):
+        network = placement.place_network(topology, state.name, name, state.seen)
+        pieces[name] = _piece(topology, state, compiler.compile_network(bare, network))
+    for router in routers:
+        pieces[of_router(router.router.name)] = _piece(topology, state, compiler.compile_router(bare, router),
+                                                       meters.of_router(router))
+    return pieces
+
+
+def _piece(topology: Topology, state: HostState, flows: Iterable[Flow],
+           metered: tuple[Meter, ...] = ()) -> dict[str, Piece]:
+    found = compiler.by_bridge(flows, topology.hosts[state.name].datapath_ids)
+    return {bridge: Piece(mine, metered if bridge == BR_INT else ()) for bridge, mine in found.items()}
+
+
+def placed_routers(topology: Topology, state: HostState) -> dict[str, SimulatedRouter]:
+    """The simulated routers of a host by name, all numbers allotted."""
+    return {name: placement.place_router(topology, state.name, name, state.seen)
+            for name in placement.simulated(topology, state.name)}
