@@ -1,4 +1,4 @@
-"""The jobs of a plan, done: nodes started and stopped, daemons started, commands run, moves announced."""
+"""The jobs of a plan, done: nodes started and stopped, daemons started, commands run."""
 import json
 import os
 import re
@@ -29,7 +29,7 @@ class Lab:
 
     def make(self, name, kind, cls=None, **params):
         """A node of a kind; with an anchor it is one that runs already."""
-        if kind == "hypervisor":
+        if kind in ("hypervisor", "internet"):
             params["rundir"] = os.path.join(self.directory, name)
         return (cls or KINDS[kind])(name, lab=self.directory, **params)
 
@@ -63,6 +63,9 @@ class Lab:
         node = self.nodes[job["node"]]
         for step in job["steps"]:
             argv = ["mnexec", "-a", str(node.pid), *step["argv"]]
+            if step["background"]:
+                begin(argv, node)
+                continue
             lines = "".join(f"{self.resolved(line)}\n" for line in step["lines"])
             done = subprocess.run(argv, input=lines, env=node.environment(), capture_output=True, text=True,
                                   check=False)
@@ -74,21 +77,38 @@ class Lab:
         """A plan names nodes; the kernel wants pids."""
         return re.sub(r"\bpid:(\S+)", lambda found: str(self.nodes[found[1]].pid), line)
 
-    def announce(self, job):
-        """Let a VM tell where it is now; it goes on by itself while we go on."""
+    def serve(self, job):
+        """Start a node's web server and wait until it listens; it goes on by itself."""
         node = self.nodes[job["node"]]
-        for interface, mac, address in job["cards"]:
-            subprocess.Popen(["mnexec", "-cda", str(node.pid), sys.executable, os.path.join(HERE, "announce.py"),
-                              interface, mac, address], env=node.environment(), stdin=subprocess.DEVNULL,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        argv = ["mnexec", "-a", str(node.pid), sys.executable, os.path.join(HERE, "web.py")]
+        server = begin(argv, node, stdout=subprocess.PIPE)
+        with server.stdout:
+            if not server.stdout.readline():
+                raise RuntimeError(f"{node.name}: the web server did not start; is port 80 of that node taken?")
+        write_json(os.path.join(node.rundir, "web.json"), {"pid": server.pid, "start": start_time(server.pid)})
 
     def obey(self, stages, say, keep):
-        """Do all stages in order, the jobs of each side by side; `keep` is told after every stage."""
-        total, done = sum(len(stage["jobs"]) for stage in stages), 0
+        """Do all stages in order, the jobs of each side by side; `keep` is told after every stage.
+
+        A job that names a namespace may fail: that is said, and nothing else is done for that namespace.
+        """
+        total, done, failed = sum(len(stage["jobs"]) for stage in stages), 0, set()
+
+        def attempt(job):
+            which = (job["node"], job.get("namespace"))
+            try:
+                if which not in failed:
+                    getattr(self, job["do"])(job)
+            except HypervisorError as error:
+                if which[1] is None:
+                    raise
+                failed.add(which)
+                say({"failed": which, "error": str(error)})
+
         with ThreadPoolExecutor(HANDS) as pool:
             for stage in stages:
                 try:
-                    for _ in pool.map(lambda job: getattr(self, job["do"])(job), stage["jobs"]):
+                    for _ in pool.map(attempt, stage["jobs"]):
                         done += 1
                         say({"stage": stage["what"], "done": done, "of": total})
                 finally:
@@ -101,6 +121,12 @@ class Lab:
                 for name, node in sorted(self.nodes.items())}
 
 
+def begin(argv, node, stdout=subprocess.DEVNULL):
+    """Start a process of a node that goes on by itself."""
+    return subprocess.Popen(argv, env=node.environment(), stdin=subprocess.DEVNULL, stdout=stdout,
+                            stderr=subprocess.DEVNULL, start_new_session=True)
+
+
 def start_time(pid):
     """When a process started, in clock ticks since boot (proc(5), stat, field 22): with the pid, its identity."""
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
@@ -108,16 +134,25 @@ def start_time(pid):
 
 
 def end_namespace(anchor):
-    """End every process in the network namespace that an anchor holds, the anchor last."""
+    """End every process in the network namespace that an anchor holds, and in those made inside, the anchor last."""
     namespace = os.readlink(f"/proc/{anchor}/ns/net")
     if namespace == os.readlink("/proc/self/ns/net"):
         raise RuntimeError(f"Process {anchor} is in no namespace of its own; it is left alone.")
-    inside = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _namespace(pid) == namespace]
+    rooms = {namespace, *inner_namespaces(anchor)}
+    inside = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _namespace(pid) in rooms]
     for pid in sorted(inside, key=lambda pid: pid == anchor):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def inner_namespaces(anchor):
+    """The namespaces that `ip netns` has made in a hypervisor, which has a directory of its own for them."""
+    there, here = f"/proc/{anchor}/root/run/netns", "/run/netns"
+    if not os.path.isdir(there) or (os.path.isdir(here) and os.path.samefile(there, here)):
+        return []
+    return [f"net:[{os.stat(entry).st_ino}]" for entry in os.scandir(there)]
 
 
 def _namespace(pid):

@@ -114,4 +114,9 @@ class LabHypervisor(Anchored, Hypervisor):
         return {**Hypervisor.environment(self), **({MARK: self.lab} if self.lab else {})}
 
 
-KINDS = {"vm": LabVm, "hypervisor": LabHypervisor, "underlay": LabUnderlay}
+class LabInternet(LabHypervisor):
+    """The world outside the cloud: a node with switches of its own, too."""
+
+
+KINDS = {"vm": LabVm, "hypervisor": LabHypervisor, "underlay": LabUnderlay,
+         "internet": LabInternet}

@@ -7,7 +7,7 @@ from mininet.cli import CLI
 from mininet.log import output
 from mininet.net import Mininet
 from mininet.topo import Topo
-from nodes import LabHypervisor, LabUnderlay, LabVm
+from nodes import LabHypervisor, LabInternet, LabUnderlay, LabVm
 
 DEFAULT_PLAN = os.path.join(os.environ.get("TUNBRIDGE_RUNDIR", "/run/tunbridge"), "lab", "plan.json")
 
@@ -85,8 +85,11 @@ class TunbridgeTopo(Topo):
             sys.exit(f"The lab of {plan} runs already; `tunbridge lab cli` opens its prompt.")
         for name in value["vms"]:
             self.addHost(name, cls=PlannedVm, cloud=lab)
-        for name in (*value["hypervisors"], value["underlay"]):
-            self.addSwitch(name, cls=PlannedHypervisor if name in value["hypervisors"] else PlannedUnderlay, cloud=lab)
+        switches = {**dict.fromkeys(value["hypervisors"], PlannedHypervisor), value["underlay"]: PlannedUnderlay}
+        if value["outside"]:
+            switches[value["outside"]["name"]] = PlannedInternet
+        for name, cls in switches.items():
+            self.addSwitch(name, cls=cls, cloud=lab)
 
 
 class Planned:
@@ -127,6 +130,13 @@ class PlannedVm(Planned, LabVm):
 
 class PlannedHypervisor(Planned, LabHypervisor):
     """A hypervisor under `mn`."""
+
+    def __init__(self, name, cloud, **params):
+        super().__init__(name, cloud, rundir=os.path.join(cloud.directory, name), **params)
+
+
+class PlannedInternet(Planned, LabInternet):
+    """The world outside under `mn`."""
 
     def __init__(self, name, cloud, **params):
         super().__init__(name, cloud, rundir=os.path.join(cloud.directory, name), **params)

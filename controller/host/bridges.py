@@ -1,4 +1,6 @@
-"""A host's OVS bridges: br-int and br-tun, the patch between them, and one tunnel port per remote host."""
+"""A host's OVS bridges: br-int, br-tun and those to physical networks, the patches between them, and one tunnel port
+per remote host.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,30 +12,40 @@ from controller.model.topology import Host, Topology
 
 DEFAULT_PORTS = {"vxlan": 4789, "geneve": 6081}
 
-# Bytes that a tunnel adds around a tenant's IP packet: outer IP, outer transport, tunnel header, inner Ethernet.
-# GRE is counted with its key (RFC 2890), which carries the tunnel id.
-_OVERHEAD = {"vxlan": 8 + 8 + 14, "geneve": 8 + 8 + 14, "gre": 8 + 14}
-
-
-def tunnel_overhead(topology: Topology) -> int:
-    """How much smaller a VM's MTU is than the underlay's, in bytes: 50 for VXLAN over IPv4."""
-    outer = 40 if topology.underlay.cidr.version == 6 else 20
-    return outer + _OVERHEAD[topology.tunnel.type]
-
 
 def bridges(host: Host, datapath: str, controller: str) -> tuple[Bridge, ...]:
-    """br-int and br-tun with the datapath ids by which the daemon knows them."""
-    return tuple(Bridge(name, datapath, host.datapath_ids[name], controller) for name in names.BRIDGES)
+    """br-int, br-tun and the provider bridges with the datapath ids by which the daemon knows them."""
+    return tuple(Bridge(name, datapath, host.datapath_ids[name], controller)
+                 for name in (*names.BRIDGES, *provider_bridges(host)))
+
+
+def provider_bridges(host: Host) -> tuple[str, ...]:
+    """The bridges to physical networks that this host needs: br-ex and its like."""
+    return tuple(dict.fromkeys(host.bridge_mappings.values()))
 
 
 def ports(topology: Topology, host: Host) -> Iterator[OvsPort]:
-    """The patch pair, and a tunnel to every other host in the order of the file."""
-    mark = ((MARK, topology.cloud),)
-    yield OvsPort(names.PATCH_TUN, "br-int", "patch", (("peer", names.PATCH_INT),), mark)
-    yield OvsPort(names.PATCH_INT, "br-tun", "patch", (("peer", names.PATCH_TUN),), mark)
+    """The patch pairs, and a tunnel to every other host in the order of the file."""
+    yield from _patch(topology.cloud, "br-tun", names.PATCH_TUN, names.PATCH_INT)
+    for bridge in provider_bridges(host):
+        yield from _patch(topology.cloud, bridge, names.int_device(bridge), names.phy_device(bridge))
     for remote in topology.hosts.values():
         if remote.name != host.name:
             yield _tunnel(topology, host, remote)
+
+
+def _patch(cloud: str, bridge: str, here: str, there: str) -> Iterator[OvsPort]:
+    """Both ends between br-int and another bridge. Made with the bridges, which are born secure and without flows:
+    nothing passes before the daemon has written what may.
+    """
+    mark = ((MARK, cloud),)
+    yield OvsPort(here, "br-int", "patch", (("peer", there),), mark)
+    yield OvsPort(there, bridge, "patch", (("peer", here),), mark)
+
+
+def uplink(topology: Topology, bridge: str, device: str) -> OvsPort:
+    """A network card that leads from a provider bridge to its physical network."""
+    return OvsPort(device, bridge, external_ids=((MARK, topology.cloud),))
 
 
 def _tunnel(topology: Topology, host: Host, remote: Host) -> OvsPort:

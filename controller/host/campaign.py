@@ -9,11 +9,11 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from controller.model.reachability import Pair
+from controller.model.reachability import Pair, Target
 
 _BURST: Final = 0.01  # seconds of sending that may be caught up on at once
 
@@ -43,7 +43,9 @@ class Probe:
     number: int
     way: Way
     source: str
-    target: str | None  # None: everyone
+    target: str | None  # a port; None: everyone, or the address of `aim`
+    aim: Target | None = None  # only ROUTED
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Leak:
 class Observation:
     reached: frozenset[Pair]  # the destination saw the request and the source got its reply
     leaks: tuple[Leak, ...]
+    answered: frozenset[Target] = frozenset()  # the source got the reply, and whoever shall see the request saw it
 
 
 @dataclass
@@ -71,22 +74,30 @@ class _Task:
     settled: bool = False
 
     def is_answered(self) -> bool:
-        return self.saw and self.replied
+        nobody_sees_it = self.probe.aim is not None and self.probe.aim.seen_by is None
+        return self.replied and (self.saw or nobody_sees_it)
+
+    @property
+    def seen_by(self) -> str | None:
+        """The port that shall see the request."""
+        return self.probe.aim.seen_by if self.probe.aim else self.probe.target
 
 
 class Campaign:
-    """One run over some pairs of ports.
+    """One run over some pairs of ports, and over targets that are no ports.
 
     `expected` are all pairs that may reach each other, asked or not; `segments` says on which network a port is.
     """
 
     def __init__(self, pairs: Sequence[Pair], expected: frozenset[Pair], segments: dict[str, str],
-                 options: Options) -> None:
+                 options: Options, targets: Sequence[Target] = ()) -> None:
         self._expected = expected
         self._segments = segments
         self._options = options
         self._tasks = [_Task(probe, probe.way is Way.ROUTED and (probe.source, probe.target) in expected)
-                       for probe in _probes(pairs, expected, segments)]
+                       for probe in _probes(pairs, expected)]
+        self._tasks += [_Task(Probe(number, Way.ROUTED, aim.source, None, aim), aim.expected)
+                        for number, aim in enumerate(targets, start=len(self._tasks))]
         self._asked = deque(task for task in self._tasks if task.expected)
         self._others = deque(task for task in self._tasks if not task.expected)
         self._agenda: list[tuple[float, int]] = []  # when to look again at the probe of which number
@@ -106,7 +117,7 @@ class Campaign:
             task.tries += 1
             heapq.heappush(self._agenda, (now + self._pause(task), task.probe.number))
             self._next_slot += 1 / self._options.rate
-            yield task.probe
+            yield replace(task.probe, attempt=task.tries - 1)
 
     def wait(self, now: float) -> float:
         """Seconds until there may be something to send or to give up; none once it is over."""
@@ -123,17 +134,18 @@ class Campaign:
         if is_reply:
             task.replied = task.replied or at == task.probe.source
         else:
-            task.saw = task.saw or at == task.probe.target
-        if self._is_leak(task.probe, at, is_reply):
-            self._leaks[Leak(task.probe.source, task.probe.target, at)] = None
+            task.saw = task.saw or at == task.seen_by
+        if self._is_leak(task, at, is_reply):
+            name = task.probe.aim.name if task.probe.aim else task.probe.target
+            self._leaks[Leak(task.probe.source, name, at)] = None
         if task.expected and task.is_answered():
             self._settle(task)
 
     def result(self) -> Observation:
         """What was observed so far."""
-        routed = (task for task in self._tasks if task.probe.way is Way.ROUTED and task.is_answered())
-        reached = frozenset((task.probe.source, task.probe.target or "") for task in routed)
-        return Observation(reached, tuple(self._leaks))
+        routed = [task.probe for task in self._tasks if task.probe.way is Way.ROUTED and task.is_answered()]
+        reached = frozenset((probe.source, probe.target or "") for probe in routed if probe.aim is None)
+        return Observation(reached, tuple(self._leaks), frozenset(probe.aim for probe in routed if probe.aim))
 
     def _pick(self, now: float) -> _Task | None:
         while self._agenda and self._agenda[0][0] <= now:
@@ -159,16 +171,19 @@ class Campaign:
         doubled: float = self._options.patience * 2 ** (task.tries - 1)
         return min(doubled, self._options.longest) if task.expected else self._options.listen
 
-    def _is_leak(self, probe: Probe, at: str, is_reply: bool) -> bool:
+    def _is_leak(self, task: _Task, at: str, is_reply: bool) -> bool:
         """Within a segment a switch may flood; between segments only what is expected, and its reply, may pass."""
+        probe = task.probe
         if self._segments[at] == self._segments[probe.source]:
             return False
         if probe.way is Way.FLOOD:
             return True
+        if task.expected and not is_reply and at == task.seen_by:  # a floating IP leads to a port of another network
+            return False
         return (probe.source, at) not in self._expected and not (is_reply and (at, probe.source) in self._expected)
 
 
-def _probes(pairs: Sequence[Pair], expected: frozenset[Pair], segments: dict[str, str]) -> Iterator[Probe]:
+def _probes(pairs: Sequence[Pair], expected: frozenset[Pair]) -> Iterator[Probe]:
     """Every pair by its routes, the forbidden ones by force as well, and one broadcast of every source."""
     ways: list[tuple[Way, str, str | None]] = [(Way.ROUTED, source, target) for source, target in pairs]
     ways += [(Way.DIRECT, source, target) for source, target in pairs if (source, target) not in expected]

@@ -131,7 +131,7 @@ def _ovs(want: Devices, have: Devices) -> tuple[Step, ...]:
     doomed = {port.name for port in _doomed_ports(want, have)}
     ports = {port.name: port for port in have.ports if port.name not in doomed}
     commands = [command for bridge in want.bridges for command in _bridge(bridge, bridges.get(bridge.name), want.cloud)]
-    commands += [command for port in want.ports for command in _port(port, ports.get(port.name))]
+    commands += [command for port in want.ports for command in port_commands(port, ports.get(port.name))]
     return steps.vsctl(commands, "bridges and ports, all at once: born secure, so nothing leaks before the flows come")
 
 
@@ -154,9 +154,10 @@ def _bridge(bridge: Bridge, now: Bridge | None, cloud: str) -> Iterator[Command]
                "max_backoff=1000", "inactivity_probe=5000")
 
 
-def _port(port: OvsPort, now: OvsPort | None) -> Iterator[Command]:
+def port_commands(port: OvsPort, now: OvsPort | None) -> Iterator[Command]:
     # Others may label an interface, too (Nova writes vm-uuid): their labels are none of our business.
-    if now and dict(port.options) == dict(now.options) and set(port.external_ids) <= set(now.external_ids):
+    if (now and dict(port.options) == dict(now.options) and set(port.external_ids) <= set(now.external_ids)
+            and port.tag == now.tag):
         return
     if now is None:
         yield ("--may-exist", "add-port", port.bridge, port.name)
@@ -164,7 +165,10 @@ def _port(port: OvsPort, now: OvsPort | None) -> Iterator[Command]:
     if port.type:
         options = ",".join(f"{key}={quoted(value)}" for key, value in port.options)
         settings += [f"type={port.type}", f"options={{{options}}}"]
-    yield ("set", "Interface", port.name, *settings)
+    if settings:
+        yield ("set", "Interface", port.name, *settings)
+    if port.tag is not None:
+        yield ("set", "Port", port.name, f"tag={port.tag}")
 
 
 def quoted(value: str) -> str:

@@ -1,6 +1,7 @@
-"""What a host must have, as values: bridges, their ports, the wires of its VMs, the address its tunnels start from.
+"""What a host must have, as values: bridges, their ports, the wires of its VMs, the address its tunnels start from,
+and its routers that are namespaces.
 
-`bridges`, `wires` and `underlay` say what a topology wants; `observe` says what a host has; `converge`
+`bridges`, `wires`, `underlay` and `routers` say what a topology wants; `observe` says what a host has; `converge`
 compares the two. The same values describe a real host and a hypervisor of the lab.
 """
 from __future__ import annotations
@@ -35,6 +36,7 @@ class OvsPort:
     type: str = ""  # OVS's interface type; empty: a network device that exists
     options: tuple[tuple[str, str], ...] = ()
     external_ids: tuple[tuple[str, str], ...] = ()
+    tag: int | None = None  # on a standalone bridge: the one VLAN of this port, 0 for untagged; None: all VLANs
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,31 @@ class Underlay:
 
 
 @dataclass(frozen=True)
+class Leg:
+    """A router's interface: a veth pair whose ends have one name, one a port of br-int, the other in the namespace."""
+
+    name: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]  # with prefix length, the primary one first; floating IPs are /32
+    external_ids: tuple[tuple[str, str], ...] = ()  # of the port on br-int
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A router as a namespace of this host."""
+
+    name: str  # qrouter-<id>
+    owner: str  # for people: router r1
+    legs: tuple[Leg, ...]
+    routes: tuple[str, ...]  # as `ip route` prints them, without those that come with an address
+    rules: tuple[str, ...]  # of iptables, in the form of `nat.canonical`
+    sysctls: tuple[str, ...]  # path/of/key=value
+    software_checksums: bool = False  # nobody behind the legs fills in what is left to the hardware
+    whole: bool = True  # False: the steps that make it failed in between
+
+
+@dataclass(frozen=True)
 class Devices:
     """All that is ours on one host."""
 
@@ -79,6 +106,7 @@ class Devices:
     ports: tuple[OvsPort, ...] = ()
     links: tuple[Link, ...] = ()
     underlay: Underlay | None = None
+    namespaces: tuple[Namespace, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -100,7 +128,18 @@ def from_json(value: Mapping[str, Any]) -> Devices:
         ports=tuple(_port(port) for port in value["ports"]),
         links=tuple(_link(link) for link in value["links"]),
         underlay=None if underlay is None else Underlay(**{**underlay, "neighbours": _pairs(underlay["neighbours"])}),
+        namespaces=tuple(namespace_from_json(each) for each in value["namespaces"]),
     )
+
+
+def namespace_from_json(value: Mapping[str, Any]) -> Namespace:
+    """A namespace from what `asdict` wrote."""
+    lists = {key: tuple(value[key]) for key in ("routes", "rules", "sysctls")}
+    return Namespace(**{**value, **lists, "legs": tuple(_leg(leg) for leg in value["legs"])})
+
+
+def _leg(value: Mapping[str, Any]) -> Leg:
+    return Leg(**{**value, "addresses": tuple(value["addresses"]), "external_ids": _pairs(value["external_ids"])})
 
 
 def _port(value: Mapping[str, Any]) -> OvsPort:

@@ -47,16 +47,20 @@ def family_of(address: Address) -> Family:
     return V4 if address.version == 4 else V6
 
 
-def request(family: Family, run: int, number: int) -> bytes:
-    """An echo request for a raw ICMP socket; over IPv6 the kernel puts the checksum in."""
-    message = _ICMP_HEADER.pack(family.request, 0, 0, run & 0xFFFF, number & 0xFFFF) + _TOKEN.pack(MAGIC, run, number)
+def request(family: Family, run: int, number: int, ident: int = 0) -> bytes:
+    """An echo request for a raw ICMP socket; over IPv6 the kernel puts the checksum in.
+
+    `ident` (16 bits) shall differ between senders that one router hides behind one address: not every connection
+    tracking gives the second one another.
+    """
+    message = _ICMP_HEADER.pack(family.request, 0, 0, ident, number & 0xFFFF) + _TOKEN.pack(MAGIC, run, number)
     return _with_checksum(message, b"") if family is V4 else message
 
 
-def packet(source: Address, target: Address, run: int, number: int) -> bytes:
+def packet(source: Address, target: Address, run: int, number: int, ident: int = 0) -> bytes:
     """The same request as a whole IP packet, for a frame that goes past the sender's routes and neighbour table."""
     family = family_of(source)
-    message = request(family, run, number)
+    message = request(family, run, number, ident)
     if family is V4:
         header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(message), 0, 0, _HOP_LIMIT, family.protocol, 0,
                              source.packed, target.packed)

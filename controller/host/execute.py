@@ -1,6 +1,7 @@
 """The one place where steps become processes."""
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,9 @@ def execute(steps: Iterable[Step], place: Place = Place()) -> int:
 def output(step: Step, place: Place = Place()) -> str:
     """Run one step; what it wrote to its standard output."""
     try:
+        if step.background:
+            _begin(step, place)
+            return ""
         done = subprocess.run([*place.prefix, *step.argv], input="".join(f"{line}\n" for line in step.lines),
                               capture_output=True, text=True, check=False, env=place.environment)
     except FileNotFoundError as error:
@@ -42,3 +46,9 @@ def output(step: Step, place: Place = Place()) -> str:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
         raise StepFailed(f"{step.why}: `{shlex.join(step.argv)[:300]}` failed: {said}")
     return done.stdout
+
+
+def _begin(step: Step, place: Place) -> None:
+    with open(os.devnull, "r+b") as nothing:
+        subprocess.Popen([*place.prefix, *step.argv], stdin=nothing, stdout=nothing, stderr=nothing,
+                         env=place.environment, start_new_session=True)

@@ -25,7 +25,7 @@ from typing import Final
 from controller.host import echo, netns
 from controller.host.campaign import Campaign, Observation, Options, Probe, Way
 from controller.host.echo import Address
-from controller.model.reachability import Pair
+from controller.model.reachability import Pair, Target
 
 _ETH_P_ALL: Final = 3  # linux/if_ether.h
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
@@ -37,6 +37,7 @@ _ICMP_FILTER: Final = 1  # linux/icmp.h, linux/icmpv6.h: which types a raw socke
 _NONE_WANTED: Final = {4: (socket.IPPROTO_RAW, b"\xff" * 4), 6: (socket.IPPROTO_ICMPV6, b"\xff" * 32)}
 _BUFFER: Final = 1 << 20  # bytes, enough for a burst of replies while other sockets are read
 _CLOSERS: Final = 32  # threads
+_STRIDE: Final = 8191  # between the ICMP identifiers of two tries: what an earlier run left behind is not met again
 _NEIGHBOURS: Final = tuple(Path(f"/proc/sys/net/ipv4/neigh/default/gc_thresh{level}") for level in (2, 3))
 _SPARE_NEIGHBOURS: Final = 1024
 
@@ -58,8 +59,8 @@ class Endpoint:
 
 
 def observe(endpoints: Sequence[Endpoint], pairs: Sequence[Pair], expected: frozenset[Pair],
-            options: Options | None = None) -> Observation:
-    """Probe `pairs` (names of endpoints) and watch all endpoints; needs root.
+            options: Options | None = None, targets: Sequence[Target] = ()) -> Observation:
+    """Probe `pairs` (names of endpoints) and `targets`, and watch all endpoints; needs root.
 
     `expected` are all pairs that may reach each other, asked or not: it tells a leak from a frame that is
     merely flooded, and an answer worth waiting for from a silence worth listening to.
@@ -69,8 +70,9 @@ def observe(endpoints: Sequence[Endpoint], pairs: Sequence[Pair], expected: froz
     versions = {endpoint.name: endpoint.address.version for endpoint in endpoints}
     segments = {endpoint.name: endpoint.segment for endpoint in endpoints}
     askable = [pair for pair in pairs if versions[pair[0]] == versions[pair[1]]]
-    campaign = Campaign(askable, expected, segments, options or Options())
-    with _room_for(len(endpoints), len(pairs)), _stations(endpoints, run) as stations:
+    aims = [aim for aim in targets if versions[aim.source] == aim.address.version]
+    campaign = Campaign(askable, expected, segments, options or Options(), aims)
+    with _room_for(len(endpoints), len(pairs) + len(aims)), _stations(endpoints, run) as stations:
         _drive(campaign, stations, run)
     return campaign.result()
 
@@ -81,16 +83,19 @@ class _Station:
     capture: socket.socket  # sees the probes that arrive, and sends whole frames
     ping: socket.socket  # sends as ping does: the kernel finds the route and the neighbour
     scope: int  # the interface's index in its namespace
+    ident: int  # the ICMP identifier of its first tries; no two of a run have the same
 
     def send(self, probe: Probe, target: Endpoint | None, run: int) -> None:
         family = echo.family_of(self.endpoint.address)
-        if probe.way is Way.ROUTED and target is not None:
-            where = (str(target.address), 0) + ((0, self.scope) if family is echo.V6 else ())
-            self.ping.sendto(echo.request(family, run, probe.number), where)
+        ident = (self.ident + probe.attempt * _STRIDE) % (1 << 16)
+        address = probe.aim.address if probe.aim else target.address if target else family.everyone
+        if probe.way is Way.ROUTED:
+            where = (str(address), 0) + ((0, self.scope) if family is echo.V6 else ())
+            self.ping.sendto(echo.request(family, run, probe.number, ident), where)
             return
-        address, mac = (target.address, target.mac) if target else (family.everyone, family.everyone_mac)
+        mac = target.mac if target else family.everyone_mac
         frame_to = (self.endpoint.interface, family.ethertype, 0, 0, bytes.fromhex(mac.replace(":", "")))
-        self.capture.sendto(echo.packet(self.endpoint.address, address, run, probe.number), frame_to)
+        self.capture.sendto(echo.packet(self.endpoint.address, address, run, probe.number, ident), frame_to)
 
     def arrivals(self) -> Iterator[echo.Heard]:
         """What has arrived since the last call."""
@@ -143,14 +148,14 @@ def _cannot(endpoint: Endpoint, error: OSError) -> str:
 def _stations(endpoints: Sequence[Endpoint], run: int) -> Iterator[dict[str, _Station]]:
     opened: list[socket.socket] = []
     try:
-        yield {endpoint.name: _station(endpoint, run, opened) for endpoint in endpoints}
+        yield {endpoint.name: _station(endpoint, run, number, opened) for number, endpoint in enumerate(endpoints)}
     finally:
         # The kernel lets 10 ms pass before it gives up a packet socket; many at once wait together.
         with ThreadPoolExecutor(_CLOSERS) as pool:
             list(pool.map(socket.socket.close, opened))
 
 
-def _station(endpoint: Endpoint, run: int, opened: list[socket.socket]) -> _Station:
+def _station(endpoint: Endpoint, run: int, number: int, opened: list[socket.socket]) -> _Station:
     """Two sockets in a VM, noted in `opened` as soon as they are, for they must be closed whatever comes."""
     try:
         with netns.inside(endpoint.namespace):
@@ -161,7 +166,7 @@ def _station(endpoint: Endpoint, run: int, opened: list[socket.socket]) -> _Stat
             _bind(ping, endpoint)
     except OSError as error:
         raise ProbeError(_cannot(endpoint, error)) from error
-    return _Station(endpoint, capture, ping, scope)
+    return _Station(endpoint, capture, ping, scope, run + number & 0xFFFF)
 
 
 def _listen(capture: socket.socket, interface: str, run: int) -> None:

@@ -51,10 +51,18 @@ def of_lab(directory: Path) -> dict[int, int]:
     everyone = {pid: start for entry in _PROC.iterdir() if entry.name.isdigit()
                 and (start := start_time(pid := int(entry.name))) is not None}
     marked = {pid for pid in everyone if environment_has(pid, f"{MARK}={directory}")}
-    anchors = (pid for pid in marked if _read(pid, "cmdline").startswith(ANCHOR))
-    rooms = {namespace(pid) for pid in anchors} - {None, namespace(os.getpid())}
+    anchors = [pid for pid in marked if _read(pid, "cmdline").startswith(ANCHOR)]
+    rooms = {room for pid in anchors for room in (namespace(pid), *_inner(pid))} - {None, namespace(os.getpid())}
     return {pid: start for pid, start in everyone.items()
             if pid not in spared and (pid in marked or namespace(pid) in rooms)}
+
+
+def _inner(anchor: int) -> Iterator[str]:
+    """The namespaces that `ip netns` has made in a hypervisor, which has a directory of its own for them."""
+    here, there = Path("/run/netns"), _PROC / str(anchor) / "root/run/netns"
+    with contextlib.suppress(OSError):
+        if not (here.is_dir() and there.samefile(here)):
+            yield from (f"net:[{name.stat().st_ino}]" for name in there.iterdir())
 
 
 def unchanged(born: Mapping[int, int]) -> Callable[[int], bool]:

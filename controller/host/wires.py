@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from controller.host.bridges import tunnel_overhead
 from controller.host.devices import GIVEN, MARK, FarEnd, Link, OvsPort
 from controller.model import names
 from controller.model.topology import Port, Topology
@@ -28,7 +27,7 @@ def ovs_port(topology: Topology, port: Port) -> OvsPort:
 
 def links(topology: Topology, port: Port, *, lab: bool) -> Iterator[Link]:
     """The devices between the VM and br-int; with `lab` they reach into the VM's namespace."""
-    mtu = topology.underlay.mtu - tunnel_overhead(topology)
+    mtu = topology.mtu_of(port.network)
     mark = f"{MARK}:{topology.cloud}"
     near = _tap(port, topology.has_qbr())
     if lab:

@@ -260,8 +260,7 @@ def up(file: File = DEFAULT_FILE, rundir: RundirOption = None) -> None:
     from controller.tools import lab as tool
 
     at = where(rundir)
-    valid(file)
-    tool.check_machine()
+    tool.check_machine(valid(file))
     _make(at)
     with _progress() as progress:
         demo.lab_up(file, at, say, progress)
@@ -284,12 +283,19 @@ def down(rundir: RundirOption = None) -> None:
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-def execute(name: Annotated[str, typer.Argument(metavar="NAME", help="A VM, or a host.")],
+def execute(name: Annotated[str, typer.Argument(metavar="NAME", help="A VM, a host, a router, or `internet`.")],
             command: Annotated[list[str], typer.Argument(metavar="-- CMD...")], rundir: RundirOption = None) -> None:
-    """Run a command inside a VM or host, with the command's exit code."""
+    """Run a command inside a VM, host, router or `internet`, with the command's exit code.
+
+    Of a simulated router it is `ip route` and `ip address` that are answered.
+    """
     from controller.tools import lab as tool
 
-    tool.execute(where(rundir).path, name, command[1:] if command[:1] == ["--"] else command)
+    words, at = command[1:] if command[:1] == ["--"] else command, where(rundir).path
+    if (text := tool.answer(at, name, words)) is not None:
+        print(text, end="")
+    else:
+        tool.execute(at, name, words)
 
 
 @lab.command("cli")

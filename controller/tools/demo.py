@@ -36,7 +36,11 @@ def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = N
     Refusal if the file is invalid, the machine lacks something, or the switches are not in sync in time.
     """
     topology = valid(file)
-    lab.up(topology, where.path, say, progress)
+    try:
+        lab.up(topology, where.path, say, progress)
+    except lab.RouterFailed:
+        shutil.copyfile(file, _kept(where))
+        raise
     shutil.copyfile(file, _kept(where))
     try:
         ask(where, {"do": "status"})
@@ -58,7 +62,7 @@ def _whole(status: dict[str, Any]) -> bool:
 
 def _kept(where: Rundir) -> Path:
     """The file that the lab was built from."""
-    return lab.directory(where.path) / "topology.yaml"
+    return lab.topology_file(where.path)
 
 
 def lab_reach(where: Rundir, sample: int, seed: int | None) -> reaching.Reach:
@@ -134,7 +138,7 @@ def running(file: str, where: Rundir, say: Say, progress: lab.Progress | None = 
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is an end like any other
         signal.signal(number, lambda signum, _: sys.exit(128 + signum))
     topology = valid(file)
-    lab.check_machine()
+    lab.check_machine(topology)
     make(where)
     with _daemon(file, where, say):
         try:

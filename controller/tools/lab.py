@@ -14,50 +14,43 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from controller.host import converge, daemons, lab, processes
 from controller.host import execute as executor
+from controller.host.devices import Devices
 from controller.host.lab import LabPlan
+from controller.host.stages import Stage, stages
 from controller.model.topology import Topology
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
+from controller.tools.machine import OBEYS, PYTHON
+from controller.tools.machine import check as check_machine
+from controller.tools.nodes import Node, answer, directory, environment, exec_argv, execute, find, in_force, state
+
+__all__ = ["Node", "answer", "check_machine", "directory", "down", "exec_argv", "execute", "follow", "plan", "prompt",
+           "restart_vswitchd", "state", "topology_file", "up"]
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int, str], None]  # jobs done, jobs in all, what is being done
 
-PYTHON: Final = "/usr/bin/python3"  # Debian's mininet is there for the system's Python only
-OBEYS: Final = Path(__file__).resolve().parents[2] / "mininet" / "lab.py"
-PACKAGES: Final = {"ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-switch",
-                   "ovs-vsctl": "openvswitch-switch", "ovsdb-tool": "openvswitch-common", "ip": "iproute2",
-                   "ethtool": "ethtool", "sysctl": "procps", "mnexec": "mininet", PYTHON: "python3"}
-_SYSTEM_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are, whatever PATH a user has
 _SOCKET_ROOM: Final = 107  # bytes of a Unix socket's path (unix(7): 108 with the final zero)
 
 
-@dataclass(frozen=True)
-class Node:
-    """A node of a running lab."""
-
-    name: str
-    kind: str  # vm | hypervisor | underlay
-    pid: int  # of its anchor, which is in its network and mount namespaces
-    start: int  # of that process, in clock ticks since boot
-
-    @property
-    def alive(self) -> bool:
-        return processes.start_time(self.pid) == self.start
+class RouterFailed(Refusal):
+    """The lab stands, but for a router."""
 
 
-def directory(rundir: Path) -> Path:
-    """Where all of a lab is; its path is also the mark of its processes."""
-    return Path(os.path.realpath(rundir)) / "lab"
+def topology_file(rundir: Path) -> Path:
+    """The file that the running lab was built from, kept."""
+    return directory(rundir) / "topology.yaml"
 
 
 def plan(topology: Topology, rundir: Path, datapath: str = "netdev") -> dict[str, Any]:
     """The lab of a topology as JSON values: what `mn --custom mininet/lab.py --topo tunbridge,FILE` reads, too."""
-    return {**lab.to_json(_plan(topology, rundir, datapath)), "directory": str(directory(rundir))}
+    wanted = _plan(topology, rundir, datapath)
+    return {**lab.to_json(wanted), "stages": stages(None, wanted), "directory": str(directory(rundir))}
 
 
 def _plan(topology: Topology, rundir: Path, datapath: str) -> LabPlan:
@@ -65,7 +58,7 @@ def _plan(topology: Topology, rundir: Path, datapath: str) -> LabPlan:
     both = sorted(set(topology.hosts) & set(topology.vms))
     if both:
         raise Refusal(f"{topology.source}: {both[0]!r} is a host and a VM; in a lab they need two names.", BAD_INPUT)
-    for name in topology.hosts:
+    for name in (*topology.hosts, lab.INTERNET):
         socket = home / name / "ovsdb-server.4194304.ctl"
         if len(os.fsencode(socket)) > _SOCKET_ROOM:
             raise Refusal(f"{socket} is too long for a Unix socket ({_SOCKET_ROOM} bytes); "
@@ -74,20 +67,12 @@ def _plan(topology: Topology, rundir: Path, datapath: str) -> LabPlan:
     return lab.lab_plan(topology, datapath=datapath, controllers=controllers)
 
 
-def state(rundir: Path) -> dict[str, Node]:
-    """The nodes of the running lab by name; empty if there is no lab, or what is written about it is no use."""
-    try:
-        value = json.loads((directory(rundir) / "state.json").read_text())
-    except PermissionError as error:
-        raise Refusal(f"{error.filename} may be read by root only; run it with sudo.", MISSING) from error
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    return {name: Node(name, node["kind"], node["pid"], node["start"]) for name, node in value["nodes"].items()}
-
-
 def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = None) -> None:
-    """Bring up the lab of a topology, or turn the running lab into it; returns when every VM is wired."""
-    check_machine()
+    """Bring up the lab of a topology, or turn the running lab into it; returns when every VM is wired.
+
+    Refusal if that cannot be. RouterFailed, in the end, if all of it stands but for a router.
+    """
+    check_machine(topology)
     want = _plan(topology, rundir, "netdev")
     home = directory(rundir)
     try:
@@ -96,29 +81,48 @@ def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = N
         raise Refusal(f"{home} cannot be made: {error.strerror}; choose another --rundir.", MISSING) from error
     with _alone(home.parent):
         have = _standing(rundir, say)
-        todo = lab.stages(have, want)
-        if not todo:
-            say("The lab is as the topology wants it.")
-            return
-        say(_summary(have, want))
+        todo = stages(have, want)
+        say(_summary(have, want) if todo else "The lab is as the topology wants it.")
         with contextlib.suppress(FileNotFoundError):
             # Without plan.json a lab counts as half built, which it is until all stages are done.
             (home / "plan.json").rename(home / "plan.old.json")
-        _obey(home, todo, progress or (lambda done, total, what: None))
-        _write(home / "plan.json", lab.to_json(want))
+        failed = _obey(rundir, todo, progress or (lambda done, total, what: None)) if todo else {}
+        _write(home / "plan.json", lab.to_json(lab.damaged(want, failed, have)))
         (home / "plan.old.json").unlink(missing_ok=True)
+    if failed:
+        raise RouterFailed(_excuse(want, failed), MISSING)
+
+
+def follow(topology: Topology, content: bytes, rundir: Path, say: Say) -> bool:
+    """Turn the lab that runs in a run directory into a topology, whose file has this content; False if none runs."""
+    if not state(rundir):
+        return False
+    try:
+        up(topology, rundir, say)
+    finally:
+        if in_force(rundir) is not None:
+            topology_file(rundir).write_bytes(content)
+    return True
+
+
+def _excuse(want: LabPlan, failed: Mapping[tuple[str, str], str]) -> str:
+    """One sentence for each router that is not there."""
+    owners = {(host, one.name): one.owner for host, have in want.hypervisors.items() for one in have.namespaces}
+    words = [f"The {owners.get(where, where[1])} is not set up on {where[0]}: {reason}"
+             for where, reason in sorted(failed.items())]
+    return "\n".join([*words, "Everything else stands. `tunbridge lab up` tries again when the cause is gone."])
 
 
 def _standing(rundir: Path, say: Say) -> LabPlan | None:
     """The plan of the lab that runs; the remains of one that cannot be mended are cleared away."""
     home, nodes = directory(rundir), state(rundir)
     dead = {name: node for name, node in nodes.items() if not node.alive}
-    have = _in_force(home)
+    have = in_force(rundir)
     if have and nodes.keys() == lab.kinds(have).keys() and all(node.kind == "vm" for node in dead.values()):
-        for host in (name for name in have.hypervisors if daemons.missing(home / name)):
+        for host in (name for name in _switches(have) if daemons.missing(home / name)):
             say(f"Open vSwitch of {host} has died; it is started again.")
             _revive(rundir, host)
-        return _mended(home, have, dead, say)
+        return _mended(home, _looked_at(have, home, nodes), dead, say)
     if nodes or processes.of_lab(home):
         say("A lab stands here that is not whole; it is removed and built anew.")
     _clear(home)
@@ -126,12 +130,35 @@ def _standing(rundir: Path, say: Say) -> LabPlan | None:
     return None
 
 
-def _in_force(home: Path) -> LabPlan | None:
-    """The plan that was carried out to its end; None without one, or with half a file."""
+def _switches(plan_: LabPlan) -> dict[str, Devices]:
+    """The nodes with an Open vSwitch."""
+    return {**plan_.hypervisors, **({plan_.outside.name: plan_.outside.devices} if plan_.outside else {})}
+
+
+def _looked_at(have: LabPlan, home: Path, nodes: Mapping[str, Node]) -> LabPlan:
+    """The plan without what somebody has taken away since: a router's namespace, or the web server outside."""
+    lost = {(host, one.name) for host, devices in have.hypervisors.items() for one in devices.namespaces
+            if not _is_namespace(Path(f"/proc/{nodes[host].pid}/root/run/netns") / one.name)}
+    have = lab.damaged(have, lost, None)
+    if have.outside is not None and not _serves(home / have.outside.name / "web.json"):
+        return replace(have, outside=replace(have.outside, serving=False))
+    return have
+
+
+def _is_namespace(path: Path) -> bool:
+    """Whether a namespace is mounted there, and not only the empty file on which it was."""
     try:
-        return lab.from_json(json.loads((home / "plan.json").read_text()))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+        return path.stat().st_dev != path.parent.stat().st_dev
+    except OSError:
+        return False
+
+
+def _serves(written: Path) -> bool:
+    try:
+        server: dict[str, int] = json.loads(written.read_text())
+        return processes.start_time(server["pid"]) == server["start"]
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _mended(home: Path, have: LabPlan, dead: Mapping[str, Node], say: Say) -> LabPlan:
@@ -155,27 +182,27 @@ def _summary(have: LabPlan | None, want: LabPlan) -> str:
     return f"Converging the lab to {counts}" + (f" ({'; '.join(words)})." if words else ".")
 
 
-def _obey(home: Path, stages: Sequence[lab.Stage], progress: Progress) -> None:
+def _obey(rundir: Path, todo: Sequence[Stage], progress: Progress) -> dict[tuple[str, str], str]:
+    """Have all stages done; the (host, namespace) of the routers that failed, with the reason."""
+    home, failed = directory(rundir), {}
     argv = [PYTHON, str(OBEYS), "obey", str(home / "plan.json"), str(home / "state.json")]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment(home),
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(rundir),
                           stderr=subprocess.PIPE) as child:
         assert child.stdin and child.stdout and child.stderr
-        child.stdin.write(json.dumps(stages))
+        child.stdin.write(json.dumps(todo))
         child.stdin.close()
         last: dict[str, Any] = {}
         for line in child.stdout:
             last = json.loads(line)
-            if "of" in last:
+            if "failed" in last:
+                failed[last["failed"][0], last["failed"][1]] = str(last["error"])
+            elif "of" in last:
                 progress(last["done"], last["of"], last["stage"])
         words = child.stderr.read().strip().rpartition("\n")[2]
     if child.returncode:
         reason = last.get("error") or words or f"it ended with code {child.returncode}"
         raise Refusal(f"The lab cannot be built: {reason} `tunbridge lab down` removes what is there.", MISSING)
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "PATH": f"{os.environ.get('PATH', '/usr/bin:/bin')}:{_SYSTEM_PATH}",
-            processes.MARK: str(home)}
+    return failed
 
 
 def down(rundir: Path, say: Say) -> None:
@@ -199,53 +226,23 @@ def _clear(home: Path) -> int:
     return ended
 
 
-def exec_argv(rundir: Path, name: str, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Argument list and environment that run a command in a node; terminal, directory and exit code pass through."""
-    node, home = _node(rundir, name), directory(rundir)
-    environment = _environment(home)
-    if node.kind == "hypervisor":
-        place = str(home / name)
-        environment |= {"OVS_RUNDIR": place, "OVS_DBDIR": place, "OVS_LOGDIR": place}
-    argv = ["nsenter", f"--target={node.pid}", "--net", "--mount", "--wd=.", "--"]
-    return [*argv, *(command or ("bash",))], environment
-
-
-def execute(rundir: Path, name: str, command: Sequence[str]) -> NoReturn:
-    """Become a command in a node: its exit code, its signals and its terminal are then this process's own."""
-    argv, environment = exec_argv(rundir, name, command)
-    os.execvpe(argv[0], argv, environment)
-
-
-def _node(rundir: Path, name: str) -> Node:
-    nodes = state(rundir)
-    if not nodes:
-        raise Refusal(f"No lab runs in {directory(rundir)}; `tunbridge lab up` brings one up.", MISSING)
-    if name not in nodes:
-        raise Refusal(f"The lab has no node {name!r}; it has {', '.join(nodes)}.", BAD_INPUT)
-    if os.geteuid() != 0:
-        raise Refusal("Entering a node of the lab needs root; run it with sudo.", MISSING)
-    if not nodes[name].alive:
-        raise Refusal(f"{name} has died; `tunbridge lab up` builds the lab anew.", MISSING)
-    return nodes[name]
-
-
 def prompt(rundir: Path) -> int:
     """Mininet's prompt on the running lab; its exit code when it is left."""
     home = directory(rundir)
-    _node(rundir, next(iter(state(rundir)), ""))
+    find(rundir, next(iter(state(rundir)), ""))
     argv = [PYTHON, str(OBEYS), "cli", str(home / "plan.json"), str(home / "state.json")]
     # Control-C is for what runs at the prompt; we only wait.
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        return subprocess.call(argv, env=_environment(home))
+        return subprocess.call(argv, env=environment(rundir))
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def restart_vswitchd(rundir: Path, host: str, kill9: bool = True) -> None:
     """End a hypervisor's ovs-vswitchd and start it anew; its database, and so its bridges, stay."""
-    if _node(rundir, host).kind != "hypervisor":
-        raise Refusal(f"{host} is not a hypervisor.", BAD_INPUT)
+    if find(rundir, host).kind not in ("hypervisor", "internet"):
+        raise Refusal(f"{host} has no Open vSwitch.", BAD_INPUT)
     daemons.end(directory(rundir) / host, "ovs-vswitchd", hard=kill9)
     _revive(rundir, host)
 
@@ -253,25 +250,13 @@ def restart_vswitchd(rundir: Path, host: str, kill9: bool = True) -> None:
 def _revive(rundir: Path, host: str) -> None:
     """Start what is missing of a hypervisor's daemons, and tell OVS what it forgets with its process."""
     place = directory(rundir) / host
-    argv, environment = exec_argv(rundir, host, ())
-    plan_ = _in_force(directory(rundir))
-    if plan_ is None:
+    argv, found = exec_argv(rundir, host, ())
+    standing = in_force(rundir)
+    if standing is None:
         raise Refusal("The lab is half built; `tunbridge lab up` builds it anew.", MISSING)
-    want = plan_.hypervisors[host]
-    todo = (*(daemons.start(place, program) for program in daemons.missing(place)), *converge.footing(want))
-    executor.execute(todo, executor.Place(tuple(argv[:-1]), environment))
-
-
-def check_machine() -> None:
-    """Refuse with the cure if this machine lacks what a lab needs."""
-    if os.geteuid() != 0:
-        raise Refusal("A lab makes network namespaces, which needs root; run it with sudo.", MISSING)
-    path = f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}"
-    missing = sorted({package for program, package in PACKAGES.items() if not shutil.which(program, path=path)})
-    if missing:
-        raise Refusal(f"The lab needs a package; `apt-get install {' '.join(missing)}` installs it.", MISSING)
-    if not OBEYS.exists():
-        raise Refusal(f"The lab needs {OBEYS}; run tunbridge from its source tree.", MISSING)
+    todo = (*(daemons.start(place, program) for program in daemons.missing(place)),
+            *converge.footing(_switches(standing)[host]))
+    executor.execute(todo, executor.Place(tuple(argv[:-1]), found))
 
 
 @contextlib.contextmanager

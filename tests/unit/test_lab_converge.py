@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from controller.host.lab import LabPlan, from_json, lab_plan, stages, to_json
+from controller.host.lab import LabPlan, from_json, lab_plan, to_json
+from controller.host.stages import stages
 from controller.model import reading
 
 HEAD = """
@@ -84,7 +85,8 @@ def test_a_vm_that_moves_keeps_running_is_rewired_and_says_so() -> None:
     order = [stage["what"] for stage in todo]
     assert order == ["unplugging", "wiring", "addresses", "announcing"]
     (job,) = jobs(todo, "announcing")
-    assert job["cards"][0][0] == "eth0" and job["cards"][0][2] == "10.0.0.11"
+    (step,) = job["steps"]
+    assert step["background"] and step["argv"][-3] == "eth0" and step["argv"][-1] == "10.0.0.11"
 
 
 def test_a_new_host_gets_a_tunnel_everywhere_and_no_vm_notices() -> None:

@@ -1,0 +1,59 @@
+"""What a machine must have for a lab or for routers, and the cure if it does not."""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from controller.host import routers
+from controller.model.topology import Topology
+from controller.tools.errors import MISSING, Refusal
+from controller.tools.nodes import search_path
+
+PYTHON: Final = "/usr/bin/python3"  # Debian's mininet is there for the system's Python only
+OBEYS: Final = Path(__file__).resolve().parents[2] / "mininet" / "lab.py"
+PACKAGES: Final = {"ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-switch",
+                   "ovs-vsctl": "openvswitch-switch", "ovsdb-tool": "openvswitch-common", "ip": "iproute2",
+                   "ethtool": "ethtool", "sysctl": "procps", "mnexec": "mininet", PYTHON: "python3"}
+FOR_NAMESPACES: Final = {"ip": "iproute2", "iptables-restore": "iptables", "iptables-save": "iptables",
+                         "conntrack": "conntrack"}
+# In a namespace of its own: what it makes goes with it.
+_TRIAL: Final = ("unshare", "--net", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source",
+                 "192.0.2.1")
+
+
+def check(topology: Topology | None = None) -> None:
+    """Refusal with the cure if this machine lacks what a lab needs, or what the routers of the topology need."""
+    if os.geteuid() != 0:
+        raise Refusal("A lab makes network namespaces, which needs root; run it with sudo.", MISSING)
+    _have(PACKAGES, "The lab")
+    if not OBEYS.exists():
+        raise Refusal(f"The lab needs {OBEYS}; run tunbridge from its source tree.", MISSING)
+    if topology is not None:
+        check_routers(topology)
+
+
+def check_routers(topology: Topology, host: str | None = None) -> None:
+    """Refusal if a router of the topology (on that host) is a namespace and this machine cannot have such a router."""
+    those = [router.name for router in topology.routers.values() if router.driver == routers.NAMESPACE
+             and router.name in topology.legs_by_router and host in (None, router.host)]
+    if not those:
+        return
+    what = f"The router {those[0]}, whose driver is namespace,"
+    _have(FOR_NAMESPACES, what)
+    found = {**os.environ, "PATH": search_path()}
+    tried = subprocess.run(_TRIAL, env=found, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        said = tried.stderr.strip().splitlines()
+        raise Refusal(f"{what} needs iptables to translate addresses, and this kernel does not let it: "
+                      f"{said[0] if said else 'it said nothing'}. `driver: simulated` does without.", MISSING)
+
+
+def _have(packages: Mapping[str, str], what: str) -> None:
+    missing = sorted({package for program, package in packages.items()
+                      if not shutil.which(program, path=search_path())})
+    if missing:
+        raise Refusal(f"{what} needs a package; `apt-get install {' '.join(missing)}` installs it.", MISSING)

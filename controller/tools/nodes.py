@@ -1,0 +1,135 @@
+"""The nodes of a running lab and its routers: what is written down about them, and commands inside them."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from controller.host import lab, processes, routers, steps
+from controller.host.lab import LabPlan, LabRouter
+from controller.tools.errors import BAD_INPUT, MISSING, Refusal
+
+_SYSTEM_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are, whatever PATH a user has
+_WITH_SWITCHES: Final = ("hypervisor", "internet")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a running lab."""
+
+    name: str
+    kind: str  # vm | hypervisor | underlay | internet
+    pid: int  # of its anchor, which is in its network and mount namespaces
+    start: int  # of that process, in clock ticks since boot
+
+    @property
+    def alive(self) -> bool:
+        return processes.start_time(self.pid) == self.start
+
+
+def directory(rundir: Path) -> Path:
+    """Where all of a lab is; its path is also the mark of its processes."""
+    return Path(os.path.realpath(rundir)) / "lab"
+
+
+def state(rundir: Path) -> dict[str, Node]:
+    """The nodes of the running lab by name; empty if there is no lab, or what is written about it is no use."""
+    try:
+        value = json.loads((directory(rundir) / "state.json").read_text())
+    except PermissionError as error:
+        raise Refusal(f"{error.filename} may be read by root only; run it with sudo.", MISSING) from error
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return {name: Node(name, node["kind"], node["pid"], node["start"]) for name, node in value["nodes"].items()}
+
+
+def in_force(rundir: Path) -> LabPlan | None:
+    """The plan that was carried out to its end; None without one, or with half a file."""
+    try:
+        return lab.from_json(json.loads((directory(rundir) / "plan.json").read_text()))
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+
+
+def search_path() -> str:
+    """PATH, and where daemons are."""
+    return f"{os.environ.get('PATH', '/usr/bin:/bin')}:{_SYSTEM_PATH}"
+
+
+def environment(rundir: Path, node: Node | None = None) -> dict[str, str]:
+    """What processes of the lab find in their environment; in a hypervisor, where its Open vSwitch is."""
+    home = directory(rundir)
+    found = {**os.environ, "PATH": search_path(), processes.MARK: str(home)}
+    if node is not None and node.kind in _WITH_SWITCHES:
+        found |= dict.fromkeys(("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR"), str(home / node.name))
+    return found
+
+
+def exec_argv(rundir: Path, name: str, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Argument list and environment that run a command in a node, or in the namespace of a router; terminal,
+    directory and exit code pass through. Refusal if there is no such place, or none that a command could run in.
+    """
+    plan = in_force(rundir)
+    router = plan.routers.get(name) if plan and name not in lab.kinds(plan) else None
+    if router is not None and router.driver != routers.NAMESPACE:
+        raise Refusal(_only_simulated(name), BAD_INPUT)
+    node = _find(rundir, router.host if router else name, plan)
+    argv = ["nsenter", f"--target={node.pid}", "--net", "--mount", "--wd=.", "--"]
+    inside = steps.entering(router.shown.name) if router else ()
+    return [*argv, *inside, *(command or ("bash",))], environment(rundir, node)
+
+
+def _only_simulated(name: str) -> str:
+    return (f"The router {name} is simulated by flows, so there is no namespace to run a command in; `ip route` and "
+            f"`ip address` are answered from the topology, `driver: namespace` makes a real one.")
+
+
+def execute(rundir: Path, name: str, command: Sequence[str]) -> NoReturn:
+    """Become a command in a node: its exit code, its signals and its terminal are then this process's own."""
+    argv, found = exec_argv(rundir, name, command)
+    os.execvpe(argv[0], argv, found)
+
+
+def answer(rundir: Path, name: str, command: Sequence[str]) -> str | None:
+    """What `ip route` or `ip address` would print in a simulated router, if it were a namespace; None for anything
+    that `execute` is for.
+    """
+    plan = in_force(rundir)
+    router = plan.routers.get(name) if plan and name not in lab.kinds(plan) else None
+    if router is None or router.driver == routers.NAMESPACE:
+        return None
+    shown = _shown(router, [word for word in command if word not in ("-4", "-c", "-color", "--color")])
+    if shown is None:
+        raise Refusal(_only_simulated(name), BAD_INPUT)
+    return shown
+
+
+def _shown(router: LabRouter, words: Sequence[str]) -> str | None:
+    if len(words) < 2 or words[0] != "ip" or words[2:] not in ([], ["show"], ["list"], ["ls"]):
+        return None
+    for full, shortest, show in (("route", 1, routers.ip_route), ("address", 1, routers.ip_address)):
+        if len(words[1]) >= shortest and full.startswith(words[1]):
+            return show(router.shown)
+    return None
+
+
+def _find(rundir: Path, name: str, plan: LabPlan | None) -> Node:
+    nodes = state(rundir)
+    if not nodes:
+        raise Refusal(f"No lab runs in {directory(rundir)}; `tunbridge lab up` brings one up.", MISSING)
+    if name not in nodes:
+        known = [*nodes, *(router for router in (plan.routers if plan else ()) if router not in nodes)]
+        raise Refusal(f"The lab has no node {name!r}; it has {', '.join(known)}.", BAD_INPUT)
+    if os.geteuid() != 0:
+        raise Refusal("Entering a node of the lab needs root; run it with sudo.", MISSING)
+    if not nodes[name].alive:
+        raise Refusal(f"{name} has died; `tunbridge lab up` builds the lab anew.", MISSING)
+    return nodes[name]
+
+
+def find(rundir: Path, name: str) -> Node:
+    """A node that runs. Refusal, with the names that there are, if it does not."""
+    return _find(rundir, name, in_force(rundir))
