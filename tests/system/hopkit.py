@@ -20,6 +20,7 @@ from flows import compile as compiler
 from flows.fields import ARP, ARP_REPLY, ARP_REQUEST, IPV4
 from flows.host import Host
 from flows.routed_learned import neighbour
+from flows.router import Leg
 from flows.routing.wireformat import BROADCAST_MAC, NO_MAC, Arp, Datagram, Frame, mac_bytes
 from flows.text import line
 from tests import hopcloud
@@ -32,7 +33,6 @@ _VLAN_VALID = 0x10
 OUTSIDE = "outside"
 OUTSIDE_MAC = "02:00:cb:00:71:01"
 _OFPT_PACKET_IN, _OFPT_SET_CONFIG, _NXM_1 = 10, 9, 1
-_BARRIERS = iter(range(1, 1 << 30))
 
 
 class HopOvs(PrivateOvs):
@@ -135,15 +135,19 @@ class Hop:
     def mac(self, name: str) -> bytes:
         return mac_bytes(OUTSIDE_MAC if name == OUTSIDE else hopcloud.VMS[name].mac)
 
-    def gateway(self, name: str, router: str = "r1") -> bytes:
-        """The MAC of the leg that somebody sends to."""
+    def _leg(self, name: str, router: str = "r1") -> Leg:
+        """The leg that somebody sends to; from outside, that of the router named."""
         for simulated in self.host.routers:
             for leg in simulated.router.legs:
                 if name == OUTSIDE and simulated.router.name == router and leg == simulated.router.outside:
-                    return leg.hardware
+                    return leg
                 if name != OUTSIDE and any(one.leg == leg.name and one.name == name for one in simulated.neighbours):
-                    return leg.hardware
+                    return leg
         raise KeyError(name)
+
+    def gateway(self, name: str, router: str = "r1") -> bytes:
+        """That leg's MAC."""
+        return self._leg(name, router).hardware
 
     def address(self, name: str) -> str:
         return hopcloud.GATEWAY if name == OUTSIDE else hopcloud.VMS[name].address
@@ -158,20 +162,26 @@ class Hop:
         return self.settled(name)
 
     def settled(self, name: str) -> list[Seen]:
-        """All that arrives anywhere before the answer to an ARP question that this one asks now."""
-        marker = (next(_BARRIERS)).to_bytes(4, "big")
-        own = hopcloud.VMS[name].address if name != OUTSIDE else str(IPv4Address(marker))
-        leg = next(leg for one in self.host.routers for leg in one.router.legs
-                   if leg.hardware == self.gateway(name))
-        question = Arp(ARP_REQUEST, self.mac(name), int(IPv4Address(own)), NO_MAC, int(leg.addresses[0].ip))
-        self._sockets[name].send(question.framed(self.mac(name), BROADCAST_MAC))
-        found: list[Seen] = []
-        deadline = time.monotonic() + PATIENCE
-        while not any(one.where == name and one.frame.kind == ARP for one in found):
-            assert time.monotonic() < deadline, f"the switch does not answer {name}"
-            found += self._poll(0.1)
-        found += self._poll(0)
+        """All IPv4 that arrives anywhere until the switch has done all that it was given before.
+
+        It works on what comes in together in any order, so only the answer to a second question, asked after the first
+        was answered, comes after everything else.
+        """
+        found = [*self._question(name), *self._question(name), *self._poll(0)]
         return [one for one in found if one.frame.kind == IPV4]
+
+    def _question(self, name: str) -> Iterator[Seen]:
+        """What arrives until the leg answers ARP."""
+        question = Arp(ARP_REQUEST, self.mac(name), int(IPv4Address(self.address(name))), NO_MAC,
+                       int(self._leg(name).addresses[0].ip))
+        self._sockets[name].send(question.framed(self.mac(name), BROADCAST_MAC))
+        deadline = time.monotonic() + PATIENCE
+        answered = False
+        while not answered:
+            assert time.monotonic() < deadline, f"the switch does not answer {name}"
+            for seen in self._poll(0.1):
+                answered |= seen.where == name and seen.frame.kind == ARP
+                yield seen
 
     def _poll(self, seconds: float) -> Iterator[Seen]:
         names = {opened.fileno(): name for name, opened in self._sockets.items()}

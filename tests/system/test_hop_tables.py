@@ -1,14 +1,26 @@
 """The compiled hop on a real Open vSwitch, packet by packet: what is routed, translated, answered, dropped and asked."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 
-from hopkit import OUTSIDE, Hop, hop, learn
-from tests.routerkit import number, ping, read, tcp_to, udp_to
+from flows.fields import ARP, ARP_REPLY, UDP
+from flows.packet import ICMP, TCP
+from flows.routing.transport import ACK, ECHO_REPLY, ECHO_REQUEST, FIN, RST, SYN, icmp, quoted, sound
+from flows.routing.wireformat import Arp, Datagram, Frame
+from hopkit import OUTSIDE, Asked, Hop, Seen, hop, learn
+from tests.hopcloud import FAR, GATEWAY, MTU_INSIDE
+from tests.routerkit import number, ping, tcp_to, udp_to
 
 pytestmark = pytest.mark.system
+
+QG1, FIP_WEB, FIP_DB = "203.0.113.10", "203.0.113.50", "203.0.113.51"
+QG2, FIP_TWO = "203.0.113.20", "203.0.113.60"
+WEB1, WEB2, DB1 = "10.0.1.11", "10.0.1.12", "10.0.2.11"
+_PORTS = count(20000)  # nobody speaks twice from the same port
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +31,236 @@ def there() -> Iterator[Hop]:
         yield made
 
 
-def test_between_two_legs_a_packet_changes_macs_and_loses_one_of_its_time_to_live(there: Hop) -> None:
-    sent = udp_to("10.0.1.11", "10.0.2.11")
-    (seen,) = there.send("web1", sent)
-    assert (seen.where, seen.vlan, seen.frame.src, seen.frame.dst) == (
-        "db1", None, there.gateway("db1"), there.mac("db1"))
-    assert seen.datagram.ttl == sent.ttl - 1 and seen.datagram.payload == sent.payload
+def ports(datagram: Datagram) -> tuple[int, int]:
+    return struct.unpack_from("!HH", datagram.payload)
+
+
+def ident(datagram: Datagram) -> int:
+    return int(struct.unpack_from("!H", datagram.payload, 4)[0])
+
+
+def the_one(seen: list[Seen], where: str) -> Seen:
+    (found,) = seen
+    assert found.where == where and found.vlan is None
+    assert sound(found.datagram)
+    return found
+
+
+# ---- inside
+
+@pytest.mark.parametrize(("source", "target", "address"), [
+    ("web1", "db1", DB1), ("db1", "web2", WEB2), ("web2", "left1", "10.0.3.11"),
+    ("left1", "right1", "10.0.4.11"), ("right1", "left1", "10.0.3.11")])
+def test_a_packet_between_two_legs_changes_macs_and_its_time_to_live(there: Hop, source: str, target: str,
+                                                                     address: str) -> None:
+    """The last two pairs are on one network: out by the VLAN it came in by."""
+    sent = udp_to(there.address(source), address)
+    seen = the_one(there.send(source, sent), target)
+    assert (seen.frame.src, seen.frame.dst) == (there.gateway(target), there.mac(target))
+    assert seen.datagram == Datagram.parse(sent.to_bytes()[:8] + bytes([sent.ttl - 1]) + sent.to_bytes()[9:10]
+                                           + seen.frame.payload[10:12] + sent.to_bytes()[12:])
+
+
+def test_two_routers_with_equal_addresses_do_not_mix(there: Hop) -> None:
+    assert the_one(there.send("web1", ping(WEB1, DB1)), "db1").ways == (WEB1, DB1)
+    assert the_one(there.send("web2b", ping(WEB1, DB1)), "db2").ways == (WEB1, DB1)
+
+
+def test_arp_for_a_leg_is_answered_by_the_switch_and_heard_by_nobody_else(there: Hop) -> None:
+    for name, address in (("web1", "10.0.1.1"), ("left1", "10.0.3.1"), ("right1", "10.0.4.1"), (OUTSIDE, QG1),
+                          (OUTSIDE, FIP_WEB), (OUTSIDE, QG2)):
+        router = "r2" if address == QG2 else "r1"
+        (seen,) = there.arp(name, address)
+        own, mine = there.gateway(name, router), there.mac(name)
+        assert (seen.where, seen.frame.src, seen.frame.dst, seen.vlan) == (name, own, mine, None)
+        assert Arp.parse(seen.frame.payload) == Arp(ARP_REPLY, own, number(address), mine, number(there.address(name)))
+
+
+def test_arp_for_a_leg_sent_to_its_own_mac_is_answered_and_to_another_is_not(there: Hop) -> None:
+    (seen,) = there.arp("web1", "10.0.1.1", to=there.gateway("web1"))
+    assert seen.where == "web1"
+    (passed,) = there.arp("web1", "10.0.1.1", to=there.mac("web2"))
+    assert passed.where == "web2"
+
+
+def test_a_probe_for_the_address_of_a_leg_finds_it_taken(there: Hop) -> None:
+    (seen,) = there.arp("web1", "10.0.1.1", sender="0.0.0.0")
+    assert Arp.parse(seen.frame.payload).target == 0
+
+
+def test_nobody_else_is_heard_who_claims_the_address_of_a_leg(there: Hop) -> None:
+    assert there.arp("fw1", "10.0.1.12", sender="10.0.1.1") == []
+
+
+def test_what_belongs_on_no_wire_is_dropped(there: Hop) -> None:
+    for source, target in (("127.0.0.1", DB1), ("224.0.0.1", DB1), ("0.0.0.1", DB1), ("255.255.255.255", DB1),
+                           ("10.0.1.50", "127.0.0.1"), ("10.0.1.50", "224.0.0.9"), ("10.0.1.50", "0.0.0.0"),
+                           ("10.0.2.1", DB1), (QG1, DB1), (FIP_DB, DB1), ("10.0.1.50", "10.0.2.255")):
+        assert there.send("fw1", udp_to(source, target)) == []
+
+
+def test_what_is_neither_ipv4_nor_arp_ends_at_a_leg(there: Hop) -> None:
+    frame = Frame(there.gateway("fw1"), there.mac("fw1"), 0x86DD, bytes(60))
+    assert there.raw("fw1", frame.to_bytes()) == []
+
+
+# ---- asked of the controller
+
+@pytest.mark.parametrize(("target", "more"), [
+    ("10.0.1.1", {}), (DB1, {"ttl": 1}), (DB1, {"ttl": 0}), ("10.0.2.200", {}), ("198.51.100.9", {})])
+def test_what_no_row_can_do_is_asked_of_the_controller(there: Hop, target: str, more: dict[str, int]) -> None:
+    sent = udp_to(WEB1, target, **more)
+    assert there.send("web1", sent) == []
+    (asked,) = there.asked()
+    assert asked.frame == sent.framed(there.mac("web1"), there.gateway("web1"))
+    assert (asked.registers[0], asked.registers[1], asked.registers.get(5, 0)) == (0x8000, 0x11, 0)
+
+
+def test_no_route_is_asked_of_the_controller() -> None:
+    """Only a router without an outside has no route."""
+
+
+def test_too_large_a_packet_is_asked_of_the_controller_and_one_that_just_fits_is_not(there: Hop) -> None:
+    room = MTU_INSIDE - 28
+    assert len(the_one(there.send("web1", udp_to(WEB1, DB1, data=bytes(room))), "db1").frame.payload) == MTU_INSIDE
+    assert there.send("web1", udp_to(WEB1, DB1, data=bytes(room + 1))) == []
+    (asked,) = there.asked()
+    assert asked.datagram.size == MTU_INSIDE + 1
+
+
+def test_a_neighbour_that_answered_arp_is_routed_to_by_its_row(there: Hop) -> None:
+    learn(there, address="10.0.1.50", mac="fa:16:3e:00:00:0d", leg="qr-17")
+    assert the_one(there.send("db1", udp_to(DB1, "198.51.100.9")), "fw1").ways == (DB1, "198.51.100.9")
+
+
+def test_an_arp_answer_to_a_leg_is_asked_with_its_leg(there: Hop) -> None:
+    answer = Arp(ARP_REPLY, there.mac(OUTSIDE), number(GATEWAY), there.gateway(OUTSIDE, "r2"), number(QG2))
+    frame = answer.framed(there.mac(OUTSIDE), there.gateway(OUTSIDE, "r2"))
+    assert there.raw(OUTSIDE, frame) == []
+    (asked,) = there.asked()
+    assert (asked.frame, asked.registers[0], asked.registers[1]) == (frame, 0x8002, 0x23)
+
+
+# ---- outside and back
+
+Kind = Callable[[str, str, int], Datagram]
+
+
+def _udp(source: str, target: str, port: int) -> Datagram:
+    return udp_to(source, target, (port, 53))
+
+
+def _tcp(source: str, target: str, port: int) -> Datagram:
+    return tcp_to(source, target, (port, 80))
+
+
+def _ping(source: str, target: str, port: int) -> Datagram:
+    return ping(source, target, port)
+
+
+def answer(datagram: Datagram, **more: int) -> Datagram:
+    """What whoever got this sends back."""
+    source, target = (f"{one >> 24}.{one >> 16 & 255}.{one >> 8 & 255}.{one & 255}"
+                      for one in (datagram.dst, datagram.src))
+    if datagram.proto == ICMP:
+        return ping(source, target, ident(datagram), kind=ECHO_REPLY, **more)
+    back = ports(datagram)[::-1]
+    if datagram.proto == UDP:
+        return udp_to(source, target, back, data=b"answer", **more)
+    return tcp_to(source, target, back, SYN | ACK, **more)
+
+
+KINDS = pytest.mark.parametrize("kind", [_udp, _tcp, _ping])
+
+
+@KINDS
+def test_without_a_floating_ip_a_vm_shows_the_routers_address_and_hears_the_answer(there: Hop, kind: Kind) -> None:
+    sent = kind(WEB2, FAR, next(_PORTS))
+    for _ in range(2):  # the first packet, and one of a connection that is known
+        out = the_one(there.send("web2", sent), OUTSIDE)
+        assert out.ways == (QG1, FAR) and out.datagram.ttl == 63
+        assert (out.frame.src, out.frame.dst) == (there.gateway(OUTSIDE), there.mac(OUTSIDE))
+        back = the_one(there.send(OUTSIDE, answer(out.datagram)), "web2")
+        assert back.ways == (FAR, WEB2)
+        assert back.datagram.payload == answer(sent).payload[:2] + back.datagram.payload[2:]
+
+
+@KINDS
+def test_with_a_floating_ip_a_vm_shows_that(there: Hop, kind: Kind) -> None:
+    for _ in range(2):
+        out = the_one(there.send("web1", kind(WEB1, FAR, next(_PORTS))), OUTSIDE)
+        assert out.ways == (FIP_WEB, FAR)
+        assert the_one(there.send(OUTSIDE, answer(out.datagram)), "web1").ways == (FAR, WEB1)
+
+
+@KINDS
+def test_from_outside_a_floating_ip_is_its_vm(there: Hop, kind: Kind) -> None:
+    sent = kind(FAR, FIP_WEB, next(_PORTS))
+    for _ in range(2):
+        seen = the_one(there.send(OUTSIDE, sent), "web1")
+        assert seen.ways == (FAR, WEB1)
+        assert the_one(there.send("web1", answer(seen.datagram)), OUTSIDE).ways == (FIP_WEB, FAR)
+
+
+def test_two_routers_each_translate_for_their_own(there: Hop) -> None:
+    port = next(_PORTS)
+    for name, router, floating in (("web1", "r1", FIP_WEB), ("web2b", "r2", FIP_TWO)):
+        out = the_one(there.send(name, udp_to(WEB1, FAR, (port, 53))), OUTSIDE)
+        assert out.ways == (floating, FAR) and ports(out.datagram) == (port, 53)
+        back = the_one(there.send(OUTSIDE, answer(out.datagram), router=router), name)
+        assert back.ways == (FAR, WEB1)
+
+
+def test_from_outside_straight_to_an_inside_address_keeps_it(there: Hop) -> None:
+    seen = the_one(there.send(OUTSIDE, _tcp(FAR, WEB1, next(_PORTS))), "web1")
+    assert seen.ways == (FAR, WEB1)
+    assert the_one(there.send("web1", answer(seen.datagram)), OUTSIDE).ways == (WEB1, FAR)
+
+
+@KINDS
+def test_what_nobody_asked_for_is_the_routers_own(there: Hop, kind: Kind) -> None:
+    assert there.send(OUTSIDE, kind(FAR, QG1, next(_PORTS))) == []
+    (asked,) = there.asked()
+    assert (asked.registers[1], asked.registers[5]) == (0x15, 1)
+
+
+def test_what_is_part_of_no_conversation_is_dropped(there: Hop) -> None:
+    assert there.send(OUTSIDE, tcp_to(FAR, WEB1, (80, next(_PORTS)), SYN | ACK)) == []
+    assert there.send("web2", tcp_to(WEB2, FAR, (next(_PORTS), 80), SYN | ACK)) == []
+    assert there.hits(42, "reg0=0x8000,reg5=0x1 actions=drop") and there.hits(47, "+inv+trk,ip,reg0=0x8000 actions=drop")
+
+
+# ---- hairpin
+
+@KINDS
+def test_from_one_floating_ip_to_another_both_ends_show_theirs(there: Hop, kind: Kind) -> None:
+    sent = kind(WEB1, FIP_DB, next(_PORTS))
+    for _ in range(3):
+        seen = the_one(there.send("web1", sent), "db1")
+        assert seen.ways == (FIP_WEB, DB1)
+        assert the_one(there.send("db1", answer(seen.datagram)), "web1").ways == (FIP_DB, WEB1)
+
+
+@KINDS
+def test_a_vm_without_a_floating_ip_speaks_to_one_as_the_router(there: Hop, kind: Kind) -> None:
+    sent = kind(WEB2, FIP_DB, next(_PORTS))
+    for _ in range(3):
+        seen = the_one(there.send("web2", sent), "db1")
+        assert seen.ways == (QG1, DB1)
+        assert the_one(there.send("db1", answer(seen.datagram)), "web2").ways == (FIP_DB, WEB2)
+
+
+@KINDS
+def test_a_vm_reaches_itself_by_its_floating_ip(there: Hop, kind: Kind) -> None:
+    seen = the_one(there.send("web1", kind(WEB1, FIP_WEB, next(_PORTS))), "web1")
+    assert seen.ways == (FIP_WEB, WEB1)
+    assert the_one(there.send("web1", answer(seen.datagram)), "web1").ways == (FIP_WEB, WEB1)
+
+
+@KINDS
+def test_tenants_meet_by_their_floating_ips_through_both_routers(there: Hop, kind: Kind) -> None:
+    sent = kind(WEB1, FIP_TWO, next(_PORTS))
+    for _ in range(2):
+        seen = the_one(there.send("web1", sent), "web2b")
+        assert seen.ways == (FIP_WEB, WEB1) and seen.datagram.ttl == 62
+        assert the_one(there.send("web2b", answer(seen.datagram)), "web1").ways == (FIP_TWO, WEB1)
