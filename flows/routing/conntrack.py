@@ -32,8 +32,11 @@ class Stage(Enum):
     SYN_SENT = 120.001  # enum members of one value would be one
     SYN_RECEIVED = 60.0
     ESTABLISHED = 432000.0
-    CLOSING = 120.0
-    CLOSED = 10.0
+    FIN_WAIT = 120.0  # one has said FIN
+    CLOSE_WAIT = 60.001  # and the other has heard it
+    LAST_ACK = 30.001  # both have said it
+    TIME_WAIT = 120.003  # and that was heard, too
+    CLOSED = 10.0  # by a reset
     ASKED = 30.0  # UDP or ICMP
     CONVERSING = 120.002  # UDP, both ways, for two seconds
     OTHER = 600.0  # other protocols
@@ -153,12 +156,14 @@ def _contradicts(found: Tracking, datagram: Datagram) -> bool:
         return False
     if stage is Stage.SYN_SENT:
         return bool(flags & FIN) if found.back else bool(flags & (ACK | FIN))
-    return flags & (SYN | ACK) == SYN | ACK and not found.back and stage is not Stage.SYN_RECEIVED
+    if found.back:
+        return flags & (SYN | ACK) == SYN and stage is not Stage.TIME_WAIT
+    return flags & (SYN | ACK) == SYN | ACK and stage is not Stage.SYN_RECEIVED
 
 
 def _begins_anew(found: Tracking, datagram: Datagram) -> bool:
     """A SYN on a closed connection is a new connection with the same ports."""
-    closed = found.connection.stage in (Stage.CLOSING, Stage.CLOSED)
+    closed = found.connection.stage in (Stage.TIME_WAIT, Stage.CLOSED)
     return datagram.proto == TCP and closed and segment_flags(datagram) & (SYN | ACK) == SYN
 
 
@@ -181,19 +186,23 @@ def _advanced(found: Tracking, datagram: Datagram, now: float) -> Connection:
         stage = _tcp_stage(found, segment_flags(datagram))
     elif datagram.proto == UDP and answered and now >= connection.started + 2:
         stage = Stage.CONVERSING
-    # A connection whose only answer is a reset never was one.
-    refused = stage is Stage.CLOSED and found.back and not connection.answered
+    # A connection that was reset before anything else was answered never was one.
+    refused = stage is Stage.CLOSED and not connection.answered
     return replace(connection, stage=stage, answered=answered, expires=now if refused else now + stage.value)
+
+
+_AFTER_FIN = {Stage.SYN_RECEIVED: Stage.FIN_WAIT, Stage.ESTABLISHED: Stage.FIN_WAIT,
+              Stage.FIN_WAIT: Stage.LAST_ACK, Stage.CLOSE_WAIT: Stage.LAST_ACK}
+_AFTER_ACK = {Stage.SYN_RECEIVED: Stage.ESTABLISHED, Stage.FIN_WAIT: Stage.CLOSE_WAIT,
+              Stage.LAST_ACK: Stage.TIME_WAIT}
 
 
 def _tcp_stage(found: Tracking, flags: int) -> Stage:
     stage = found.connection.stage
     if flags & RST:
         return Stage.CLOSED
+    if flags & SYN:
+        return Stage.SYN_RECEIVED if found.back and stage is Stage.SYN_SENT else stage
     if flags & FIN:
-        return Stage.CLOSING
-    if flags & SYN and found.back and stage is Stage.SYN_SENT:
-        return Stage.SYN_RECEIVED
-    if flags & ACK and not flags & SYN and stage is Stage.SYN_RECEIVED:
-        return Stage.ESTABLISHED
-    return stage
+        return _AFTER_FIN.get(stage, stage)
+    return _AFTER_ACK.get(stage, stage) if flags & ACK else stage
