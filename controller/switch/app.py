@@ -25,10 +25,12 @@ from os_ken.controller.ofp_handler import OFPHandler
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
-from controller.switch import answers, listing, sockets, wire
+from controller.switch import answers, listing, outbox, sockets, wire
+from controller.switch.alarm import Alarm
 from controller.switch.control import Control, Unanswerable
 from controller.switch.events import Command, Drop, Log, ReadFlows, Row, Write
 from controller.switch.fleet import Fleet
+from flows.host import Meter
 
 LOG: Final = logging.getLogger("tunbridge")
 _DUMP_TIMEOUT: Final = 30  # seconds that a person waits for a switch
@@ -38,7 +40,7 @@ _REQUEST_TIMEOUT: Final = 60.0  # seconds for each part of a request, and for ea
 
 @dataclass
 class _Dump:
-    """A flow-stats request under way: the reply comes in parts."""
+    """A request under way whose reply comes in parts."""
 
     done: Callable[[list[Any]], None]
     parts: list[Any] = field(default_factory=list)
@@ -58,6 +60,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         self._first_error: dict[Any, str] = {}
         self._bundles = 0
         self._connections: set[Any] = set()
+        self.alarm = Alarm(lambda: fleet.due, lambda now: self.obey(fleet.tick(now)))
 
     def start(self) -> None:
         """os-ken's own start would listen on every address; `listen` is ours."""
@@ -94,13 +97,17 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
 
     def obey(self, commands: Iterable[Command]) -> None:
         """Carry out what the fleet decided, in order."""
-        for command in commands:
+        for command in outbox.in_turns(commands):
             match command:
+                case list():
+                    self.control.lost_packets += outbox.send(command[0].conn, command)
                 case Log(level, event, about):
                     words = "".join(f" {key}={_word(value)}" for key, value in about.items())
                     LOG.log(logging.getLevelNamesMapping()[level.upper()], "%s%s", event, words)
+                case ReadFlows(conn, meters=True):
+                    self._request(conn, wire.read_meters(conn), partial(self._meters_read, conn))
                 case ReadFlows(conn):
-                    self._request_flows(conn, partial(self._flows_read, conn))
+                    self._request(conn, wire.read_flows(conn), partial(self._flows_read, conn, ()))
                 case Write(conn, plan):
                     self._bundles += 1
                     bundle = wire.bundle(conn, self._bundles, plan)
@@ -108,12 +115,17 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                     conn.send(bundle.data)
                 case Drop(conn):
                     conn.close()
+        self.alarm.look()
 
-    def _flows_read(self, conn: Any, rows: list[Any]) -> None:
-        self.obey(self._fleet.flows_read(conn, map(answers.installed, rows)))
+    def _meters_read(self, conn: Any, replies: list[Any]) -> None:
+        meters = [meter for reply in replies for meter in answers.meters(reply).values()]
+        self._request(conn, wire.read_flows(conn), partial(self._flows_read, conn, meters))
 
-    def _request_flows(self, conn: Any, done: Callable[[list[Any]], None]) -> int:
-        request = wire.read_flows(conn)
+    def _flows_read(self, conn: Any, meters: Iterable[Meter], replies: list[Any]) -> None:
+        rows = (answers.installed(row) for reply in replies for row in reply.body)
+        self.obey(self._fleet.flows_read(conn, rows, meters))
+
+    def _request(self, conn: Any, request: Any, done: Callable[[list[Any]], None]) -> int:
         xid: int = conn.set_xid(request)
         self._dumps[conn, xid] = _Dump(done)
         conn.send_msg(request)
@@ -122,10 +134,10 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
     def dump(self, conn: Any) -> list[Row]:
         """All flows of a switch, as rows for people; waits for the answer. Unanswerable if none comes."""
         arrived = Event()
-        xid = self._request_flows(conn, arrived.send)
+        xid = self._request(conn, wire.read_flows(conn), arrived.send)
         patience = eventlet.Timeout(_DUMP_TIMEOUT)
         try:
-            return [listing.row(stats) for stats in arrived.wait()]
+            return [listing.row(stats) for reply in arrived.wait() for stats in reply.body]
         except eventlet.Timeout:
             sentence = f"The switch did not answer within {_DUMP_TIMEOUT} s; is its ovs-vswitchd running?"
             raise Unanswerable(sentence, missing=True) from None
@@ -141,25 +153,41 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         super().multipart_reply_handler(ev)
         datapath = ev.msg.datapath
         if datapath.state == MAIN_DISPATCHER:
-            ports = {_name(port): number for number, port in datapath.ports.items()}
+            ports = {_name(port): number for number, port in datapath.ports.items() if not _idle(port)}
             self.obey(self._fleet.connected(datapath, datapath.id, ports))
 
     @set_ev_handler(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def port_status_handler(self, ev: Any) -> None:
         """A port came, went or changed."""
         super().port_status_handler(ev)
-        gone = ev.msg.reason == ofp.OFPPR_DELETE
+        gone = ev.msg.reason == ofp.OFPPR_DELETE or _idle(ev.msg.desc)
         change = {_name(ev.msg.desc): None if gone else ev.msg.desc.port_no}
         self.obey(self._fleet.ports_changed(ev.msg.datapath, change))
 
-    @set_ev_handler(ofp_event.EventOFPFlowStatsReply, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
-    def flow_stats_handler(self, ev: Any) -> None:
+    @set_ev_handler(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def packet_in_handler(self, ev: Any) -> None:
+        """A packet that a switch cannot route alone."""
+        asked = answers.asked(ev.msg)
+        if asked is not None:
+            self.obey(self._fleet.asked(ev.msg.datapath, asked, self.alarm.now()))
+        eventlet.sleep(0)  # os-ken reads on as long as there is something to read, and there may always be
+
+    @set_ev_handler(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def flow_removed_handler(self, ev: Any) -> None:
+        """A row of a learned neighbour is gone."""
+        removed = answers.removed(ev.msg)
+        if removed is not None:
+            self.obey(self._fleet.removed(ev.msg.datapath, removed))
+
+    @set_ev_handler([ofp_event.EventOFPFlowStatsReply,  # type: ignore[untyped-decorator]
+                     ofp_event.EventOFPMeterConfigStatsReply], MAIN_DISPATCHER)
+    def part_handler(self, ev: Any) -> None:
         """Part of a dump."""
         key = ev.msg.datapath, ev.msg.xid  # another switch may count its transactions alike, or guess them
         dump = self._dumps.get(key)
         if dump is None:
             return
-        dump.parts += ev.msg.body
+        dump.parts.append(ev.msg)
         if not ev.msg.flags & ofp.OFPMPF_REPLY_MORE:
             del self._dumps[key]
             dump.done(dump.parts)
@@ -207,6 +235,11 @@ def _name(port: Any) -> str:
     return str(port.name.decode(errors="replace"))
 
 
+def _idle(port: Any) -> bool:
+    """Whether it is a bridge's own interface that nobody uses."""
+    return bool(port.port_no == ofp.OFPP_LOCAL and port.config & ofp.OFPPC_PORT_DOWN)
+
+
 def _word(value: object) -> str:
     text = str(value)
     plain = text.isprintable() and not set(text) & set(' "')
@@ -232,6 +265,7 @@ def run(fleet: Fleet, where: sockets.Listeners, prepare: Callable[[App, Callable
         app.control.listening = where.words
         greenlets = [eventlet.spawn(sockets.accept, server, app.serve_switch) for server in switches]
         greenlets.append(eventlet.spawn(sockets.accept, people, app.serve_person))
+        greenlets.append(eventlet.spawn(app.alarm.run))
         actions = prepare(app, lambda: stopped.ready() or stopped.send())
         greenlets.append(eventlet.spawn(_heed, _caught(actions), actions))
         LOG.info("ready topology=%s hosts=%d listening=%s", _word(fleet.topology.source), len(fleet.hosts),

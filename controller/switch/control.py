@@ -39,6 +39,7 @@ class Control:
         self._dump = dump
         self._last_apply: Json | None = None
         self.errors = 0  # lines logged as errors
+        self.lost_packets = 0  # of routers, for switches that took none at that moment
         self.listening: tuple[str, ...] = ()
 
     def answer_line(self, line: bytes) -> Json:

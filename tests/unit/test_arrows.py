@@ -25,7 +25,7 @@ THEIRS = {  # library -> the places that may import it
     "yaml": ("controller/model/",),
     "os_ken": ("controller/switch/wire.py", "controller/switch/answers.py", "controller/switch/listing.py",
                "controller/switch/nicira.py", "controller/switch/app.py"),
-    "eventlet": ("controller/switch/sockets.py", "controller/switch/app.py"),
+    "eventlet": ("controller/switch/sockets.py", "controller/switch/alarm.py", "controller/switch/app.py"),
     "ovs": ("controller/tools/",),
     "rich": ("controller/tools/",),
     "typer": ("controller/tools/",),

@@ -1,0 +1,46 @@
+"""What is said to a switch at once and beside all reconciling: packets for its tables, and learned neighbours."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from controller.switch import wire
+from controller.switch.events import Command, Learn, PacketOut, Unlearn
+
+Said = PacketOut | Learn | Unlearn
+
+
+def in_turns(commands: Iterable[Command]) -> Iterator[Command | list[Said]]:
+    """The same commands in the same order; what is said to one switch in a row is one list."""
+    for conn, some in groupby(commands, lambda command: command.conn if isinstance(command, Said) else None):
+        if conn is None:
+            yield from some
+        else:
+            yield [command for command in some if isinstance(command, Said)]
+
+
+def send(conn: Any, said: list[Said]) -> int:
+    """Send these in one piece: os-ken queues few pieces, and makes the sender wait while it has too many.
+
+    Packets alone are dropped then, as a network card would do: a switch that takes nothing holds up nobody else, and
+    fills no memory. Returns how many were.
+    """
+    queue = conn.send_q
+    if queue is None or (queue.full() and all(isinstance(one, PacketOut) for one in said)):
+        return len(said)
+    conn.send(b"".join(_bytes(conn, one) for one in said))
+    return 0
+
+
+def _bytes(conn: Any, command: Said) -> bytes:
+    match command:
+        case PacketOut(_, data, registers, table):
+            message = wire.packet_out(conn, data, registers, table)
+        case Learn(_, flow):
+            message = wire.learn(conn, flow)
+        case Unlearn(_, flow):
+            message = wire.unlearn(conn, flow)
+    conn.set_xid(message)
+    message.serialize()
+    return bytes(message.buf)
