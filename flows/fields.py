@@ -91,7 +91,7 @@ class Field:
             case Kind.NUMBER:
                 return str(value)
             case Kind.HEX:
-                return f"{value:#x}"
+                return f"{value:#x}" if value else "0"
             case Kind.MAC:
                 return ":".join(f"{byte:02x}" for byte in value.to_bytes(6, "big"))
             case Kind.IPV4:

@@ -208,6 +208,8 @@ def _check(table: Table, match: Match, action: Action, *, place: int, last: bool
     match action:
         case Goto(onward):
             _leads(table, onward)
+            if onward.id <= table.id:
+                raise Undeclared("goto leads onward only")  # OpenFlow 1.4, 5.1
             if not last:
                 raise Undeclared("goto is the last thing a flow does")
         case Track(_, onward):

@@ -102,21 +102,23 @@ def _in() -> list[Flow]:
     def found(number: int, state: str, *more: f.Criterion) -> Match:
         return when(_US, _IP, f.REG_TRANSLATED(number), ct_state(state), *more)
 
+    translated = Track(ZONE, t.TRANSLATED_IN, nat=True)
     to_fixed = Track(ZONE, t.ROUTE, commit=True, translation=Translation("dst", IPv4Address(FIXED)))
     floating = f.IPV4_DST(FLOATING)
     result = [
         _row(t.TRANSLATE_IN, "martian", when(_IP, f.IPV4_SRC("127.0.0.0/8"))),
-        _row(t.TRANSLATE_IN, "outside", when(_US, _IP, f.REG_CAME_BY(3)), mark(1), Track(ZONE, t.TRANSLATED_IN, nat=True)),
+        _row(t.TRANSLATE_IN, "outside", when(_US, _IP, f.REG_CAME_BY(3)), mark(1), translated),
         *(_row(t.TRANSLATE_IN, "own", when(_US, _IP, f.IPV4_DST(address)), mark(5),
                Track(HAIRPIN, t.TRANSLATED_IN, nat=True)) for address in (FLOATING, LEG_ADDRESSES[2])),
         _row(t.TRANSLATED_IN, "invalid", when(_US, _IP, ct_state("+inv"))),
         _row(t.TRANSLATED_IN, "back", found(5, "+est+rpl"), mark(3), Goto(t.ROUTE)),
-        _row(t.TRANSLATED_IN, "new", when(_US, _IP, f.REG_TRANSLATED(5)), mark(4), Track(ZONE, t.TRANSLATED_IN, nat=True)),
+        _row(t.TRANSLATED_IN, "new", when(_US, _IP, f.REG_TRANSLATED(5)), mark(4), translated),
         _row(t.TRANSLATED_IN, "floating", found(4, "+new", floating), mark(2), to_fixed),
         _row(t.TRANSLATED_IN, "new", found(4, "+new"), mark(0), Goto(t.ROUTE)),
         _row(t.TRANSLATED_IN, "floating", found(1, "+new", floating), to_fixed)]
     for prefix in ("10.0.1.0/24", "10.0.2.0/24"):
-        result.append(_row(t.TRANSLATED_IN, "new", found(1, "+new", f.IPV4_DST(prefix)), Track(ZONE, t.ROUTE, commit=True)))
+        result.append(_row(t.TRANSLATED_IN, "new", found(1, "+new", f.IPV4_DST(prefix)),
+                           Track(ZONE, t.ROUTE, commit=True)))
     return [*result, _row(t.TRANSLATED_IN, "new", found(4, "-new"), mark(2), Goto(t.ROUTE))]
 
 
@@ -129,7 +131,8 @@ def _route() -> list[Flow]:
                           Goto(t.NEXT_HOP)))
     return [*found,
             _row(t.ROUTE, "prefix0", when(_US, _IP), SetField(f.REG_LEAVES_BY(3)),
-                 SetField(f.REG_NEXT_HOP(int(IPv4Address(OUTSIDE)))), CheckLarger(1514, f.REG_TOO_LARGE), Goto(t.NEXT_HOP)),
+                 SetField(f.REG_NEXT_HOP(int(IPv4Address(OUTSIDE)))), CheckLarger(1514, f.REG_TOO_LARGE),
+                 Goto(t.NEXT_HOP)),
             _row(t.NEXT_HOP, "large", when(f.REG_TOO_LARGE(1)), Goto(t.ASK))]
 
 

@@ -109,10 +109,10 @@ def removed(message: Any) -> Removed | None:
     return Removed(*_next_hop(message), idle=message.reason == ofp.OFPRR_IDLE_TIMEOUT)
 
 
-def meters(reply: Any) -> dict[int, Meter]:
-    """Part of the answer to `wire.read_meters`, by id; a meter that is not as ours are has a rate of 0."""
+def meters(configs: Iterable[Any]) -> dict[int, Meter]:
+    """What the answer to `wire.read_meters` holds, by id; a meter that is not as ours are has a rate of 0."""
     found = {}
-    for config in reply.body:
+    for config in configs:
         rate, burst = _rate(config)
         found[config.meter_id] = Meter(config.meter_id, rate, burst)
     return found

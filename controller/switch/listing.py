@@ -47,7 +47,7 @@ def _conditions(oxm: Any) -> list[str]:
     for name, value in oxm.items():
         field = _BY_NAME.get(name)
         number, mask = value if isinstance(value, tuple) else (value, None)
-        if field and not (field == f.VLAN_VID and mask is not None):
+        if field and (mask is None or field.maskable):
             known.append(field(number, mask))
         elif name in ("vlan_vid", "vlan_tci"):
             words.append(f"vlan_tci={number:#06x}" + ("" if mask is None else f"/{mask:#06x}"))
@@ -58,7 +58,7 @@ def _conditions(oxm: Any) -> list[str]:
 
 
 _SPECIAL: Final = {ofp.OFPP_IN_PORT: "IN_PORT", ofp.OFPP_CONTROLLER: "CONTROLLER:65535", ofp.OFPP_LOCAL: "LOCAL"}
-_NAMES: Final = {"tunnel_id": "tun_id"}  # ovs-ofctl's, where it does not use OpenFlow's
+_NAMES: Final = {"tunnel_id": "tun_id", "in_port_nxm": "in_port"}  # ovs-ofctl's, where it does not use OpenFlow's
 _WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "OFPActionOutput": lambda a: _SPECIAL.get(a.port, f"output:{a.port}"),
     "OFPActionPushVlan": lambda a: f"push_vlan:{a.ethertype:#06x}",

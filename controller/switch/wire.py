@@ -134,8 +134,8 @@ def packet_out(datapath: Any, data: bytes, registers: Iterable[Criterion], table
 
 
 def match(wanted: Match) -> Any:
-    """An OFPMatch."""
-    return parser.OFPMatch(**{criterion.field.name: _oxm_value(criterion) for criterion in wanted.criteria})
+    """An OFPMatch, in our order: os-ken's puts nw_ttl before the EtherType that it needs, and Open vSwitch objects."""
+    return parser.OFPMatch(_ordered_fields=[(one.field.name, _oxm_value(one)) for one in wanted.criteria])
 
 
 def _oxm_value(criterion: Criterion) -> Any:
@@ -174,7 +174,7 @@ def _routing_action(action: object) -> Any:
         case DecTtl():
             return parser.OFPActionDecNwTtl()
         case AnyPort():
-            return parser.OFPActionSetField(in_port=0)
+            return parser.OFPActionSetField(in_port_nxm=0)  # Open vSwitch refuses 0 for OpenFlow's own in_port
         case CheckLarger(size, target):
             return CheckPktLarger(size, target.name)
         case Ask():

@@ -1,40 +1,25 @@
 """Plans as bytes, sent to a real Open vSwitch over its own socket: what it then holds is what our text says."""
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
 from os_ken.ofproto import ofproto_v1_4 as ofp
-from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.switch import wire
 from controller.switch.diff import Forget, Plan, diff
 from flows import fields as f
 from flows.cookie import LEARNED_COOKIE, cookie_of
 from flows.fields import tagged
 from flows.flow import Flow, Output, PopVlan, flow, when
 from flows.tables import DELIVER
-from flows.text import line
 from tests.clouds import CASES, golden, tables
 from tests.private_ovs import PrivateOvs
+from tests.wirekit import BRIDGE, held, plan_for, send, texts
 
 pytestmark = pytest.mark.system
 
-BRIDGE = "br-test"
 TABLE_FULL = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL)
 MACS = ("fa:16:3e:00:00:01", "fa:16:3e:00:00:02")
-
-
-class Counting(ProtocolDesc):  # type: ignore[misc]  # os-ken has no types
-    """What os-ken's serialisers need of a connection."""
-
-    last_xid = 0
-
-    def set_xid(self, message: object) -> int:
-        self.last_xid += 1
-        message.set_xid(self.last_xid)  # type: ignore[attr-defined]
-        return self.last_xid
 
 
 @pytest.fixture(scope="module")
@@ -48,34 +33,6 @@ def bridge(ovs: PrivateOvs) -> Iterator[PrivateOvs]:
     ovs.add_bridge(BRIDGE)
     yield ovs
     ovs.del_bridge(BRIDGE)
-
-
-def send(ovs: PrivateOvs, plan: Plan) -> dict[str, tuple[int, int]]:
-    """Commit a plan in one bundle; what was refused, by the words of its blame."""
-    protocol = Counting(wire.VERSION)
-    bundle = wire.bundle(protocol, 1, plan)
-    with ovs.openflow(BRIDGE) as connection:
-        errors = connection.commit(bundle.data, protocol.last_xid)
-    return {bundle.blame[xid]: error for xid, error in errors.items()}
-
-
-def canonical(dumped: str) -> str:
-    """ovs-ofctl's line in our order: it leaves `table=0` out and puts a space after the table."""
-    found = re.fullmatch(r"cookie=(0x[0-9a-f]+), (?:table=(\d+), )?(.*)", dumped)
-    assert found, dumped
-    return f"cookie={found[1]}, table={found[2] or 0},{found[3]}"
-
-
-def held(ovs: PrivateOvs) -> list[str]:
-    return sorted(canonical(dumped) for dumped in ovs.dump(BRIDGE))
-
-
-def texts(flows: tuple[Flow, ...]) -> list[str]:
-    return sorted(f"cookie={cookie_of(flow):#x}, {line(flow)}" for flow in flows)
-
-
-def plan_for(flows: tuple[Flow, ...]) -> Plan:
-    return diff({cookie_of(flow): flow for flow in flows}, ())
 
 
 @pytest.mark.parametrize("case", CASES)

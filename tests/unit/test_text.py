@@ -1,6 +1,8 @@
 """The canonical line of a flow. That Open vSwitch prints the same is for tests/system/test_wire.py."""
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from flows import fields as f
@@ -8,30 +10,45 @@ from flows.fields import Criterion, tagged
 from flows.flow import (
     ANY,
     Action,
+    AnyPort,
+    Ask,
+    CheckLarger,
+    DecTtl,
     Goto,
     Learn,
     Match,
+    Metered,
     Move,
     Output,
     OutputBack,
     PopVlan,
     PushVlan,
+    Resubmit,
     SetField,
+    Track,
+    Translation,
     Undeclared,
     flow,
     when,
 )
 from flows.tables import (
     ARP_SPOOF,
+    ASK,
     BR_INT,
     BR_TUN,
     CLASSIFY,
     DELIVER,
     LEARN,
     MAC_SPOOF,
+    NEXT_HOP,
     PIPELINES,
+    ROUTE,
+    ROUTER,
     TO_TUNNEL,
+    TRANSLATE_IN,
+    TRANSLATED_IN,
     UNICAST,
+    Table,
     table,
 )
 from flows.text import actions_text, line, match_words
@@ -54,6 +71,10 @@ MAC = "fa:16:3e:00:00:0a"
     ((f.TUN_ID(1001),), ["tun_id=0x3e9"]),
     ((f.ETH_TYPE(f.IPV4), f.IPV4_SRC("0.0.0.0/0")), ["ip"]),
     ((f.ETH_TYPE(f.IPV4), f.IPV4_SRC("10.0.0.1/32")), ["ip", "nw_src=10.0.0.1"]),
+    ((f.ct_state("+new-inv"), f.ETH_TYPE(f.IPV4), f.REG_ROUTER(7), f.REG_TRANSLATED(0), f.IPV4_DST("10.0.0.1")),
+     ["ct_state=+new-inv+trk", "ip", "reg0=0x7", "reg5=0", "nw_dst=10.0.0.1"]),
+    ((f.REG_LEAVES_BY(5), f.REG_TOO_LARGE(1), f.IN_PORT(2)), ["reg2=0x5", "reg8=0x1", "in_port=2"]),
+    ((f.ETH_TYPE(f.IPV4), f.IP_TTL(1), f.IPV4_DST("10.0.0.0/8")), ["ip", "nw_dst=10.0.0.0/8", "nw_ttl=1"]),
 ])
 def test_conditions_in_the_words_and_order_of_ovs_ofctl(criteria: tuple[Criterion, ...], words: list[str]) -> None:
     assert match_words(when(*reversed(criteria))) == words
@@ -65,6 +86,15 @@ def test_conditions_in_the_words_and_order_of_ovs_ofctl(criteria: tuple[Criterio
     ((PopVlan(), SetField(f.TUN_ID(1001)), Output(2)), "pop_vlan,set_field:0x3e9->tun_id,output:2"),
     ((Move(f.ARP_SHA, f.ARP_THA), SetField(f.ARP_SPA("10.0.0.1")), OutputBack()),
      "move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[],set_field:10.0.0.1->arp_spa,IN_PORT"),
+    ((AnyPort(), SetField(f.REG_ROUTER(7)), SetField(f.REG_TRANSLATED(0)), Track(0x8000, TRANSLATED_IN, nat=True)),
+     "set_field:0->in_port,set_field:0x7->reg0,set_field:0->reg5,ct(table=42,zone=32768,nat)"),
+    ((Track(5, ROUTE, commit=True, translation=Translation("dst", IPv4Address("10.0.0.7"))),),
+     "ct(commit,table=43,zone=5,nat(dst=10.0.0.7))"),
+    ((Track(5, ROUTE, commit=True),), "ct(commit,table=43,zone=5)"),
+    ((Move(f.IPV4_DST, f.REG_NEXT_HOP), CheckLarger(1514, f.REG_TOO_LARGE), Goto(NEXT_HOP)),
+     "move:NXM_OF_IP_DST[]->NXM_NX_REG3[],check_pkt_larger(1514)->NXM_NX_REG8[0],goto_table:45"),
+    ((DecTtl(), Resubmit(ROUTER)), "dec_ttl,resubmit(,40)"),
+    ((Metered(5), Ask()), "meter:5,CONTROLLER:65535"),
 ])
 def test_actions_in_the_words_of_ovs_ofctl(actions: tuple[Action, ...], text: str) -> None:
     assert actions_text(actions) == text
@@ -114,17 +144,40 @@ def test_a_table_refuses_what_it_did_not_declare(rank: str, match: Match, action
         flow(DELIVER, rank, match, *actions, origin="x", why="y")
 
 
+IP = when(f.ETH_TYPE(f.IPV4))
+SOURCE = Translation("src", IPv4Address("10.0.0.1"))
+
+
+@pytest.mark.parametrize(("where", "match", "actions", "words"), [
+    (TRANSLATE_IN, ANY, (Track(5, TRANSLATED_IN),), "only for IP"),
+    (TRANSLATE_IN, IP, (Track(5, DELIVER),), "does not lead to deliver"),
+    (TRANSLATE_IN, IP, (Track(5, TRANSLATED_IN), Output(1)), "last thing"),
+    (TRANSLATE_IN, IP, (Track(0, TRANSLATED_IN),), "no zone"),
+    (TRANSLATE_IN, IP, (Track(5, TRANSLATED_IN, translation=SOURCE),), "only a connection that is remembered"),
+    (TRANSLATED_IN, IP, (Goto(TRANSLATED_IN),), "onward only"),
+    (NEXT_HOP, ANY, (DecTtl(),), "only for IP"),
+    (ROUTE, ANY, (Move(f.IPV4_DST, f.REG_NEXT_HOP),), "ipv4_dst is only there where the flow matches eth_type"),
+    (ROUTE, IP, (CheckLarger(1, f.IPV4_DST),), "no register"),
+    (ASK, ANY, (Ask(), Metered(5)), "first thing"),
+    (DELIVER, ANY, (Resubmit(ROUTER), Output(1)), "last thing"),
+])
+def test_what_a_switch_would_not_do_as_meant_cannot_be_said(where: Table, match: Match, actions: tuple[Action, ...],
+                                                            words: str) -> None:
+    with pytest.raises(Undeclared, match=words):
+        flow(where, "miss", match, *actions, origin="x", why="y")
+
+
 def test_a_goto_is_the_last_thing_a_flow_does() -> None:
     with pytest.raises(Undeclared, match="last thing"):
         flow(ARP_SPOOF, "miss", ANY, Goto(MAC_SPOOF), Output(1), origin="x", why="y")
 
 
-def test_tables_lead_onward_only_as_openflow_demands() -> None:
+def test_tables_are_declared_once_and_have_a_miss() -> None:
     for bridge, tables in PIPELINES.items():
         by_name = {one.name: one for one in tables}
         assert len(by_name) == len({one.id for one in tables}) == len(tables)
         for one in tables:
-            assert all(by_name[name].id > one.id for name in one.goes_to)
+            assert set(one.goes_to) <= by_name.keys()
             assert one.ranks["miss"] == 0
             assert len(set(one.ranks.values())) == len(one.ranks)
             assert table(bridge, one.id) == one
