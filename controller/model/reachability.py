@@ -4,11 +4,29 @@ This is the yardstick that observations, traces and proofs are held against, so 
 """
 from __future__ import annotations
 
-from itertools import permutations
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from itertools import permutations, product
 
-from controller.model.topology import Port, Topology
+from controller.model.topology import Address, FloatingIp, Port, Prefix, RouterPort, Topology
+from controller.model.walking import Holder, Hop, Internet, World
 
 Pair = tuple[str, str]  # the names of a source port and a destination port
+Kind = tuple[object, ...]  # what ports have in common that nothing on a packet's way tells apart
+
+INTERNET = "internet"  # the lab's node outside
+
+
+@dataclass(frozen=True)
+class Target:
+    """An address that is asked beside those of VMs: a gateway's, a floating IP, or one of the internet."""
+
+    source: str  # a VM's port, or `internet`
+    name: str  # `r1 on blue-subnet`, `floating IP of web1`, `internet`
+    address: IPv4Address
+    expected: bool  # whether an answer shall come
+    seen_by: str | None  # the VM's port that the question shall come to
 
 
 def all_pairs(topology: Topology) -> tuple[Pair, ...]:
@@ -17,11 +35,139 @@ def all_pairs(topology: Topology) -> tuple[Pair, ...]:
 
 
 def expected_pairs(topology: Topology) -> frozenset[Pair]:
-    """The pairs whose source shall reach the destination's address."""
-    pairs = permutations(topology.ports(), 2)
-    return frozenset((source.name, target.name) for source, target in pairs if _are_joined(source, target))
+    """The pairs whose source shall reach the destination's address, and get its answer.
+
+    Within a subnet that is everybody. To others a packet goes by the source's default route, and its way is walked.
+    """
+    by_subnet: dict[str, dict[Kind, list[Port]]] = {}
+    tell_apart = _Kinds(topology)
+    for port in topology.ports():
+        by_subnet.setdefault(port.subnet, {}).setdefault(tell_apart(port), []).append(port)
+    found: set[Pair] = set()
+    for kinds in by_subnet.values():
+        found.update(permutations((port.name for ports in kinds.values() for port in ports), 2))
+    world = World(topology)
+    near = _Near(world)
+    for kinds in by_subnet.values():
+        for sources in kinds.values():
+            for subnet in near.subnets(sources[0]) - {sources[0].subnet}:
+                for targets in by_subnet.get(subnet, {}).values():
+                    if _reaches(world, sources[0], targets[0]):
+                        found.update((one.name, other.name) for one, other in product(sources, targets))
+    return frozenset(found)
 
 
-def _are_joined(source: Port, target: Port) -> bool:
-    """A subnet joins its ports; once a router joins subnets and networks to each other, that is decided here, too."""
-    return source.subnet == target.subnet
+def _reaches(world: World, source: Port, target: Port) -> bool:
+    """A VM that asks itself gets no answer: what comes in from one of its own addresses is dropped."""
+    if source.vm == target.vm or not isinstance(target.ip, IPv4Address):
+        return False
+    return world.asks(source, target.ip) == target
+
+
+class _Kinds:
+    """Sorts ports such that one of a kind can stand for all."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        routes = {route.destination for router in topology.routers.values() for route in router.routes}
+        self._routes = {(route.version, route.max_prefixlen - route.prefixlen, _bits(route.network_address, route)):
+                        str(route) for route in routes}
+        self._shifts = sorted({key[:2] for key in self._routes})
+        self._floating = {port.name: (router, self._routes_to(one.address))
+                          for router, floating_ips in topology.floating_ips_by_router.items()
+                          for one in reversed(floating_ips) if (port := topology.fixed_port(one)) is not None}
+
+    def __call__(self, port: Port) -> Kind:
+        alone = len(self._topology.vms[port.vm].ports) == 1
+        return port.subnet, alone or port.name, self._routes_to(port.ip), self._floating.get(port.name)
+
+    def _routes_to(self, address: Address) -> Kind:
+        """The static routes, of whichever router, that lead to an address: one look-up per prefix length."""
+        keys = ((version, shift, int(address) >> shift) for version, shift in self._shifts
+                if version == address.version)
+        return tuple(self._routes[key] for key in keys if key in self._routes)
+
+
+def _bits(address: Address, prefix: Prefix) -> int:
+    return int(address) >> (prefix.max_prefixlen - prefix.prefixlen)
+
+
+class _Near:
+    """The subnets that a packet can come to from a router, by way of other routers, too."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._known: dict[str, frozenset[str]] = {}
+
+    def subnets(self, source: Port) -> frozenset[str]:
+        """Where the default route of a card can lead."""
+        leg = self._world.gateway_of(source)
+        if leg is None:
+            return frozenset()
+        if leg.router not in self._known:
+            self._known[leg.router] = frozenset(self._beyond(leg.router))
+        return self._known[leg.router]
+
+    def _beyond(self, router: str) -> Iterator[str]:
+        waiting, met = [router], {router}
+        while waiting:
+            for route in self._world.routes[waiting.pop()]:
+                if route.nexthop is None:
+                    yield route.leg.subnet
+                    continue
+                other = self._world.holder(Hop(route.leg.network, route.nexthop))
+                if isinstance(other, RouterPort) and other.router not in met:
+                    met.add(other.router)
+                    waiting.append(other.router)
+
+
+def expected_targets(topology: Topology) -> Iterator[Target]:
+    """What else is asked: by every VM's port the gateways, the floating IPs and the internet; by this the floating IPs.
+
+    In the order of the file. Floating IPs are asked by all, so there are as many as ports times floating IPs.
+    """
+    world, tell_apart = World(topology), _Kinds(topology)
+    ends: dict[tuple[Kind, IPv4Address], Holder | None] = {}
+    for port in topology.ports():
+        kind = tell_apart(port)
+        for name, address, wanted in _wanted(world, port):
+            if (kind, address) not in ends:
+                ends[kind, address] = world.asks(port, address)
+            end = ends[kind, address]
+            seen_by = wanted.name if isinstance(wanted, Port) and end == wanted else None
+            yield Target(port.name, name, address, end is not None and end == wanted, seen_by)
+    for one in topology.floating_ips:
+        internet = world.internets.get(topology.subnet_of(one.outside, one.address).name)
+        if internet is not None and isinstance(one.address, IPv4Address):
+            fixed = topology.fixed_port(one)
+            expected = fixed is not None and world.calls(internet, one.address) == fixed
+            yield Target(INTERNET, _called(one), one.address, expected, fixed.name if fixed and expected else None)
+
+
+def _wanted(world: World, port: Port) -> Iterator[tuple[str, IPv4Address, Holder | None]]:
+    """What a port is to ask for, and who should answer."""
+    topology, gateway = world.topology, world.gateway_of(port)
+    if port.ip.version != 4:
+        return
+    legs = [leg for leg in topology.legs_by_network.get(port.network, ()) if leg.subnet == port.subnet]
+    legs += topology.legs_by_router[gateway.router] if gateway is not None else ()
+    for leg in {leg.id: leg for leg in legs}.values():
+        yield leg.name, leg.ip, leg
+    for one in topology.floating_ips:
+        if isinstance(one.address, IPv4Address):
+            yield _called(one), one.address, topology.fixed_port(one)
+    internet = _internet_of(world, port, gateway)
+    if internet is not None:
+        yield INTERNET, internet.address, internet
+
+
+def _called(floating_ip: FloatingIp) -> str:
+    return f"floating IP of {floating_ip.vm}"
+
+
+def _internet_of(world: World, port: Port, gateway: RouterPort | None) -> Internet | None:
+    """Where a port finds the internet, or would: beside its router's gateway, on its own subnet, or at the first."""
+    legs = world.topology.legs_by_router[gateway.router] if gateway is not None else ()
+    subnets = [leg.subnet for leg in legs if leg.outside] + [port.subnet]
+    known = world.internets
+    return next((known[subnet] for subnet in subnets if subnet in known), next(iter(known.values()), None))
