@@ -88,12 +88,12 @@ def _link_settings(want: Devices, kept: dict[str, Link], ready: set[str]) -> Ite
 
 def _doomed_links(want: Devices, have: Devices) -> tuple[Link, ...]:
     wanted = {link.name: link for link in want.links}
-    card = want.underlay.uplink if want.underlay else ""
+    cards = {port.name for port in want.ports}
 
     def goes(link: Link) -> bool:
         new = wanted.get(link.name)
-        if new is None and link.name == card:
-            return False  # the lab made it and marked it; to the host it is its network card
+        if new is None and link.name in cards:
+            return False  # the lab made it and marked it; to the host it is a network card
         return link.alias == have.mark and (new is None or not same_make(new, link))
     return tuple(filter(goes, have.links))
 

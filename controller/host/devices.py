@@ -12,6 +12,8 @@ from typing import Any
 
 MARK = "tunbridge"  # the external_ids key, and the start of the alias, that say "ours": nothing else is ever removed
 
+NAMESPACE_LABEL = "tunbridge-namespace"  # the external_ids key of a router's leg: the namespace it leads into
+
 GIVEN = "given"  # kind of a link that somebody else makes (libvirt's tap): we only enslave it
 
 

@@ -49,7 +49,7 @@ def failed(want: Namespace, had: Namespace | None) -> Namespace:
 
 
 def _remove(gone: Namespace) -> Iterator[Step]:
-    why = f"{gone.owner} has no place here any more"
+    why = f"what stands here of {gone.owner} goes"
     yield from _unplug(gone.legs, why)
     yield Step(("ip", "netns", "del", gone.name), why, tolerant=True)
 
@@ -130,7 +130,7 @@ def _addresses(leg: Leg, now: Leg | None) -> Iterator[str]:
 
 def _routes(want: Namespace, now: Namespace) -> Iterator[Step]:
     """All of them again when a leg has changed: some go with an address, and come by themselves for none."""
-    if want.routes == now.routes and [_standing(leg) for leg in want.legs] == [_standing(leg) for leg in now.legs]:
+    if set(want.routes) == set(now.routes) and set(map(_standing, want.legs)) == set(map(_standing, now.legs)):
         return
     kept = {_destination(line) for line in want.routes}
     yield from steps.ip_batch((f"route del {line}" for line in now.routes if _destination(line) not in kept),

@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from controller.host.devices import MARK, Bridge, Devices, Link, OvsPort, Underlay
+from controller.host import observe_namespaces
+from controller.host.devices import MARK, NAMESPACE_LABEL, Bridge, Devices, Link, OvsPort, Underlay
+from controller.host.observe_namespaces import NotOurs, Read
 from controller.host.steps import Step
 
-Read = Callable[[Step], str]  # runs a command that changes nothing; its output
+__all__ = ["NotOurs", "Read", "Sight", "observe"]
+
 Row = dict[str, Any]
 
 _COLUMNS = {
@@ -18,10 +21,6 @@ _COLUMNS = {
     "Port": "_uuid,interfaces",
     "Interface": "_uuid,name,type,options,external_ids",
 }
-
-
-class NotOurs(Exception):
-    """A device with a name that we need belongs to somebody else; the text says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,11 @@ def observe(want: Devices, read: Read) -> Sight:
     tables = {table: list(_rows(table, read)) for table in _COLUMNS}
     links = tuple(_links(read))
     wanted = {port.name for port in want.ports}
-    ports = tuple(port for port in _ports(tables) if port.name in wanted or (MARK, want.cloud) in port.external_ids)
-    devices = Devices(want.cloud, tuple(_bridges(tables, want)), ports, links, _underlay(want.underlay, read))
+    ours = [port for port in _ports(tables) if port.name in wanted or (MARK, want.cloud) in port.external_ids]
+    legs = [port for port in ours if any(key == NAMESPACE_LABEL for key, _ in port.external_ids)]
+    ports = tuple(port for port in ours if port not in legs)
+    devices = Devices(want.cloud, tuple(_bridges(tables, want)), ports, links, _underlay(want.underlay, read),
+                      tuple(observe_namespaces.observe(want, legs, links, read)))
     return Sight(devices, frozenset(link.name for link in links))
 
 

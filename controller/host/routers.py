@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv4Network, ip_interface
 
 from controller.host import nat
-from controller.host.devices import MARK, Leg, Namespace
+from controller.host.devices import MARK, NAMESPACE_LABEL, Leg, Namespace
 from controller.model import names
 from controller.model.topology import Router, RouterPort, Topology
 
@@ -48,7 +48,7 @@ def namespace(topology: Topology, router: Router, *, software_checksums: bool = 
 def _leg(topology: Topology, leg: RouterPort, floating: tuple[str, ...]) -> Leg:
     length = topology.subnets[leg.subnet].cidr.prefixlen
     labels = (("iface-id", str(leg.id)), ("attached-mac", leg.mac), ("iface-status", "active"),
-              (MARK, topology.cloud), (f"{MARK}-namespace", names.qrouter(topology.routers[leg.router].id)))
+              (MARK, topology.cloud), (NAMESPACE_LABEL, names.qrouter(topology.routers[leg.router].id)))
     return Leg(leg.device, leg.mac, topology.mtu_of(leg.network),
                (f"{leg.ip}/{length}", *(f"{address}/32" for address in floating)), labels)
 

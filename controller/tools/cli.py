@@ -240,12 +240,15 @@ def plumb(host: Annotated[str, typer.Option("--host", metavar="NAME", help="Whic
                                                          help="The daemon, if it is not on this host.")] = None,
           underlay_device: Annotated[str | None, typer.Option(metavar="NIC", help="The NIC of the underlay; needed "
                                                               "where the kernel has no openvswitch module.")] = None,
+          provider_device: Annotated[list[str] | None, typer.Option(metavar="PHYSICAL_NETWORK=NIC",
+                                                                    help="The NIC on a physical network; "
+                                                                         "repeatable.")] = None,
           topology: TopologyOption = DEFAULT_FILE, rundir: RundirOption = None) -> None:
-    """Converge the devices of a real host: bridges, patch ports, tunnels, wires."""
+    """Converge the devices of a real host: bridges, patch ports, tunnels, wires, routers."""
     from controller.tools import plumb as tool
 
-    at = where(rundir)
-    wanted = tool.Wanted(valid(topology), host, at.path, controller, underlay_device)
+    at, cards = where(rundir), tool.provider_devices(provider_device or ())
+    wanted = tool.Wanted(valid(topology), host, at.path, controller, underlay_device, cards)
     if dry_run:
         for line in tool.commands(wanted):
             print(line)

@@ -24,6 +24,7 @@ from controller.host.devices import Devices
 from controller.host.lab import LabPlan
 from controller.host.stages import Stage, stages
 from controller.model.topology import Topology
+from controller.tools import machine
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.machine import OBEYS, PYTHON
 from controller.tools.machine import check as check_machine
@@ -73,6 +74,8 @@ def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = N
     Refusal if that cannot be. RouterFailed, in the end, if all of it stands but for a router.
     """
     check_machine(topology)
+    for note in machine.lacks(topology):
+        say(note)
     want = _plan(topology, rundir, "netdev")
     home = directory(rundir)
     try:

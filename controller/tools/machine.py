@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,7 @@ OBEYS: Final = Path(__file__).resolve().parents[2] / "mininet" / "lab.py"
 PACKAGES: Final = {"ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-switch",
                    "ovs-vsctl": "openvswitch-switch", "ovsdb-tool": "openvswitch-common", "ip": "iproute2",
                    "ethtool": "ethtool", "sysctl": "procps", "mnexec": "mininet", PYTHON: "python3"}
-FOR_NAMESPACES: Final = {"ip": "iproute2", "iptables-restore": "iptables", "iptables-save": "iptables",
-                         "conntrack": "conntrack"}
+FOR_NAMESPACES: Final = {"ip": "iproute2", "iptables-restore": "iptables", "iptables-save": "iptables"}
 # In a namespace of its own: what it makes goes with it.
 _TRIAL: Final = ("unshare", "--net", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source",
                  "192.0.2.1")
@@ -38,8 +37,7 @@ def check(topology: Topology | None = None) -> None:
 
 def check_routers(topology: Topology, host: str | None = None) -> None:
     """Refusal if a router of the topology (on that host) is a namespace and this machine cannot have such a router."""
-    those = [router.name for router in topology.routers.values() if router.driver == routers.NAMESPACE
-             and router.name in topology.legs_by_router and host in (None, router.host)]
+    those = _namespaces(topology, host)
     if not those:
         return
     what = f"The router {those[0]}, whose driver is namespace,"
@@ -50,6 +48,18 @@ def check_routers(topology: Topology, host: str | None = None) -> None:
         said = tried.stderr.strip().splitlines()
         raise Refusal(f"{what} needs iptables to translate addresses, and this kernel does not let it: "
                       f"{said[0] if said else 'it said nothing'}. `driver: simulated` does without.", MISSING)
+
+
+def lacks(topology: Topology, host: str | None = None) -> Iterator[str]:
+    """What its routers would be better for, a sentence each."""
+    if _namespaces(topology, host) and shutil.which("conntrack", path=search_path()) is None:
+        yield ("There is no `conntrack` on this machine, so connections by a floating IP that is taken away end by "
+               "their own timeouts only; `apt-get install conntrack` cures it.")
+
+
+def _namespaces(topology: Topology, host: str | None) -> list[str]:
+    return [router.name for router in topology.routers.values() if router.driver == routers.NAMESPACE
+            and router.name in topology.legs_by_router and host in (None, router.host)]
 
 
 def _have(packages: Mapping[str, str], what: str) -> None:

@@ -5,17 +5,19 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
-from controller.host import bridges, execute, steps, underlay, wires
+from controller.host import bridges, execute, namespaces, routers, steps, underlay, wires
 from controller.host.converge import converge as difference
 from controller.host.converge import same_make
-from controller.host.devices import GIVEN, Devices
+from controller.host.devices import GIVEN, Devices, OvsPort
 from controller.host.observe import NotOurs, Sight, observe
 from controller.host.steps import Step
 from controller.model.topology import Host, Topology
+from controller.tools import machine
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 
 Say = Callable[[str], None]
@@ -32,11 +34,27 @@ class Wanted:
     rundir: Path  # of the daemon, if it is on this host
     controller: str | None = None  # None: by the daemon's Unix socket
     underlay_device: str | None = None
+    provider_devices: Mapping[str, str] = field(default_factory=dict)  # physical network -> network card
+
+
+def provider_devices(words: Iterable[str]) -> dict[str, str]:
+    """Physical network -> network card, from `PHYSICAL_NETWORK=NIC`. Refusal if it is not of that form."""
+    found = {}
+    for word in words:
+        physical, equals, card = word.partition("=")
+        if not (physical and equals and card):
+            raise Refusal(f"--provider-device wants PHYSICAL_NETWORK=NIC, as in external=eth2; this is {word!r}.",
+                          BAD_INPUT)
+        found[physical] = card
+    return found
 
 
 def commands(wanted: Wanted) -> Iterator[str]:
     """The commands that `converge` would run now, as a person would type them; nothing is changed."""
-    for step in _plan(wanted).steps:
+    plan = _plan(wanted)
+    jobs = (step for job in plan.leaving for step in job.steps), plan.steps, (
+        step for job in plan.coming for step in job.steps)
+    for step in chain.from_iterable(jobs):
         yield from steps.as_commands(step)
 
 
@@ -45,18 +63,40 @@ def converge(wanted: Wanted, say: Say) -> None:
     plan = _plan(wanted)
     for note in plan.notes:
         say(note)
+    failed = _routers(plan.leaving, say)
     try:
-        for step in plan.steps:
-            say(f"{step.why}: {len(steps.as_commands(step))} commands" if step.lines else f"{step.why}.")
-            execute.execute((step,))
+        _do(plan.steps, say)
     except execute.StepFailed as error:
         raise Refusal(str(error), MISSING) from error
-    say(f"{wanted.host} is as the topology wants it." if not plan.steps else f"{wanted.host} is plumbed.")
+    failed += _routers(plan.coming, say)
+    if failed:
+        raise Refusal("\n".join([*failed, "Everything else is plumbed; plumb again when the cause is gone."]), MISSING)
+    say(f"{wanted.host} is plumbed." if plan.steps or plan.leaving or plan.coming
+        else f"{wanted.host} is as the topology wants it.")
+
+
+def _do(todo: Iterable[Step], say: Say) -> None:
+    for step in todo:
+        say(f"{step.why}: {len(steps.as_commands(step))} commands" if step.lines else f"{step.why}.")
+        execute.execute((step,))
+
+
+def _routers(jobs: Iterable[namespaces.Job], say: Say) -> list[str]:
+    """Do what is to be done for each router; what failed, by a sentence a router, harms no other."""
+    failed = []
+    for job in jobs:
+        try:
+            _do(job.steps, say)
+        except execute.StepFailed as error:
+            failed.append(f"The {job.namespace.owner} is not set up: {error}")
+    return failed
 
 
 @dataclass(frozen=True)
 class _Plan:
+    leaving: tuple[namespaces.Job, ...]
     steps: tuple[Step, ...]
+    coming: tuple[namespaces.Job, ...]
     notes: tuple[str, ...]
 
 
@@ -66,6 +106,7 @@ def _plan(wanted: Wanted) -> _Plan:
         raise Refusal("A host needs Open vSwitch; `apt-get install openvswitch-switch` installs it.", MISSING)
     if os.geteuid() != 0:
         raise Refusal("Plumbing a host needs root, also to look at it; run it with sudo.", MISSING)
+    machine.check_routers(wanted.topology, host.name)
     want = _devices(wanted, host)
     try:
         sight = observe(want, execute.output)
@@ -73,9 +114,24 @@ def _plan(wanted: Wanted) -> _Plan:
         raise Refusal(str(error), MISSING) from error
     except execute.StepFailed as error:
         raise Refusal(f"{error} Is Open vSwitch running?", MISSING) from error
-    _respect_others(want, sight)
+    _respect_others(wanted, want, sight)
     want, notes = _present(want, sight)
-    return _Plan((*_link_to_daemon(wanted), *difference(want, sight.devices)), notes)
+    want, more = _cards_kept(wanted, host, want, sight.devices)
+    have = sight.devices
+    return _Plan(namespaces.removals(want, have), (*_link_to_daemon(wanted), *difference(want, have)),
+                 namespaces.additions(want, have), (*notes, *more, *machine.lacks(wanted.topology, host.name)))
+
+
+def _cards_kept(wanted: Wanted, host: Host, want: Devices, have: Devices) -> tuple[Devices, tuple[str, ...]]:
+    """Cards that were plugged in by an earlier command stay; a note for each provider bridge that has none."""
+    silent = {bridge: physical for physical, bridge in host.bridge_mappings.items()
+              if physical not in wanted.provider_devices}
+    named = {port.name for port in want.ports}
+    kept = tuple(port for port in have.ports if port.bridge in silent and not port.type and port.name not in named)
+    bare = silent.keys() - {port.bridge for port in kept}
+    notes = (f"{bridge} has no network card, so {silent[bridge]} is not reached: name one with "
+             f"--provider-device {silent[bridge]}=NIC." for bridge in sorted(bare))
+    return replace(want, ports=(*want.ports, *kept)), tuple(notes)
 
 
 def _host(wanted: Wanted) -> Host:
@@ -95,13 +151,25 @@ def _devices(wanted: Wanted, host: Host) -> Devices:
     if datapath == "netdev" and device is not None:
         feet = underlay.userspace(topology, host, device, neighbours=False)
     ports = wires.ports_of(topology, host.name)
+    own = (*_uplinks(wanted, host), *(wires.ovs_port(topology, port) for port in ports))
     return Devices(
         topology.cloud,
         (*feet.bridges, *bridges.bridges(host, datapath, wanted.controller or f"unix:{_socket()}")),
-        (*feet.ports, *bridges.ports(topology, host), *(wires.ovs_port(topology, port) for port in ports)),
+        (*feet.ports, *bridges.ports(topology, host), *own),
         tuple(link for port in ports for link in wires.links(topology, port, lab=False)),
         feet.underlay,
+        routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),
     )
+
+
+def _uplinks(wanted: Wanted, host: Host) -> tuple[OvsPort, ...]:
+    for physical in wanted.provider_devices:
+        if physical not in host.bridge_mappings:
+            known = ", ".join(host.bridge_mappings) or "none"
+            raise Refusal(f"{host.name} needs no bridge to the physical network {physical!r}; it needs {known}.",
+                          BAD_INPUT)
+    return tuple(bridges.uplink(wanted.topology, host.bridge_mappings[physical], device)
+                 for physical, device in wanted.provider_devices.items())
 
 
 def _datapath() -> str:
@@ -124,9 +192,14 @@ def _has_module() -> bool:
     return False
 
 
-def _respect_others(want: Devices, sight: Sight) -> None:
-    """A device of the right name and the wrong make is somebody else's, unless it wears our mark."""
+def _respect_others(wanted: Wanted, want: Devices, sight: Sight) -> None:
+    """A card that is named is there. A device of the right name and the wrong make is somebody else's, unless it wears
+    our mark.
+    """
     have = {link.name: link for link in sight.devices.links}
+    for card in (port.name for port in want.ports if port.name in wanted.provider_devices.values()):
+        if card not in have:
+            raise Refusal(f"There is no network card {card} on this host; `ip link` shows those that there are.", MISSING)
     for link in want.links:
         now = have.get(link.name)
         if now is not None and now.alias != want.mark and not same_make(link, now):
