@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from controller.model.reachability import Pair, Target
+from controller.model.reachability import INTERNET, Pair, Target
 
 _BURST: Final = 0.01  # seconds of sending that may be caught up on at once
 
@@ -86,10 +86,10 @@ class _Task:
 class Campaign:
     """One run over some pairs of ports, and over targets that are no ports.
 
-    `expected` are all pairs that may reach each other, asked or not; `segments` says on which network a port is.
+    `expected` are all pairs that may reach each other, asked or not; `segments` says on which networks an endpoint is.
     """
 
-    def __init__(self, pairs: Sequence[Pair], expected: frozenset[Pair], segments: dict[str, str],
+    def __init__(self, pairs: Sequence[Pair], expected: frozenset[Pair], segments: Mapping[str, frozenset[str]],
                  options: Options, targets: Sequence[Target] = ()) -> None:
         self._expected = expected
         self._segments = segments
@@ -174,10 +174,12 @@ class Campaign:
     def _is_leak(self, task: _Task, at: str, is_reply: bool) -> bool:
         """Within a segment a switch may flood; between segments only what is expected, and its reply, may pass."""
         probe = task.probe
-        if self._segments[at] == self._segments[probe.source]:
+        if self._segments[at] & self._segments[probe.source]:
             return False
         if probe.way is Way.FLOOD:
             return True
+        if probe.way is Way.ROUTED and at == INTERNET:  # where everything goes that is nowhere in the cloud
+            return False
         if task.expected and not is_reply and at == task.seen_by:  # a floating IP leads to a port of another network
             return False
         return (probe.source, at) not in self._expected and not (is_reply and (at, probe.source) in self._expected)

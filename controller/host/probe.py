@@ -48,14 +48,14 @@ class ProbeError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A VM's port: where to stand, and how to be addressed."""
+    """A VM's port, or the world outside: where to stand, and how to be addressed."""
 
     name: str
     namespace: str  # the path of a network namespace, as `netns.of_process` gives it
-    interface: str
+    interface: str  # empty: all that are there, by the namespace's own routes
     address: Address
     mac: str
-    segment: str  # the network the port is on; a frame may be flooded to all ports of its own segment
+    segments: frozenset[str]  # the networks it is on; a frame may be flooded to all who share one with its sender
 
 
 def observe(endpoints: Sequence[Endpoint], pairs: Sequence[Pair], expected: frozenset[Pair],
@@ -68,9 +68,9 @@ def observe(endpoints: Sequence[Endpoint], pairs: Sequence[Pair], expected: froz
     """
     run = secrets.randbits(32)
     versions = {endpoint.name: endpoint.address.version for endpoint in endpoints}
-    segments = {endpoint.name: endpoint.segment for endpoint in endpoints}
+    segments = {endpoint.name: endpoint.segments for endpoint in endpoints}
     askable = [pair for pair in pairs if versions[pair[0]] == versions[pair[1]]]
-    aims = [aim for aim in targets if versions[aim.source] == aim.address.version]
+    aims = [aim for aim in targets if versions.get(aim.source) == aim.address.version]
     campaign = Campaign(askable, expected, segments, options or Options(), aims)
     with _room_for(len(endpoints), len(pairs) + len(aims)), _stations(endpoints, run) as stations:
         _drive(campaign, stations, run)
@@ -140,7 +140,8 @@ def _send(station: _Station, probe: Probe, target: Endpoint | None, run: int) ->
 
 
 def _cannot(endpoint: Endpoint, error: OSError) -> str:
-    return (f"{endpoint.name}: cannot probe from {endpoint.interface} in {endpoint.namespace}: {error.strerror}; "
+    where = f"{endpoint.interface} in {endpoint.namespace}" if endpoint.interface else endpoint.namespace
+    return (f"{endpoint.name}: cannot probe from {where}: {error.strerror}; "
             "take the lab down and up again (tunbridge lab down, tunbridge lab up).")
 
 
@@ -159,7 +160,7 @@ def _station(endpoint: Endpoint, run: int, number: int, opened: list[socket.sock
     """Two sockets in a VM, noted in `opened` as soon as they are, for they must be closed whatever comes."""
     try:
         with netns.inside(endpoint.namespace):
-            scope = socket.if_nametoindex(endpoint.interface)
+            scope = socket.if_nametoindex(endpoint.interface) if endpoint.interface else 0
             opened.append(capture := socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0))
             opened.append(ping := socket.socket(*_PING[endpoint.address.version]))
             _listen(capture, endpoint.interface, run)
@@ -183,7 +184,8 @@ def _listen(capture: socket.socket, interface: str, run: int) -> None:
 def _bind(ping: socket.socket, endpoint: Endpoint) -> None:
     level, none_wanted = _NONE_WANTED[endpoint.address.version]
     ping.setsockopt(level, _ICMP_FILTER, none_wanted)
-    ping.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, endpoint.interface.encode())
+    if endpoint.interface:
+        ping.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, endpoint.interface.encode())
     ping.setblocking(False)
 
 

@@ -2,23 +2,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Final, TypeVar
 
 from controller.host import netns, probe
 from controller.host.campaign import Leak, Options
 from controller.host.probe import Endpoint
-from controller.model.reachability import Pair, all_pairs, expected_pairs
+from controller.model.reachability import INTERNET, Pair, Target, all_pairs, expected_pairs, expected_targets
 from controller.model.topology import Topology
 from controller.tools import lab
 from controller.tools.errors import MISSING, Refusal
 
+_ANYWHERE: Final = IPv4Address(0)  # the world outside speaks from whatever address it is called by
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True)
 class Sample:
-    """Ask only so many pairs, chosen by the seed: half of them allowed ones as far as there are that many."""
+    """Ask only so many pairs, and targets, chosen by the seed: half of them allowed ones if there are as many."""
 
     size: int
     seed: int
@@ -26,11 +31,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Answer:
-    """One ordered pair of VM ports: what the topology allows and what happened."""
+    """What the topology allows and what happened: between two VM ports, or from one to something that is no port."""
 
     source: str
     target: str
-    address: str  # of the target
+    address: str  # that was asked
     expected: bool
     observed: bool
 
@@ -47,6 +52,7 @@ class Reach:
     leaks: tuple[Leak, ...]
     networks: Mapping[str, str]  # port name -> network name, of every port of the topology in the order of the file
     sample: Sample | None = None
+    targets: tuple[Answer, ...] = ()  # gateways, floating IPs, the outside
 
     @property
     def ok(self) -> bool:
@@ -54,7 +60,7 @@ class Reach:
 
     @cached_property
     def wrong(self) -> tuple[Answer, ...]:
-        return tuple(answer for answer in self.answers if not answer.ok)
+        return tuple(answer for answer in (*self.answers, *self.targets) if not answer.ok)
 
     def document(self) -> dict[str, object]:
         """What `--json` prints; `sample` is there only if not all pairs were asked."""
@@ -62,27 +68,30 @@ class Reach:
         if self.sample is not None:
             found["sample"] = {"size": len(self.answers), "of": len(self.networks) * (len(self.networks) - 1),
                                "seed": self.sample.seed}
-        found["pairs"] = [{"src": answer.source, "dst": answer.target, "address": answer.address,
-                           "expected": answer.expected, "observed": answer.observed} for answer in self.answers]
+        for key, answers in (("pairs", self.answers), ("targets", self.targets)):
+            found[key] = [{"src": answer.source, "dst": answer.target, "address": answer.address,
+                           "expected": answer.expected, "observed": answer.observed} for answer in answers]
         found["leaks"] = [{"src": leak.source, "dst": leak.target, "seen_at": leak.seen_at} for leak in self.leaks]
         return found
 
 
 def reach(topology: Topology, pids: Mapping[str, int], sample: Sample | None = None,
           options: Options | None = None) -> Reach:
-    """Probe a running lab, whose VMs are the processes `pids` (VM name -> process id). Needs root.
+    """Probe a running lab. `pids` has a process of each VM, by its name, and of the node outside, as INTERNET.
 
-    Raises Refusal if a VM is missing or cannot be entered.
+    Needs root. Raises Refusal if a VM is missing or cannot be entered.
     """
     expected = expected_pairs(topology)
-    pairs = chosen(topology, sample)
+    pairs, targets = chosen(topology, sample), chosen_targets(topology, sample)
     try:
-        seen = probe.observe(endpoints(topology, pids), pairs, expected, options)
+        seen = probe.observe(endpoints(topology, pids), pairs, expected, options, targets)
     except (probe.ProbeError, netns.NamespaceError) as error:
         raise Refusal(str(error), MISSING) from error
     addresses = {port.name: str(port.ip) for port in topology.ports()}
     answers = (Answer(*pair, addresses[pair[1]], pair in expected, pair in seen.reached) for pair in pairs)
-    return Reach(tuple(answers), seen.leaks, {port.name: port.network for port in topology.ports()}, sample)
+    others = (Answer(aim.source, aim.name, str(aim.address), aim.expected, aim in seen.answered) for aim in targets)
+    return Reach(tuple(answers), seen.leaks, {port.name: port.network for port in topology.ports()}, sample,
+                 tuple(others))
 
 
 def of_lab(topology: Topology, rundir: Path, sample: Sample | None = None, options: Options | None = None) -> Reach:
@@ -90,18 +99,34 @@ def of_lab(topology: Topology, rundir: Path, sample: Sample | None = None, optio
     nodes = lab.state(rundir)
     if not nodes:
         raise Refusal(f"No lab runs in {lab.directory(rundir)}; `tunbridge lab up` brings one up.", MISSING)
-    pids = {node.name: node.pid for node in nodes.values() if node.kind == "vm" and node.alive}
+    pids = {_called(node): node.pid for node in nodes.values() if node.kind in ("vm", INTERNET) and node.alive}
     return reach(topology, pids, sample, options)
 
 
+def _called(node: lab.Node) -> str:
+    """The node outside has another name where a VM or a host is called so."""
+    return INTERNET if node.kind == INTERNET else node.name
+
+
 def endpoints(topology: Topology, pids: Mapping[str, int]) -> list[Endpoint]:
-    """Every VM port, and the namespace it is in."""
-    missing = [vm.name for vm in topology.vms.values() if vm.name not in pids]
+    """Every VM port, and the world outside if there is one, each with the namespace it is in."""
+    outside = _outside(topology)
+    wanted = [*topology.vms, *([INTERNET] if outside else [])]
+    missing = [name for name in wanted if name not in pids]
     if missing:
         raise Refusal(f"{', '.join(missing[:5])}{' and more' if len(missing) > 5 else ''}: not in the running lab; "
                       "bring it up to date with: tunbridge lab up", MISSING)
-    return [Endpoint(port.name, netns.of_process(pids[port.vm]), port.interface, port.ip, port.mac, port.network)
-            for port in topology.ports()]
+    found = [Endpoint(port.name, netns.of_process(pids[port.vm]), port.interface, port.ip, port.mac,
+                      frozenset((port.network,))) for port in topology.ports()]
+    if outside:
+        found.append(Endpoint(INTERNET, netns.of_process(pids[INTERNET]), "", _ANYWHERE, "", outside))
+    return found
+
+
+def _outside(topology: Topology) -> frozenset[str]:
+    """The networks that the world outside is on: those on a physical network, if anybody uses them."""
+    used = {*topology.ports_by_network, *topology.legs_by_network}
+    return frozenset(name for name in used if topology.networks[name].physical_network is not None)
 
 
 def chosen(topology: Topology, sample: Sample | None) -> tuple[Pair, ...]:
@@ -109,10 +134,21 @@ def chosen(topology: Topology, sample: Sample | None) -> tuple[Pair, ...]:
     pairs = all_pairs(topology)
     if sample is None or sample.size >= len(pairs):
         return pairs
-    expected = expected_pairs(topology)
-    allowed = [pair for pair in pairs if pair in expected]
-    forbidden = [pair for pair in pairs if pair not in expected]
+    return _picked(pairs, expected_pairs(topology), sample)
+
+
+def chosen_targets(topology: Topology, sample: Sample | None) -> tuple[Target, ...]:
+    """The targets to ask, in the order of the file."""
+    targets = tuple(expected_targets(topology))
+    if sample is None or sample.size >= len(targets):
+        return targets
+    return _picked(targets, {aim for aim in targets if aim.expected}, sample)
+
+
+def _picked(everything: Sequence[_T], expected: Set[_T], sample: Sample) -> tuple[_T, ...]:
+    allowed = [one for one in everything if one in expected]
+    forbidden = [one for one in everything if one not in expected]
     of_allowed = min(len(allowed), max((sample.size + 1) // 2, sample.size - len(forbidden)))
     dice = random.Random(sample.seed)
     picked = {*dice.sample(allowed, of_allowed), *dice.sample(forbidden, sample.size - of_allowed)}
-    return tuple(pair for pair in pairs if pair in picked)
+    return tuple(one for one in everything if one in picked)

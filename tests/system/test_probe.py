@@ -52,13 +52,13 @@ def wire() -> Iterator[Wire]:
             bits = "64" if ":" in address else "24"
             ip("-n", space, "address", "add", f"{address}/{bits}", "dev", "eth0", *(["nodad"] if bits == "64" else []))
             ip("-n", space, "link", "set", "eth0", "up")
-            return Endpoint(name, f"/run/netns/{space}", "eth0", ip_address(address), mac, segment)
+            return Endpoint(name, f"/run/netns/{space}", "eth0", ip_address(address), mac, frozenset((segment,)))
 
         yield plug
 
 
 def joined(endpoints: list[Endpoint]) -> frozenset[tuple[str, str]]:
-    return frozenset((a.name, b.name) for a, b in permutations(endpoints, 2) if a.segment == b.segment)
+    return frozenset((a.name, b.name) for a, b in permutations(endpoints, 2) if a.segments == b.segments)
 
 
 def everyone(endpoints: list[Endpoint]) -> list[tuple[str, str]]:
@@ -86,7 +86,7 @@ def test_an_expected_neighbour_that_is_silent_is_not_reached(wire: Wire) -> None
 
 def test_islands_that_are_joined_by_mistake_are_caught(wire: Wire) -> None:
     wired = [wire("a1", "both", "10.0.0.1", "fa:16:3e:00:00:01"), wire("b2", "both", "10.0.0.2", "fa:16:3e:00:00:02")]
-    endpoints = [replace(endpoint, segment=endpoint.name) for endpoint in wired]
+    endpoints = [replace(endpoint, segments=frozenset((endpoint.name,))) for endpoint in wired]
     seen = probe.observe(endpoints, everyone(endpoints), frozenset(), QUICK)
     assert seen.reached == {("a1", "b2"), ("b2", "a1")}
     assert set(seen.leaks) == {Leak("a1", "b2", "b2"), Leak("b2", "a1", "a1"),
@@ -94,8 +94,8 @@ def test_islands_that_are_joined_by_mistake_are_caught(wire: Wire) -> None:
 
 
 def test_a_frame_that_goes_one_way_only_is_a_leak_and_no_reachability(wire: Wire) -> None:
-    victim = replace(wire("a1", "both", "10.0.1.1", "fa:16:3e:00:00:01"), segment="a")
-    attacker = replace(wire("b1", "both", "10.0.2.1", "fa:16:3e:00:00:02"), segment="b")
+    victim = replace(wire("a1", "both", "10.0.1.1", "fa:16:3e:00:00:01"), segments=frozenset("a"))
+    attacker = replace(wire("b1", "both", "10.0.2.1", "fa:16:3e:00:00:02"), segments=frozenset("b"))
     seen = probe.observe([victim, attacker], [("b1", "a1")], frozenset(), QUICK)
     assert seen.reached == frozenset()
     assert set(seen.leaks) == {Leak("b1", "a1", "a1"), Leak("b1", None, "a1")}
@@ -117,14 +117,17 @@ def test_ipv6_is_probed_as_well(wire: Wire) -> None:
     assert seen.leaks == ()
 
 
+MAC, BLUE = "fa:16:3e:00:00:01", frozenset(("blue",))
+
+
 def test_a_namespace_that_is_gone_is_said_in_a_sentence() -> None:
-    gone = Endpoint("web1", "/proc/4194305/ns/net", "eth0", ip_address("10.0.0.1"), "fa:16:3e:00:00:01", "blue")
+    gone = Endpoint("web1", "/proc/4194305/ns/net", "eth0", ip_address("10.0.0.1"), MAC, BLUE)
     with pytest.raises(netns.NamespaceError, match=r"is the lab still up\? \(tunbridge lab up\)"):
         probe.observe([gone], [], frozenset())
 
 
 def test_an_interface_that_is_gone_is_said_in_a_sentence() -> None:
-    here = Endpoint("web1", netns.of_process(os.getpid()), "none", ip_address("10.0.0.1"), "fa:16:3e:00:00:01", "blue")
+    here = Endpoint("web1", netns.of_process(os.getpid()), "none", ip_address("10.0.0.1"), MAC, BLUE)
     with pytest.raises(probe.ProbeError, match=r"web1: cannot probe from none .* take the lab down and up"):
         probe.observe([here], [], frozenset())
 

@@ -9,7 +9,7 @@ import pytest
 from controller.host.campaign import Campaign, Leak, Observation, Options, Probe, Way
 from controller.model.reachability import Pair
 
-SEGMENTS = {"a1": "a", "a2": "a", "b1": "b"}
+SEGMENTS = {"a1": frozenset("a"), "a2": frozenset("a"), "b1": frozenset("b")}
 EXPECTED = frozenset({("a1", "a2"), ("a2", "a1")})
 FAST = Options(tries=3, patience=1.0, longest=2.0, listen=5.0, rate=1000.0)
 
@@ -128,7 +128,7 @@ def test_no_more_is_sent_than_the_rate_allows_and_no_more_waits_than_the_window(
     ports = [f"p{n}" for n in range(40)]
     pairs = [(a, b) for a in ports for b in ports if a != b]
     options = Options(window=10, rate=500.0, patience=0.5, listen=0.5)
-    run = Campaign(pairs, frozenset(pairs), dict.fromkeys(ports, "one"), options)
+    run = Campaign(pairs, frozenset(pairs), dict.fromkeys(ports, frozenset(("one",))), options)
     dice, waiting, most, now, sent = random.Random(seed), {}, 0, 0.0, 0
     while not run.is_over:
         for probe in run.due(now):

@@ -49,6 +49,7 @@ def test_the_document_is_what_programs_rely_on() -> None:
         "ok": False,
         "pairs": [{"src": "a", "dst": "b", "address": "10.0.0.2", "expected": True, "observed": True},
                   {"src": "b", "dst": "a", "address": "10.0.0.1", "expected": False, "observed": True}],
+        "targets": [],
         "leaks": [{"src": "b", "dst": "a", "seen_at": "a"}],
     }
     sampled = Reach(answers[:1], (), {"a": "x", "b": "y"}, Sample(1, 7)).document()
