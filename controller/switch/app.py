@@ -118,7 +118,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         self.alarm.look()
 
     def _meters_read(self, conn: Any, replies: list[Any]) -> None:
-        meters = [meter for reply in replies for meter in answers.meters(reply).values()]
+        meters = [meter for reply in replies for meter in answers.meters(reply.body).values()]
         self._request(conn, wire.read_flows(conn), partial(self._flows_read, conn, meters))
 
     def _flows_read(self, conn: Any, meters: Iterable[Meter], replies: list[Any]) -> None:
