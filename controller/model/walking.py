@@ -142,8 +142,8 @@ class World:
 
     def _outside_subnet(self, address: IPv4Address) -> str | None:
         """The network by which the internet is a neighbour of an address; it keeps everything else to itself."""
-        return next((network.name for network in self.topology.networks.values() if network.physical_network
-                     for subnet in network.subnets if address in subnet.cidr), None)
+        return next((internet.network for subnet, internet in self.internets.items()
+                     if address in self.topology.subnets[subnet].cidr), None)
 
     # ---- through routers
 
@@ -228,15 +228,23 @@ def _holders(topology: Topology) -> Iterator[tuple[str, IPv4Address, Holder]]:
 
 
 def gateways(topology: Topology) -> Iterator[Internet]:
-    """Where the internet is: at the gateway of each subnet on a physical network."""
+    """Where the internet is: at the gateway of each subnet on a physical network, unless the cloud has it itself.
+
+    Networks that nobody is on do not count.
+    """
     return iter(_internets(topology).values())
 
 
 def _internets(topology: Topology) -> dict[str, Internet]:
-    """Subnet name -> the internet at its gateway: so it is on every physical network."""
-    return {subnet.name: Internet(network.name, subnet.gateway)
-            for network in topology.networks.values() if network.physical_network is not None
-            for subnet in network.subnets if isinstance(subnet.gateway, IPv4Address)}
+    """Subnet name -> the internet at its gateway."""
+    found = {}
+    for network in topology.networks.values():
+        ports, legs = topology.ports_by_network.get(network.name, ()), topology.legs_by_network.get(network.name, ())
+        if network.physical_network is not None and (ports or legs):
+            ours = {port.ip for port in ports} | {leg.ip for leg in legs}
+            found.update({subnet.name: Internet(network.name, subnet.gateway) for subnet in network.subnets
+                          if isinstance(subnet.gateway, IPv4Address) and subnet.gateway not in ours})
+    return found
 
 
 def _routes(topology: Topology, router: str) -> Iterator[Route]:
