@@ -37,11 +37,11 @@ class LabVm:
 
 @dataclass(frozen=True)
 class LabRouter:
-    """A router with an interface, whatever drives it."""
+    """A router, whatever drives it."""
 
     host: str
     driver: str
-    shown: Namespace  # what it is, or would be, as a namespace
+    shown: Namespace  # what it is, or would be, as a namespace; without legs if it has no interface
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def lab_plan(topology: Topology, *, datapath: str, controllers: Mapping[str, str
              for host in topology.hosts.values()}
     vms = {vm.name: LabVm(vm.host, tuple(_cards(topology, vm.ports))) for vm in topology.vms.values()}
     shown = {router.name: LabRouter(router.host, router.driver, routers.namespace(topology, router))
-             for router in topology.routers.values() if router.name in topology.legs_by_router}
+             for router in topology.routers.values()}
     return LabPlan(topology.cloud, joint, topology.underlay.mtu, hosts, vms, shown, outside.outside(topology, world))
 
 

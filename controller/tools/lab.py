@@ -178,7 +178,8 @@ def _summary(have: LabPlan | None, want: LabPlan) -> str:
     counts = f"{len(want.hypervisors)} hypervisors and {len(want.vms)} VMs"
     if have is None:
         return f"Building a lab of {counts}."
-    old, new = {*have.hypervisors, *have.vms}, {*want.hypervisors, *want.vms}
+    old, new = (set(lab.kinds(one)) | {name for name, router in one.routers.items() if router.shown.legs}
+                for one in (have, want))
     moved = [name for name, vm in want.vms.items() if name in have.vms and have.vms[name].host != vm.host]
     words = [f"{word}: {', '.join(sorted(names))}" for word, names in
              (("new", new - old), ("gone", old - new), ("moved", moved)) if names]

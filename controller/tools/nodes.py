@@ -72,19 +72,28 @@ def exec_argv(rundir: Path, name: str, command: Sequence[str]) -> tuple[list[str
     """Argument list and environment that run a command in a node, or in the namespace of a router; terminal,
     directory and exit code pass through. Refusal if there is no such place, or none that a command could run in.
     """
-    plan = in_force(rundir)
-    router = plan.routers.get(name) if plan and name not in lab.kinds(plan) else None
+    router = _router(rundir, name)
     if router is not None and router.driver != routers.NAMESPACE:
         raise Refusal(_only_simulated(name), BAD_INPUT)
-    node = _find(rundir, router.host if router else name, plan)
+    node = find(rundir, router.host if router else name)
     argv = ["nsenter", f"--target={node.pid}", "--net", "--mount", "--wd=.", "--"]
     inside = steps.entering(router.shown.name) if router else ()
     return [*argv, *inside, *(command or ("bash",))], environment(rundir, node)
 
 
+def _router(rundir: Path, name: str) -> LabRouter | None:
+    """The router of a name that no node has. Refusal if it has no interface."""
+    plan = in_force(rundir)
+    router = plan.routers.get(name) if plan and name not in lab.kinds(plan) else None
+    if router is not None and not router.shown.legs:
+        raise Refusal(f"The router {name} has no interface, so nothing of it is on {router.host}; attach a subnet to "
+                      f"it in the file.", BAD_INPUT)
+    return router
+
+
 def _only_simulated(name: str) -> str:
     return (f"The router {name} is simulated by flows, so there is no namespace to run a command in; `ip route` and "
-            f"`ip address` are answered from the topology, `driver: namespace` makes a real one.")
+            f"`ip address` are answered from the topology, and `driver: namespace` makes a real one.")
 
 
 def execute(rundir: Path, name: str, command: Sequence[str]) -> NoReturn:
@@ -97,8 +106,7 @@ def answer(rundir: Path, name: str, command: Sequence[str]) -> str | None:
     """What `ip route` or `ip address` would print in a simulated router, if it were a namespace; None for anything
     that `execute` is for.
     """
-    plan = in_force(rundir)
-    router = plan.routers.get(name) if plan and name not in lab.kinds(plan) else None
+    router = _router(rundir, name)
     if router is None or router.driver == routers.NAMESPACE:
         return None
     shown = _shown(router, [word for word in command if word not in ("-4", "-c", "-color", "--color")])
@@ -116,20 +124,16 @@ def _shown(router: LabRouter, words: Sequence[str]) -> str | None:
     return None
 
 
-def _find(rundir: Path, name: str, plan: LabPlan | None) -> Node:
-    nodes = state(rundir)
+def find(rundir: Path, name: str) -> Node:
+    """A node that runs. Refusal, with the names that there are, if it does not."""
+    nodes, plan = state(rundir), in_force(rundir)
     if not nodes:
         raise Refusal(f"No lab runs in {directory(rundir)}; `tunbridge lab up` brings one up.", MISSING)
     if name not in nodes:
-        known = [*nodes, *(router for router in (plan.routers if plan else ()) if router not in nodes)]
+        known = dict.fromkeys((*nodes, *(plan.routers if plan else ())))
         raise Refusal(f"The lab has no node {name!r}; it has {', '.join(known)}.", BAD_INPUT)
     if os.geteuid() != 0:
         raise Refusal("Entering a node of the lab needs root; run it with sudo.", MISSING)
     if not nodes[name].alive:
         raise Refusal(f"{name} has died; `tunbridge lab up` builds the lab anew.", MISSING)
     return nodes[name]
-
-
-def find(rundir: Path, name: str) -> Node:
-    """A node that runs. Refusal, with the names that there are, if it does not."""
-    return _find(rundir, name, in_force(rundir))

@@ -199,7 +199,7 @@ def _respect_others(wanted: Wanted, want: Devices, sight: Sight) -> None:
     have = {link.name: link for link in sight.devices.links}
     for card in (port.name for port in want.ports if port.name in wanted.provider_devices.values()):
         if card not in have:
-            raise Refusal(f"There is no network card {card} on this host; `ip link` shows those that there are.", MISSING)
+            raise Refusal(f"There is no network card {card} on this host; `ip link` shows what there is.", MISSING)
     for link in want.links:
         now = have.get(link.name)
         if now is not None and now.alias != want.mark and not same_make(link, now):
