@@ -24,6 +24,11 @@ def place_router(topology: Topology, router: str, vlans: Mapping[str, int]) -> n
         neighbours=neighbours)
 
 
+def router_value(topology: Topology, router: str) -> hop.Router:
+    """A router as the hop sees it, whatever its driver; it asks for the MAC of every neighbour."""
+    return _value(topology, router, topology.legs_by_router[router], ())
+
+
 def _value(topology: Topology, router: str, legs: Iterable[RouterPort],
            neighbours: Iterable[narrow.RouterNeighbour]) -> hop.Router:
     item = topology.routers[router]

@@ -14,12 +14,13 @@ from typing import Final
 from controller.switch.events import Asked, Command, Learn, NextHop, PacketOut, Unlearn
 from flows import fields as f
 from flows import qrouter, routed_learned
+from flows.fields import Criterion
 from flows.host import RouterLeg, SimulatedRouter
 from flows.qrouter import Answered, Forwarded, Kept, Outcome, Sent, State
 from flows.router import Leg, Router
 from flows.routing.neighbours import Neighbour, Phase
 from flows.routing.wireformat import mac_bytes
-from flows.tables import LEAVE, TRANSLATE_OUT
+from flows.tables import LEAVE, TRANSLATE_OUT, Table
 
 ROUNDS: Final = 3  # of gratuitous ARP, as Neutron sends it: a host believes one change of a MAC per second
 PAUSE: Final = 2.0  # seconds between two of them
@@ -231,12 +232,16 @@ class Hop:
         return commands
 
     def _packet_out(self, conn: object, sent: Sent) -> PacketOut:
-        leaves_by = f.REG_LEAVES_BY(self._numbers[sent.leg].number)
-        if int.from_bytes(sent.frame[_ARP_AT], "big") == f.ARP:
-            return PacketOut(conn, sent.frame, (leaves_by,), LEAVE)
-        mark = sent.mark if sent.forwarded or not sent.mark else _OWN | sent.mark
-        return PacketOut(conn, sent.frame, (f.REG_ROUTER(self.placed.number), leaves_by, f.REG_TRANSLATED(mark)),
-                         TRANSLATE_OUT)
+        return PacketOut(conn, sent.frame, *way_back(self.placed, sent))
+
+
+def way_back(placed: SimulatedRouter, sent: Sent) -> tuple[tuple[Criterion, ...], Table]:
+    """How a router's frame goes back to br-int: what its registers say, and the table that it goes on in."""
+    leaves_by = f.REG_LEAVES_BY(next(leg.number for leg in placed.legs if leg.name == sent.leg))
+    if int.from_bytes(sent.frame[_ARP_AT], "big") == f.ARP:
+        return (leaves_by,), LEAVE
+    mark = sent.mark if sent.forwarded or not sent.mark else _OWN | sent.mark
+    return (f.REG_ROUTER(placed.number), leaves_by, f.REG_TRANSLATED(mark)), TRANSLATE_OUT
 
 
 _NOBODY: Final = Neighbour[object](Phase.FAILED, 0.0)
