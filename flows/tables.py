@@ -85,8 +85,10 @@ TRANSLATE_OUT = _table(
     ranks={"marked": 2, "outside": 1, "miss": 0})
 TRANSLATED_OUT = _table(
     BR_INT, 47, "translated-out", "Which address shall a new conversation show?",
-    matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_SRC), goes_to=("leave",),
-    ranks={"invalid": 5, "hairpin-floating": 4, "hairpin": 3, "floating": 2, "new": 1, "miss": 0})
+    matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_SRC),
+    goes_to=("translated-out", "leave"),
+    ranks={"settled": 7, "exhausted": 6, "invalid": 5, "hairpin-floating": 4, "hairpin": 3, "floating": 2, "new": 1,
+           "miss": 0})
 LEAVE = _table(
     BR_INT, 48, "leave", "Which network is behind that leg?",
     matches=(f.REG_LEAVES_BY,), goes_to=("deliver",), ranks={"known": 1, "miss": 0})

@@ -19,12 +19,14 @@ from flows.fields import Criterion, ct_state
 from flows.flow import ANY, Action, Flow, Goto, Match, SetField, Track, Translation, flow, when
 from flows.host import RouterLeg, SimulatedRouter
 from flows.router import Leg, Router
-from flows.tables import LEAVE, ROUTE, TRANSLATE_IN, TRANSLATE_OUT, TRANSLATED_IN, TRANSLATED_OUT, Table
+from flows.tables import LEAVE, ROUTE, TRANSLATE_IN, TRANSLATE_OUT, TRANSLATED_IN, TRANSLATED_OUT
 
 _PIPELINE: Final = "pipeline"
 _IP: Final = f.ETH_TYPE(f.IPV4)
 # What belongs on no wire (RFC 1122, 3.2.1.3; RFC 1812, 5.3.7): its own network, loopback, groups, everybody.
 _MARTIANS: Final = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32")
+# Open vSwitch calls a conversation new until it is answered; its second packet may be translated already.
+_NEW_HERE: Final = ct_state("+new-snat")
 
 
 class Mark(IntEnum):
@@ -35,6 +37,7 @@ class Mark(IntEnum):
     HAIRPIN = 2  # from inside to a floating IP
     HAIRPIN_BACK = 3  # the answer to such
     MAYBE_HAIRPIN = 4  # from inside to an address of the router outside: only inside table 42
+    SETTLED = 16  # its connection has just been given another source, or ought to have: only inside table 47
     OWN = 8  # added: the router's own packet about one that came with the other bits
 
 
@@ -48,6 +51,12 @@ def base() -> Iterator[Flow]:
     yield flow(TRANSLATE_IN, "miss", ANY, Goto(ROUTE), origin=_PIPELINE, why="from inside, to an ordinary address")
     yield flow(TRANSLATED_IN, "miss", ANY, Goto(ROUTE), origin=_PIPELINE, why="translated back, if it was an answer")
     yield flow(TRANSLATE_OUT, "miss", ANY, Goto(LEAVE), origin=_PIPELINE, why="inside, it shows its own address")
+    settled = f.REG_TRANSLATED(Mark.SETTLED)
+    yield flow(TRANSLATED_OUT, "settled", when(_IP, settled, ct_state("+snat")), Goto(LEAVE), origin=_PIPELINE,
+               why="a new conversation, and now it shows another address")
+    # The switch lets a packet pass as it is if it finds no port for it; and it changes no id of an ICMP query.
+    yield flow(TRANSLATED_OUT, "exhausted", when(settled), origin=_PIPELINE,
+               why="no port is left for it, or another host's query has its id: it may not show its own address")
     yield flow(TRANSLATED_OUT, "miss", ANY, Goto(LEAVE), origin=_PIPELINE,
                why="translated as the rest of its conversation")
 
@@ -102,16 +111,16 @@ def _from_outside(simulated: SimulatedRouter, outside: RouterLeg) -> Iterator[Fl
     for external, fixed in simulated.router.fixed_of.items():
         yield flow(TRANSLATED_IN, "floating",
                    _on(simulated, came, ct_state("+new"), f.IPV4_DST(IPv4Address(external))),
-                   _commit(simulated.zone, ROUTE, "dst", fixed), origin=origin, why=_stands_for(simulated, external))
+                   _stand_for(simulated.zone, fixed), origin=origin, why=_stands_for(simulated, external))
     # Without this the answers would be taken for conversations of their own, and shown under another address.
     for prefix in _inside(simulated.router):
-        yield flow(TRANSLATED_IN, "new", _on(simulated, came, ct_state("+new"), f.IPV4_DST(prefix)),
+        yield flow(TRANSLATED_IN, "new", _on(simulated, came, ct_state("+new-dnat"), f.IPV4_DST(prefix)),
                    Track(simulated.zone, ROUTE, commit=True), origin=origin,
                    why=f"from outside straight to {prefix}: its answers keep their address")
 
 
 def _to_outside(simulated: SimulatedRouter, outside: RouterLeg) -> Iterator[Flow]:
-    origin, new, hidden = simulated.origin, ct_state("+new"), _hidden_behind(simulated.router)
+    origin, new, hidden = simulated.origin, _NEW_HERE, _hidden_behind(simulated.router)
     yield flow(TRANSLATE_OUT, "outside", _on(simulated, f.REG_LEAVES_BY(outside.number)),
                Track(simulated.zone, TRANSLATED_OUT, nat=True), origin=origin,
                why=f"it leaves by {outside.what}: outside it may have to show another address")
@@ -122,11 +131,10 @@ def _to_outside(simulated: SimulatedRouter, outside: RouterLeg) -> Iterator[Flow
                why="part of no conversation that could be")
     for fixed, external in simulated.router.floating_of.items():
         yield flow(TRANSLATED_OUT, "floating", _on(simulated, new, f.IPV4_SRC(IPv4Address(fixed))),
-                   _commit(simulated.zone, LEAVE, "src", external), origin=origin,
+                   *_show(simulated.zone, external), origin=origin,
                    why=f"{_name(simulated, fixed)} leaves by its floating IP {IPv4Address(external)}")
-    commit = Track(simulated.zone, LEAVE, commit=True) if hidden is None \
-        else _commit(simulated.zone, LEAVE, "src", int(hidden))
-    yield flow(TRANSLATED_OUT, "new", _on(simulated, new), commit, origin=origin,
+    actions = (Track(simulated.zone, LEAVE, commit=True),) if hidden is None else _show(simulated.zone, int(hidden))
+    yield flow(TRANSLATED_OUT, "new", _on(simulated, new), *actions, origin=origin,
                why="outside it shows its own address" if hidden is None else f"outside it shows {hidden}")
 
 
@@ -147,9 +155,9 @@ def _to_floating(simulated: SimulatedRouter) -> Iterator[Flow]:
     for external, fixed in router_.fixed_of.items():
         yield flow(TRANSLATED_IN, "floating",
                    _on(simulated, maybe, ct_state("+new"), f.IPV4_DST(IPv4Address(external))),
-                   _mark(Mark.HAIRPIN), _commit(zone, ROUTE, "dst", fixed), origin=origin,
+                   _mark(Mark.HAIRPIN), _stand_for(zone, fixed), origin=origin,
                    why=_stands_for(simulated, external))
-    yield flow(TRANSLATED_IN, "back", _on(simulated, maybe, ct_state("-new")), _mark(Mark.HAIRPIN), Goto(ROUTE),
+    yield flow(TRANSLATED_IN, "back", _on(simulated, maybe, ct_state("+dnat")), _mark(Mark.HAIRPIN), Goto(ROUTE),
                origin=origin, why="part of a conversation with a floating IP")
     yield flow(TRANSLATED_IN, "new", _on(simulated, maybe), _mark(Mark.NONE), Goto(ROUTE), origin=origin,
                why="to the router itself")
@@ -158,7 +166,7 @@ def _to_floating(simulated: SimulatedRouter) -> Iterator[Flow]:
 def _hairpin(simulated: SimulatedRouter) -> Iterator[Flow]:
     """What goes from inside to a floating IP shows an address outside, too: or its answers would not come back here."""
     origin, router_ = simulated.origin, simulated.router
-    hairpin, new = f.REG_TRANSLATED(Mark.HAIRPIN), ct_state("+new")
+    hairpin, new = f.REG_TRANSLATED(Mark.HAIRPIN), _NEW_HERE
     ways = ((hairpin, simulated.hairpin_zone, TRANSLATED_OUT, "to a floating IP: it shows an address outside, too"),
             (f.REG_TRANSLATED(Mark.HAIRPIN_BACK), simulated.zone, LEAVE, "back from a floating IP: it shows that"),
             (_of_own(Mark.HAIRPIN), simulated.zone, LEAVE, "the router's answer to what goes to a floating IP"),
@@ -168,11 +176,11 @@ def _hairpin(simulated: SimulatedRouter) -> Iterator[Flow]:
         yield flow(TRANSLATE_OUT, "marked", _on(simulated, mark), Track(zone, onward, nat=True), origin=origin, why=why)
     for fixed, external in router_.floating_of.items():
         yield flow(TRANSLATED_OUT, "hairpin-floating", _on(simulated, hairpin, new, f.IPV4_SRC(IPv4Address(fixed))),
-                   _commit(simulated.hairpin_zone, LEAVE, "src", external), origin=origin,
+                   *_show(simulated.hairpin_zone, external), origin=origin,
                    why=f"{_name(simulated, fixed)} speaks to a floating IP as {IPv4Address(external)}")
     if router_.snat_address is not None:
         yield flow(TRANSLATED_OUT, "hairpin", _on(simulated, hairpin, new),
-                   _commit(simulated.hairpin_zone, LEAVE, "src", router_.snat_address), origin=origin,
+                   *_show(simulated.hairpin_zone, router_.snat_address), origin=origin,
                    why=f"it speaks to a floating IP as {IPv4Address(router_.snat_address)}")
 
 
@@ -190,8 +198,15 @@ def _of_own(mark: Mark) -> Criterion:
     return f.REG_TRANSLATED(Mark.OWN | mark)
 
 
-def _commit(zone: int, onward: Table, end: str, address: int) -> Track:
-    return Track(zone, onward, commit=True, translation=Translation(end, IPv4Address(address)))
+def _stand_for(zone: int, fixed: int) -> Track:
+    """A new connection goes to another address."""
+    return Track(zone, ROUTE, commit=True, translation=Translation("dst", IPv4Address(fixed)))
+
+
+def _show(zone: int, address: int) -> tuple[Action, Track]:
+    """A new connection comes from another address, if a port of that is free."""
+    translation = Translation("src", IPv4Address(address))
+    return _mark(Mark.SETTLED), Track(zone, TRANSLATED_OUT, commit=True, translation=translation)
 
 
 def _inside(router_: Router) -> Iterator[IPv4Network]:

@@ -13,14 +13,15 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from flows import compile as compiler
 from flows.fields import ARP, ARP_REPLY, ARP_REQUEST, IPV4
-from flows.host import Host
+from flows.host import Host, SimulatedRouter
+from flows.qrouter import Outcome, Sent, State, bare, receive
 from flows.routed_learned import neighbour
-from flows.router import Leg
+from flows.router import Leg, Router
 from flows.routing.wireformat import BROADCAST_MAC, NO_MAC, Arp, Datagram, Frame, mac_bytes
 from flows.text import line
 from tests import hopcloud
@@ -131,6 +132,7 @@ class Hop:
 
     def __init__(self, ovs: HopOvs, host: Host, sockets: Mapping[str, socket.socket], control: OpenFlow) -> None:
         self.ovs, self.host, self._sockets, self._control = ovs, host, sockets, control
+        self._states: dict[int, State] = {}
 
     def mac(self, name: str) -> bytes:
         return mac_bytes(OUTSIDE_MAC if name == OUTSIDE else hopcloud.VMS[name].mac)
@@ -225,13 +227,38 @@ class Hop:
         self.ovs.run("ovs-ofctl", "-O", "OpenFlow14", "packet-out", "br-int",
                      f"in_port=CONTROLLER packet={frame.hex()} actions={actions}")
 
-    def own_packet(self, asked: Asked, leg: str, frame: bytes, *, forwarded: bool = False) -> None:
-        """What the controller sends because of a packet that it was given: out of a leg (named)."""
-        number = next(one.number for router in self.host.routers for one in router.legs if one.name == leg)
-        mark = asked.registers.get(5, 0)
-        self.packet_out(frame, f"set_field:{asked.registers[0]}->reg0,set_field:{asked.registers[1]}->reg1,"
-                               f"set_field:{number}->reg2,"
-                               f"set_field:{mark if forwarded or not mark else mark | 8}->reg5,resubmit(,46)")
+    def serve(self) -> list[Outcome]:
+        """Be the controller for all that it was asked: the simulated hop without translation, and packets back."""
+        outcomes = []
+        for asked in self.asked():
+            simulated = next(one for one in self.host.routers if one.number == asked.registers[0])
+            numbers = next(one for one in simulated.legs if one.number == asked.registers[1])
+            state = self._states.get(simulated.number, State())
+            outcome, state = receive(self._bare(simulated), state, numbers.name, asked.frame, time.monotonic(),
+                                     mark=asked.registers.get(5, 0))
+            self._states[simulated.number] = state
+            for sent in outcome.sent:
+                self.out(simulated, asked, sent)
+            outcomes.append(outcome)
+        return outcomes
+
+    @staticmethod
+    def _bare(simulated: SimulatedRouter) -> Router:
+        known = [(one.leg, one.address, one.mac) for one in simulated.neighbours if one.fixed]
+        outside = simulated.router.outside
+        if outside:
+            known.append((outside.name, IPv4Address(hopcloud.GATEWAY), OUTSIDE_MAC))
+        return bare(replace(simulated.router, known=tuple(known)))
+
+    def out(self, simulated: SimulatedRouter, asked: Asked, sent: Sent) -> None:
+        """A packet of the controller: its own, or one that it passes on."""
+        leg = next(one.number for one in simulated.legs if one.name == sent.leg)
+        if Frame.parse(sent.frame).kind == ARP:
+            self.packet_out(sent.frame, f"set_field:{leg}->reg2,resubmit(,48)")
+            return
+        mark = sent.mark if sent.forwarded or not sent.mark else sent.mark | 8
+        self.packet_out(sent.frame, f"set_field:{simulated.number}->reg0,set_field:{asked.registers[1]}->reg1,"
+                                    f"set_field:{leg}->reg2,set_field:{mark}->reg5,resubmit(,46)")
 
 
 def _read(name: str, opened: socket.socket) -> Seen:

@@ -1,17 +1,19 @@
-"""The compiled hop on a real Open vSwitch, packet by packet: what is routed, translated, answered, dropped and asked."""
+"""The compiled hop on a real Open vSwitch, packet by packet: routed, translated, answered, dropped, asked about."""
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
 from itertools import count
 
 import pytest
+from hopkit import OUTSIDE, Hop, Seen, hop, learn
 
-from flows.fields import ARP, ARP_REPLY, UDP
-from flows.packet import ICMP, TCP
-from flows.routing.transport import ACK, ECHO_REPLY, ECHO_REQUEST, FIN, RST, SYN, icmp, quoted, sound
+from flows.fields import ARP_REPLY, UDP
+from flows.packet import ICMP
+from flows.routing.transport import ACK, ECHO_REPLY, SYN, TIME_EXCEEDED, icmp, quoted, sound
 from flows.routing.wireformat import Arp, Datagram, Frame
-from hopkit import OUTSIDE, Asked, Hop, Seen, hop, learn
 from tests.hopcloud import FAR, GATEWAY, MTU_INSIDE
 from tests.routerkit import number, ping, tcp_to, udp_to
 
@@ -116,8 +118,10 @@ def test_what_no_row_can_do_is_asked_of_the_controller(there: Hop, target: str, 
     assert (asked.registers[0], asked.registers[1], asked.registers.get(5, 0)) == (0x8000, 0x11, 0)
 
 
-def test_no_route_is_asked_of_the_controller() -> None:
-    """Only a router without an outside has no route."""
+def test_without_a_route_the_controller_is_asked(there: Hop) -> None:
+    assert there.send("isle1", udp_to("10.0.9.11", FAR)) == []
+    (asked,) = there.asked()
+    assert (asked.registers[0], asked.registers[1]) == (0x8004, 0x31)
 
 
 def test_too_large_a_packet_is_asked_of_the_controller_and_one_that_just_fits_is_not(there: Hop) -> None:
@@ -227,7 +231,8 @@ def test_what_nobody_asked_for_is_the_routers_own(there: Hop, kind: Kind) -> Non
 def test_what_is_part_of_no_conversation_is_dropped(there: Hop) -> None:
     assert there.send(OUTSIDE, tcp_to(FAR, WEB1, (80, next(_PORTS)), SYN | ACK)) == []
     assert there.send("web2", tcp_to(WEB2, FAR, (next(_PORTS), 80), SYN | ACK)) == []
-    assert there.hits(42, "reg0=0x8000,reg5=0x1 actions=drop") and there.hits(47, "+inv+trk,ip,reg0=0x8000 actions=drop")
+    assert there.hits(42, "+inv+trk,ip,reg0=0x8000,reg5=0x1 actions=drop")
+    assert there.hits(47, "+inv+trk,ip,reg0=0x8000 actions=drop")
 
 
 # ---- hairpin
@@ -264,3 +269,143 @@ def test_tenants_meet_by_their_floating_ips_through_both_routers(there: Hop, kin
         seen = the_one(there.send("web1", sent), "web2b")
         assert seen.ways == (FIP_WEB, WEB1) and seen.datagram.ttl == 62
         assert the_one(there.send("web2b", answer(seen.datagram)), "web1").ways == (FIP_TWO, WEB1)
+
+
+# ---- ports and ids that two hosts share
+
+@pytest.mark.parametrize("kind", [_udp, _tcp])
+def test_two_hosts_with_one_port_are_told_apart(there: Hop, kind: Kind) -> None:
+    port = next(_PORTS)
+    outs = {name: the_one(there.send(name, kind(there.address(name), FAR, port)), OUTSIDE).datagram
+            for name in ("web2", "left1", "right1")}
+    assert len({ports(out) for out in outs.values()}) == 3
+    for name, out in outs.items():
+        back = the_one(there.send(OUTSIDE, answer(out)), name)
+        assert back.ways == (FAR, there.address(name)) and ports(back.datagram)[1] == port
+
+
+def test_of_two_hosts_with_one_id_the_second_does_not_show_its_own_address(there: Hop) -> None:
+    """Open vSwitch's userspace datapath gives an ICMP query no other id."""
+    port = next(_PORTS)
+    out = the_one(there.send("web2", _ping(WEB2, FAR, port)), OUTSIDE)
+    assert there.send("left1", _ping("10.0.3.11", FAR, port)) == []
+    assert the_one(there.send(OUTSIDE, answer(out.datagram)), "web2").ways == (FAR, WEB2)
+    assert the_one(there.send("left1", _ping("10.0.3.11", "198.18.0.8", port)), OUTSIDE).ways == (QG1, "198.18.0.8")
+
+
+# ---- ICMP errors about what is translated
+
+def error(sender: str, about: Datagram, kind: int = 3, code: int = 3) -> Datagram:
+    """`sender` says that a packet came to nothing."""
+    return Datagram(number(sender), about.src, ICMP, icmp(kind, code, 0, about.to_bytes()[:28]))
+
+
+def inner(seen: Seen) -> tuple[str, str]:
+    told = quoted(seen.datagram)
+    assert told
+    return str(IPv4Address(told.src)), str(IPv4Address(told.dst))
+
+
+@KINDS
+def test_an_error_from_outside_is_about_the_inside_address(there: Hop, kind: Kind) -> None:
+    port = next(_PORTS)
+    out = the_one(there.send("web2", kind(WEB2, FAR, port)), OUTSIDE).datagram
+    for sender in (FAR, "192.0.2.99"):
+        seen = the_one(there.send(OUTSIDE, error(sender, out)), "web2")
+        assert (seen.ways, inner(seen)) == ((sender, WEB2), (WEB2, FAR))
+
+
+@KINDS
+def test_an_error_from_a_vm_is_about_its_floating_ip(there: Hop, kind: Kind) -> None:
+    seen = the_one(there.send(OUTSIDE, kind(FAR, FIP_WEB, next(_PORTS))), "web1")
+    out = the_one(there.send("web1", error(WEB1, seen.datagram)), OUTSIDE)
+    assert (out.ways, inner(out)) == ((FIP_WEB, FAR), (FAR, FIP_WEB))
+
+
+@KINDS
+def test_errors_of_a_hairpin_are_translated_at_both_ends(there: Hop, kind: Kind) -> None:
+    forth = the_one(there.send("web1", kind(WEB1, FIP_DB, next(_PORTS))), "db1")
+    seen = the_one(there.send("db1", error(DB1, forth.datagram)), "web1")
+    assert (seen.ways, inner(seen)) == ((FIP_DB, WEB1), (WEB1, FIP_DB))
+    back = the_one(there.send("db1", answer(forth.datagram)), "web1")
+    seen = the_one(there.send("web1", error(WEB1, back.datagram)), "db1")
+    assert (seen.ways, inner(seen)) == ((FIP_WEB, DB1), (DB1, FIP_WEB))
+
+
+# ---- with a controller that runs flows.qrouter
+
+def served(there: Hop, name: str, datagram: Datagram, router: str = "r1") -> list[Seen]:
+    """What arrives after the controller has done its part."""
+    before = there.send(name, datagram, router=router)
+    there.serve()
+    return before + there.settled(name)
+
+
+def test_the_gateway_answers_echo_requests_inside_and_outside(there: Hop) -> None:
+    for name, address, router in (("web1", "10.0.1.1", "r1"), ("web1", "10.0.2.1", "r1"), ("web2b", "10.0.1.1", "r2"),
+                                  (OUTSIDE, QG1, "r1"), (OUTSIDE, QG2, "r2"), ("web2", QG1, "r1")):
+        seen = the_one(served(there, name, ping(there.address(name), address), router), name)
+        assert (seen.ways, seen.datagram.payload[0]) == ((address, there.address(name)), ECHO_REPLY)
+
+
+def test_who_is_on_the_way_says_so(there: Hop) -> None:
+    """A TTL of 1 shows the first router, one of 2 the next host."""
+    seen = the_one(served(there, "web2", udp_to(WEB2, FAR, (next(_PORTS), 33434), ttl=1)), "web2")
+    assert (seen.ways, seen.datagram.payload[0], inner(seen)) == (("10.0.1.1", WEB2), TIME_EXCEEDED, (WEB2, FAR))
+    out = the_one(there.send("web2", udp_to(WEB2, FAR, (next(_PORTS), 33435), ttl=2)), OUTSIDE)
+    assert out.datagram.ttl == 1
+
+
+@KINDS
+def test_an_error_of_the_router_to_the_outside_speaks_of_the_floating_ip(there: Hop, kind: Kind) -> None:
+    sent = replace(kind(FAR, FIP_WEB, next(_PORTS)), ttl=1)
+    seen = the_one(served(there, OUTSIDE, sent), OUTSIDE)
+    # Linux, too, shows the floating IP as sender here: the error belongs to that conversation.
+    assert (seen.ways, inner(seen), seen.datagram.payload[0]) == ((FIP_WEB, FAR), (FAR, FIP_WEB), TIME_EXCEEDED)
+
+
+@KINDS
+def test_an_error_about_the_answer_from_outside_speaks_of_the_routers_address(there: Hop, kind: Kind) -> None:
+    port = next(_PORTS)
+    out = the_one(there.send("web2", kind(WEB2, FAR, port)), OUTSIDE)
+    seen = the_one(served(there, OUTSIDE, answer(out.datagram, ttl=1)), OUTSIDE)
+    assert (seen.ways, inner(seen)) == ((QG1, FAR), (FAR, QG1))
+    about = quoted(seen.datagram)
+    assert about and about.payload[:8] == answer(out.datagram).payload[:8]
+
+
+@KINDS
+def test_errors_of_the_router_about_a_hairpin_speak_of_floating_ips(there: Hop, kind: Kind) -> None:
+    sent = kind(WEB1, FIP_DB, next(_PORTS))
+    seen = the_one(served(there, "web1", replace(sent, ttl=1)), "web1")
+    assert (seen.ways, inner(seen)) == ((FIP_DB, WEB1), (WEB1, FIP_DB))
+    forth = the_one(there.send("web1", sent), "db1")
+    seen = the_one(served(there, "db1", answer(forth.datagram, ttl=1)), "db1")
+    assert (seen.ways, inner(seen)) == ((FIP_WEB, DB1), (DB1, FIP_WEB))
+
+
+def test_what_is_too_large_and_may_not_be_cut_is_told_the_next_mtu(there: Hop) -> None:
+    seen = the_one(served(there, "web1", udp_to(WEB1, DB1, data=bytes(MTU_INSIDE), dont_fragment=True)), "web1")
+    assert (seen.ways, seen.datagram.payload[:2]) == (("10.0.1.1", WEB1), b"\3\4")
+    assert int.from_bytes(seen.datagram.payload[6:8], "big") == MTU_INSIDE
+    seen = the_one(served(there, OUTSIDE, udp_to(FAR, FIP_WEB, data=bytes(MTU_INSIDE), dont_fragment=True)), OUTSIDE)
+    assert (seen.ways, inner(seen), seen.datagram.payload[:2]) == ((FIP_WEB, FAR), (FAR, FIP_WEB), b"\3\4")
+
+
+def test_what_is_too_large_is_cut_and_translated_all_the_same(there: Hop) -> None:
+    data = bytes(range(256)) * 6
+    for name, source, target, where, ways in (
+            ("web1", WEB1, DB1, "db1", (WEB1, DB1)), (OUTSIDE, FAR, FIP_WEB, "web1", (FAR, WEB1)),
+            ("web1", WEB1, FIP_DB, "db1", (FIP_WEB, DB1)), ("web2", WEB2, FAR, OUTSIDE, (QG1, FAR))):
+        pieces = served(there, name, udp_to(source, target, (next(_PORTS), 53), data=data, ident=7))
+        assert {one.where for one in pieces} == {where} and {one.ways for one in pieces} == {ways}, (source, target)
+        assert len(pieces) == 2
+        whole = b"".join(one.datagram.payload for one in sorted(pieces, key=lambda one: one.datagram.offset))
+        assert whole[8:] == data
+        assert sound(replace(pieces[0].datagram, payload=whole, more=False, offset=0))
+
+
+@KINDS
+def test_what_waited_for_arp_is_translated_when_it_leaves(there: Hop, kind: Kind) -> None:
+    """The controller keeps what it was asked about until the next hop is known; the mark says how to go on."""
+    there.send("web2", replace(kind(WEB2, FAR, next(_PORTS)), ttl=64))
