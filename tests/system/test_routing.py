@@ -40,6 +40,7 @@ def leg(routed: Cloud, address: str) -> str:
 
 
 def test_a_packet_goes_to_the_router_in_one_tunnel_and_leaves_it_in_the_other(routed: Cloud) -> None:
+    assert routed.pings("blue1", "10.0.2.12"), "all MACs are learned"
     near, far = routed.sniff_underlay("c1"), routed.sniff_underlay("c2")
     one, two = routed.port("blue1"), routed.port("green2")
     assert say(routed, "blue1", "green2", "10.0.2.12", b"token-of-a-way") == ("10.0.1.11", "10.0.2.12")
@@ -49,6 +50,7 @@ def test_a_packet_goes_to_the_router_in_one_tunnel_and_leaves_it_in_the_other(ro
 
 
 def test_two_subnets_of_one_network_are_joined_with_one_tunnel_id(routed: Cloud) -> None:
+    assert routed.pings("teal1", "10.0.4.12"), "all MACs are learned"
     wire = routed.sniff_underlay("n1")
     assert say(routed, "teal1", "teal2", "10.0.4.12", b"token-of-teal") == ("10.0.3.11", "10.0.4.12")
     found = carried(wire, b"token-of-teal")
@@ -63,6 +65,7 @@ def test_vms_of_two_networks_ping_each_other_whichever_hosts_they_are_on(routed:
 
 
 def test_within_a_network_nothing_goes_by_the_router(routed: Cloud) -> None:
+    assert routed.pings("blue1", "10.0.1.12"), "all MACs are learned"
     wire = routed.sniff_underlay("n1")
     assert say(routed, "blue1", "blue2", "10.0.1.12", b"token-of-blue") == ("10.0.1.11", "10.0.1.12")
     assert not carried(wire, b"token-of-blue")
@@ -150,6 +153,7 @@ def test_a_closed_port_of_the_router_is_unreachable(routed: Cloud) -> None:
 
 def test_only_the_network_host_that_has_the_router_sees_what_is_routed(routed: Cloud) -> None:
     """Two VMs of one host on two networks still meet at the router alone, and a third host sees nothing."""
+    assert routed.pings("blue1", "10.0.2.11"), "all MACs are learned"
     near, hop, third = (routed.sniff_underlay(host) for host in ("c1", "n1", "c2"))
     assert say(routed, "blue1", "green1", "10.0.2.11", b"token-of-one-host") == ("10.0.1.11", "10.0.2.11")
     ids = [one.tunnel_id for one in carried(near, b"token-of-one-host")]
