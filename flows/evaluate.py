@@ -6,26 +6,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from flows import fields as f
 from flows.fields import tagged
 from flows.flow import (
     Action,
+    AnyPort,
+    Ask,
+    CheckLarger,
+    DecTtl,
     Flow,
     Goto,
     Learn,
     Match,
+    Metered,
     Move,
     Output,
     OutputBack,
     PopVlan,
     PushVlan,
+    Resubmit,
     SetField,
+    Track,
     flow,
     when,
 )
 from flows.packet import Packet
-from flows.tables import PIPELINES, Table
+from flows.tables import Table, pipeline
+from flows.tracking import Conntrack
+
+_UNSET: Final = frozenset({f.CT_STATE, f.TUN_ID, *f.REGISTERS})  # a packet without these has 0 there
+_DEPTH: Final = 64  # as often Open vSwitch lets a packet go back (ofproto-dpif-xlate.c, MAX_DEPTH); then it drops it
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Walk:
-    """A packet's way through a bridge: the tables it saw, what left by which port in order, what was learned."""
+    """A packet's way through a bridge: the tables it saw, what left by which port in order, what was learned.
+
+    `asked` is what the controller got, with the registers it had then; `conntrack` is what connection tracking knows
+    after the walk.
+    """
 
     steps: tuple[Step, ...]
     outputs: tuple[tuple[int, Packet], ...]  # (OpenFlow port, the copy that left by it)
     learned: tuple[Flow, ...]
+    asked: tuple[Packet, ...] = ()
+    conntrack: Conntrack = field(default_factory=Conntrack)
 
     @property
     def last(self) -> Step:
@@ -56,7 +74,7 @@ class Pipeline:
     """A bridge's flows, sorted once for many walks."""
 
     def __init__(self, bridge: str, flows: Iterable[Flow]) -> None:
-        self.entry = PIPELINES[bridge][0]
+        self.entry = pipeline(bridge)[0]
         self._tables: dict[Table, list[Flow]] = {}
         for row in flows:
             self._tables.setdefault(row.table, []).append(row)
@@ -77,28 +95,34 @@ class Pipeline:
         """The flow of a table that takes a packet: the first in order of priority."""
         return next((row for row in self._tables.get(table, ()) if matches(row.match, packet, in_port)), None)
 
-    def walk(self, packet: Packet, in_port: int) -> Walk:
-        """From the first table until no flow leads on."""
-        state = _State(packet, in_port)
+    def walk(self, packet: Packet, in_port: int, conntrack: Conntrack | None = None,
+             entry: Table | None = None) -> Walk:
+        """From the first table (or from `entry`, for what the controller sends) until no flow leads on.
+
+        Without `conntrack`, no connection is known and every packet is a new one's.
+        """
+        state = _State(packet, in_port, conntrack or Conntrack())
         steps: list[Step] = []
-        table: Table | None = self.entry
+        table: Table | None = entry or self.entry
         while table is not None:
-            before, row = state.packet, self.hit(table, state.packet, in_port)
+            before, row = state.packet, self.hit(table, state.packet, state.in_port)
             onward: Table | None = None
             for action in row.actions if row else ():
                 onward = _act(state, action)
             steps.append(Step(table, row, before, state.packet))
             table = onward
-        return Walk(tuple(steps), tuple(state.outputs), tuple(state.learned))
+            if state.depth > _DEPTH:
+                return Walk(tuple(steps), (), (), (), state.conntrack)
+        return Walk(tuple(steps), tuple(state.outputs), tuple(state.learned), tuple(state.asked), state.conntrack)
 
 
-def evaluate(flows: Iterable[Flow], packet: Packet, in_port: int, learned: Iterable[Flow] = ()) -> Walk:
-    """Walk a packet through the flows of one bridge (and what it has learned before)."""
+def evaluate(flows: Iterable[Flow], packet: Packet, in_port: int, learned: Iterable[Flow] = (),
+             conntrack: Conntrack | None = None) -> Walk:
+    """Walk a packet through the flows of one bridge (and what it has learned and tracked before)."""
     rows = tuple(flows)
-    pipeline = Pipeline(rows[0].table.bridge, rows) if rows else None
-    if pipeline is None:
+    if not rows:
         raise ValueError("a bridge without flows has no table to start in")
-    return pipeline.with_(learned).walk(packet, in_port)
+    return Pipeline(rows[0].table.bridge, rows).with_(learned).walk(packet, in_port, conntrack)
 
 
 def _priority(row: Flow) -> int:
@@ -109,6 +133,8 @@ def matches(match: Match, packet: Packet, in_port: int) -> bool:
     """Whether a packet fulfils all conditions; a field that it does not have fulfils none."""
     for criterion in match.criteria:
         value = in_port if criterion.field == f.IN_PORT else packet.get(criterion.field)
+        if value is None and criterion.field in _UNSET:
+            value = 0
         if value is None or value & criterion.mask != criterion.value:
             return False
     return True
@@ -118,23 +144,38 @@ def matches(match: Match, packet: Packet, in_port: int) -> bool:
 class _State:
     packet: Packet
     in_port: int
+    conntrack: Conntrack
     outputs: list[tuple[int, Packet]] = field(default_factory=list)
     learned: list[Flow] = field(default_factory=list)
+    asked: list[Packet] = field(default_factory=list)
+    depth: int = 0  # how often it has gone back to an earlier table
 
 
 def _act(state: _State, action: Action) -> Table | None:
-    """Carry out one action. Returns the table to go on in, if it is a goto."""
+    """Carry out one action. Returns the table to go on in, if it leads to one."""
     match action:
         case Goto(table):
+            return table
+        case Resubmit(table):
+            state.depth += 1
+            return table
+        case Track(_, table):
+            state.packet, state.conntrack = state.conntrack.track(action, state.packet)
             return table
         case Output(port):
             # A packet does not leave by the port it came in by (OpenFlow 1.4, 5.8), and nothing says so.
             if port != state.in_port:
-                state.outputs.append((port, state.packet))
+                state.outputs.append((port, state.packet.emitted()))
         case OutputBack():
-            state.outputs.append((state.in_port, state.packet))
+            state.outputs.append((state.in_port, state.packet.emitted()))
         case Learn():
             state.learned.append(_learned(action, state.packet, state.in_port))
+        case Ask():
+            state.asked.append(state.packet)
+        case AnyPort():
+            state.in_port = 0
+        case Metered():
+            pass  # on paper nobody is in a hurry
         case _:
             state.packet = _rewritten(state.packet, action)
     return None
@@ -151,6 +192,10 @@ def _rewritten(packet: Packet, action: Action) -> Packet:
         case Move(source, target):
             value = packet.get(source)
             return packet if value is None else packet.with_(**{target.name: value})
+        case DecTtl():
+            return packet.with_(**{f.IP_TTL.name: (packet.get(f.IP_TTL) or 1) - 1})
+        case CheckLarger(size, target):
+            return packet.with_(**{target.name: int(packet.length > size)})
         case _:
             raise TypeError(f"not an action that rewrites: {action!r}")
 

@@ -15,17 +15,23 @@ ICMP: Final = 1
 TCP: Final = 6
 _ECHO_REQUEST = {4: 8, 6: 128}  # RFC 792; RFC 4443, 4.1
 _ND_SOLICITATION = 135  # RFC 4861, 4.3
+_TTL: Final = 64  # RFC 1340, what hosts send
+_TAG: Final = 4  # bytes of an 802.1Q tag
+_INSIDE: Final = frozenset(field.name for field in (f.CT_STATE, *f.REGISTERS))
 
 
 @dataclass(frozen=True)
 class Packet:
     """One frame. Fields that it does not have are absent; `vlan_vid` 0 means that it wears no tag.
 
-    Names that no flow of ours matches (`tcp_dst`, `icmpv4_type`) may be there for people to read.
+    Names that no flow of ours matches (`tcp_dst`, `icmpv4_type`, `icmp_id`) may be there for people to read, and for
+    connection tracking. Inside a switch, registers and the state of its connection are fields like others; one that
+    is absent is 0.
     """
 
     items: tuple[tuple[str, int], ...]
     inner: tuple[int, ...] = ()  # tags below the outermost, with VLAN_PRESENT, outer ones first
+    size: int | None = None  # bytes of the frame without tags; None: as small as need be
 
     def get(self, field: Field | str) -> int | None:
         """A field's value, None if the packet does not have it."""
@@ -39,6 +45,17 @@ class Packet:
     def set(self, criterion: Criterion) -> Packet:
         """The packet with one field written."""
         return self.with_(**{criterion.field.name: criterion.value})
+
+    def emitted(self) -> Packet:
+        """As it leaves a switch: what tables noted about it stays behind."""
+        kept = tuple((name, value) for name, value in self.items if name not in _INSIDE)
+        return self if len(kept) == len(self.items) else replace(self, items=kept)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the frame with its tags; 0 if nobody said."""
+        tags = len(self.inner) + (self.vlan is not None)
+        return 0 if self.size is None else self.size + tags * _TAG
 
     @property
     def vlan(self) -> int | None:
@@ -127,6 +144,8 @@ def tcp(src: tuple[str, Address | str], dst: tuple[str, Address | str], ports: t
 def _ip(src: tuple[str, Address | str], dst: tuple[str, Address | str], proto: int, **more: int) -> Packet:
     four = ip_address(str(src[1])).version == 4
     source, target = (f.IPV4_SRC, f.IPV4_DST) if four else (f.IPV6_SRC, f.IPV6_DST)
+    if four:
+        more.setdefault(f.IP_TTL.name, _TTL)
     return frame(src[0], dst[0], f.IPV4 if four else f.IPV6,
                  {source: str(src[1]), target: str(dst[1]), f.IP_PROTO: proto}, **more)
 
