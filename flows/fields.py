@@ -13,6 +13,7 @@ from typing import Final
 
 VLAN_PRESENT: Final = 0x1000  # OFPVID_PRESENT: OpenFlow 1.4, 7.2.3.8: bit 12 says that there is a tag
 NO_VLAN: Final = 0  # OFPVID_NONE
+LOCAL_PORT: Final = 0xFFFFFFFE  # OFPP_LOCAL: the bridge's own interface
 
 ARP: Final = 0x0806
 RARP: Final = 0x8035

@@ -58,6 +58,8 @@ def _condition(criterion: Criterion) -> str:
         if criterion.value == f.NO_VLAN:
             return "vlan_tci=0x0000/0x1fff"
         return f"{field.ofctl}={criterion.value & ~f.VLAN_PRESENT}"
+    if field == f.IN_PORT and criterion.value == f.LOCAL_PORT:
+        return "in_port=LOCAL"
     if field == f.CT_STATE:
         return f"{field.ofctl}={_flags(criterion)}"
     text = f"{field.ofctl}={field.show(criterion.value)}"
@@ -85,7 +87,7 @@ def _action(action: Action) -> str:
         case Move(source, target):
             return f"move:{source.nxm}[]->{target.nxm}[]"
         case Output(port):
-            return f"output:{port}"
+            return "LOCAL" if port == f.LOCAL_PORT else f"output:{port}"
         case OutputBack():
             return "IN_PORT"
         case Goto(table):

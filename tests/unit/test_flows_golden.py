@@ -15,7 +15,7 @@ import pytest
 from controller.model import placement, reading
 from controller.model.topology import Topology
 from flows.cookie import cookie_of
-from flows.tables import PIPELINES
+from flows.tables import pipeline
 from flows.text import line
 from tests.clouds import CASES, GOLDEN, ROOT, golden, tables
 
@@ -61,7 +61,7 @@ def test_every_table_but_the_other_tunnels_has_a_flow_in_every_case() -> None:
                 spare = {"gre-to-vlan", "vxlan-to-vlan", "geneve-to-vlan"} - {f"{cloud.tunnel.type}-to-vlan"}
                 if not cloud.arp_responder:
                     spare.add("arp-responder")
-                assert used == {table.name for table in PIPELINES[bridge]} - spare
+                assert used == {table.name for table in pipeline(bridge)} - spare
 
 
 def test_the_hash_seed_changes_no_byte() -> None:
