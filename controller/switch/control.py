@@ -9,13 +9,15 @@ from typing import Any
 from controller.model import placement, reading
 from controller.model.problems import Problem, to_json
 from controller.model.reading import Reading
-from controller.model.topology import Topology
+from controller.model.topology import Port, RouterPort, Topology
+from controller.switch import routers
 from controller.switch.events import Command, Row
 from controller.switch.fleet import Fleet
 from controller.switch.hoststate import HostState
 from controller.switch.planning import plan
 from controller.switch.rows import merge
 from controller.switch.session import State
+from flows.cookie import is_neighbour
 
 Json = dict[str, Any]
 Obey = Callable[[Iterable[Command]], None]
@@ -56,7 +58,7 @@ class Control:
         """The answer to `{"do": verb, ...}`: the verb's own keys, or `{"error": sentence}`."""
         verbs: dict[str, Callable[[Json], Json]] = {
             "status": lambda _: self.status(), "flows": self._flows, "apply": self._apply, "plan": self._plan,
-            "recompute": self._recompute}
+            "recompute": self._recompute, "routers": lambda _: {"routers": routers.described(self._fleet)}}
         verb = verbs.get(str(request.get("do")))
         if verb is None:
             return {"error": f"The daemon does not know the request {request.get('do')!r}."}
@@ -81,9 +83,12 @@ class Control:
             "listening": list(self.listening),
             "switches": switches,
             "ports": ports,
+            "router_ports": self._router_ports(),
             "strangers": [{"dpid": f"{dpid:016x}", "left_alone": why} for dpid, why in self._fleet.strangers.values()],
             "refusals": self._fleet.refusals,
             "errors": self.errors,
+            "routers_failed": routers.failures(self._fleet),
+            "packets_lost": self.lost_packets,
             "last_apply": self._last_apply,
         }
 
@@ -99,7 +104,15 @@ class Control:
                 "vlans": dict(sorted((state.vlans or {}).items())), "counters": vars(session.counters)}
 
     def _ports(self) -> Json:
-        expected = [port for port in self._fleet.topology.ports() if port.host in self._fleet.hosts]
+        return self._plugged(self._fleet.topology.ports())
+
+    def _router_ports(self) -> Json:
+        """Of routers in namespaces; those of simulated ones are no devices."""
+        legs = (leg for legs in self._fleet.topology.legs_by_router.values() for leg in legs)
+        return self._plugged(leg for leg in legs if leg.driver == "namespace")
+
+    def _plugged(self, ports: Iterable[Port | RouterPort]) -> Json:
+        expected = [port for port in ports if port.host in self._fleet.hosts]
         missing = [port.name for port in expected
                    if port.device not in self._fleet.hosts[port.host].ports.get("br-int", {})]
         return {"expected": len(expected), "present": len(expected) - len(missing), "missing": missing}
@@ -124,7 +137,9 @@ class Control:
         return {"host": host, "bridge": bridge, "connected": True, "flows": merge(session.want, rows, learned)}
 
     def _learned_words(self, state: HostState, row: Row) -> str:
-        """`web2 (blue) was last seen behind the tunnel to compute2`."""
+        """`web2 (blue) was last seen behind the tunnel to compute2`; `10.0.1.50 answered r1 on blue-subnet`."""
+        if is_neighbour(row.cookie):
+            return state.routing.words_of(row.match) or "a neighbour of a router of before"
         network = next((name for name, vlan in (state.vlans or {}).items() if vlan == row.vlan), "")
         who = next((port.name for port in self._fleet.topology.ports_by_network.get(network, ())
                     if port.mac == row.mac), row.mac)

@@ -15,6 +15,7 @@ from controller.switch.events import Asked, Command, Learn, NextHop, PacketOut, 
 from flows import fields as f
 from flows import qrouter, routed_learned
 from flows.fields import Criterion
+from flows.flow import Flow
 from flows.host import RouterLeg, SimulatedRouter
 from flows.qrouter import Answered, Forwarded, Kept, Outcome, Sent, State
 from flows.router import Leg, Router
@@ -167,12 +168,15 @@ class Hop:
         for key, entry in sorted(known.items(), key=lambda item: item[0]):
             if entry.mac is not None and self.rows.get(key) != entry.mac:
                 self.rows[key] = entry.mac
-                leg = self._bare.by_name[key[0]]
-                mac = f.ETH_DST.show(int.from_bytes(entry.mac, "big"))
-                commands.append(Learn(conn, routed_learned.neighbour(self._numbers[key[0]], leg, key[1], mac)))
+                commands.append(Learn(conn, self.taught(key)))
             if entry.phase is Phase.STALE:
                 self._probe_at = min(self._probe_at, now)
         return commands
+
+    def taught(self, key: Key) -> Flow:
+        """The row of one of `rows`."""
+        mac = f.ETH_DST.show(int.from_bytes(self.rows[key], "big"))
+        return routed_learned.neighbour(self._numbers[key[0]], self._bare.by_name[key[0]], key[1], mac)
 
     def _unlearn(self, conn: object, key: Key) -> Unlearn:
         return Unlearn(conn, routed_learned.nobody(self._numbers[key[0]].number, key[1]))

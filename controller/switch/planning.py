@@ -39,7 +39,7 @@ def _switches(state: HostState, new: Topology) -> Iterable[Json]:
     seen = Seen(state.ports, placement.allot_vlans(carried, state.vlans))
     tables = compile_host(placement.place(new, state.name, seen))
     for bridge, (_, session) in state.sessions.items():
-        want, have = {cookie_of(flow): flow for flow in tables[bridge]}, session.want
+        want, have = {cookie_of(flow): flow for flow in tables.get(bridge, ())}, session.want
         yield {"host": state.name, "bridge": bridge,
                "add": _shown(flow for cookie, flow in want.items() if cookie not in have),
                "delete": _shown(flow for cookie, flow in have.items() if cookie not in want)}

@@ -9,6 +9,7 @@ from controller.switch.events import Asked, Command, Log, NextHop, Unlearn
 from controller.switch.hop import Hop
 from flows import routed_learned
 from flows.host import SimulatedRouter
+from flows.text import match_words
 
 
 class Routing:
@@ -32,6 +33,11 @@ class Routing:
     def failures(self) -> dict[str, str]:
         """Router -> why handling one of its packets failed."""
         return {name: hop.failure for name, hop in self.hops.items() if hop.failure}
+
+    def words_of(self, match: str) -> str:
+        """What a learned neighbour's row with this match says; empty if it is nobody's."""
+        taught = (hop.taught(key) for hop in self.hops.values() for key in hop.rows)
+        return next((flow.why for flow in taught if ",".join(match_words(flow.match)) == match), "")
 
     # ---- what shall be
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from controller.switch.events import Row
 from flows.compile import reading_order
-from flows.cookie import cookie_of, is_compiled, is_learned
+from flows.cookie import cookie_of, is_compiled, is_learned, is_neighbour
 from flows.flow import Flow
 from flows.text import actions_text, match_words
 
@@ -44,7 +44,7 @@ def _counters(row: Row) -> Json:
 
 
 def _unwanted(row: Row, learned: Callable[[Row], str]) -> Json:
-    if is_learned(row.cookie):
+    if is_learned(row.cookie) or is_neighbour(row.cookie):
         return {"status": "learned", "origin": "", "why": learned(row)}
     if is_compiled(row.cookie):
         return {"status": "surplus", "origin": "", "why": "ours, but not wanted now"}
