@@ -33,6 +33,7 @@ class _Wish:
     id: UUID
     network: str
     needs_dhcp: bool
+    ipv4: bool = False  # nothing else will do
 
 
 def allot(draft: Draft) -> Allotment:
@@ -59,12 +60,13 @@ def _wishes(draft: Draft) -> Iterator[_Wish]:
             yield _Wish(port.id, port.shape.network, port.shape.ip == "dhcp")
     for leg in draft.legs:
         if leg.subnet is None and leg.ip is None and leg.network is not None and is_judged(draft, leg.network):
-            yield _Wish(leg.id, leg.network, False)
+            yield _Wish(leg.id, leg.network, needs_dhcp=False, ipv4=True)
 
 
 def _candidates(subnets: Iterable[SubnetItem], wish: _Wish) -> list[SubnetItem]:
     """The first fitting subnet, and after it those of the same version of IP in case it is full."""
-    fitting = [subnet for subnet in subnets if subnet.shape.dhcp or not wish.needs_dhcp]
+    fitting = [subnet for subnet in subnets if (subnet.shape.dhcp or not wish.needs_dhcp)
+               and (subnet.shape.cidr.version == 4 or not wish.ipv4)]
     return [subnet for subnet in fitting if subnet.shape.cidr.version == fitting[0].shape.cidr.version]
 
 

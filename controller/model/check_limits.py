@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.model import providers
+from controller.model import numbers, providers
 from controller.model.draft import Draft
 from controller.model.problems import Finding
 
@@ -17,6 +17,21 @@ def check_vlans(draft: Draft) -> Iterator[Finding]:
         if host is not None and len(networks) > LOCAL_VLANS:
             message = f"{host.path}: {len(networks)} networks need a local VLAN here, and there are {LOCAL_VLANS}"
             yield Finding("TB402", host.at(), message, "move some of its VMs to another host")
+
+
+def check_numbers(draft: Draft) -> Iterator[Finding]:
+    """A host simulates no more routers, with no more legs, than there are numbers for."""
+    legs: dict[str, list[str]] = {}
+    for leg in providers.live_legs(draft):
+        router = draft.routers[leg.router].shape
+        if router.driver == "simulated":
+            legs.setdefault(router.host, []).append(leg.router)
+    for host in draft.hosts.values():
+        own = legs.get(host.name, [])
+        for what, count, limit in (("routers", len(set(own)), numbers.ROUTERS), ("legs", len(own), numbers.LEGS)):
+            if count > limit:
+                message = f"{host.path}: {count} {what} are simulated here, and there are numbers for {limit}"
+                yield Finding("TB405", host.at(), message, "move some of its routers to another network host")
 
 
 def warn_of_what_is_not_built(draft: Draft) -> Iterator[Finding]:

@@ -1,14 +1,18 @@
-"""Checks of routers and floating IPs."""
+"""Checks of routers."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network
+from typing import Final
 
 from controller.model.check_networks import overlaps
-from controller.model.claims import Homes, floating_address, is_judged
+from controller.model.claims import is_judged
 from controller.model.draft import Draft, Item, Leg, SubnetItem
 from controller.model.problems import Finding, quoted
-from controller.model.schema import FloatingIpShape, RouterShape, VmShape
-from controller.model.topology import Address
+from controller.model.schema import RouterShape
+from controller.model.topology import Address, Prefix
+
+ROUTED: Final = "routers route IPv4"
 
 
 def check_routers(draft: Draft) -> Iterator[Finding]:
@@ -21,6 +25,7 @@ def check_routers(draft: Draft) -> Iterator[Finding]:
         yield from _host(draft, router)
         yield from _interfaces(draft, router, own)
         yield from _gateway(draft, router)
+        yield from _both_ways(draft, router, own)
         yield from _routes(draft, router, own)
 
 
@@ -67,74 +72,82 @@ def _gateway(draft: Draft, router: Item[RouterShape]) -> Iterator[Finding]:
         others = [quoted(name) for name, each in draft.networks.items() if each.shape.external]
         hint = f"external networks are {', '.join(others[:8])}" if others else 'say "external: true" in a network'
         yield Finding("TB502", at, f"{router.path}.gateway: network {quoted(network.name)} is not external", hint)
-    if is_judged(draft, network.name) and not draft.subnets_by_network[network.name]:
+    if not is_judged(draft, network.name):
+        return
+    subnets = draft.subnets_by_network[network.name]
+    if not subnets:
         message = f"{router.path}.gateway: network {quoted(network.name)} has no subnet"
         yield Finding("TB512", at, message, f"add a subnet to it in line {network.line}")
+    elif all(subnet.shape.cidr.version == 6 for subnet in subnets):
+        message = f"{router.path}.gateway: network {quoted(network.name)} has no IPv4 subnet"
+        yield Finding("TB514", at, message, f"{ROUTED}; add an IPv4 subnet to it in line {network.line}")
+    elif gateway.ip is not None and gateway.ip.version == 6:
+        message = f"{router.path}.gateway: {gateway.ip} is not an IPv4 address"
+        yield Finding("TB514", router.at("gateway", "ip"), message, f"{ROUTED}")
+
+
+def _both_ways(draft: Draft, router: Item[RouterShape], legs: list[Leg]) -> Iterator[Finding]:
+    """A router's way outside is none of its ways inside."""
+    gateway = router.shape.gateway
+    for leg in legs if gateway is not None else ():
+        if leg.subnet is not None and gateway is not None and leg.network == gateway.network:
+            message = f"{leg.path}: {quoted(leg.subnet)} is on {quoted(gateway.network)}, the gateway's network"
+            yield Finding("TB504", leg.at, message, "a network is either inside or outside; remove one of the two")
 
 
 def _routes(draft: Draft, router: Item[RouterShape], legs: list[Leg]) -> Iterator[Finding]:
     known = all(leg.network is not None and is_judged(draft, leg.network) for leg in legs)
     direct = [draft.subnets[leg.subnet] for leg in legs if leg.subnet in draft.subnets]
-    if router.shape.gateway is not None:
-        direct.extend(draft.subnets_by_network.get(router.shape.gateway.network, ()))
+    outside = [subnet for leg in legs if leg.subnet is None
+               for subnet in draft.subnets_by_network.get(leg.network or "", ())
+               if leg.ip is None or leg.ip in subnet.shape.cidr]
+    own = {leg.ip for leg in legs if leg.ip is not None}
     for index, route in enumerate(router.shape.routes):
-        if known and not _reaches(direct, route.nexthop):
+        at = router.at("routes", index, "nexthop")
+        if known and not _reaches([*direct, *outside], route.nexthop):
             message = f"{router.path}: the next hop {route.nexthop} is in no subnet of this router"
-            hint = "a next hop is an address of a subnet on one of its interfaces"
-            yield Finding("TB315", router.at("routes", index, "nexthop"), message, hint)
+            yield Finding("TB315", at, message, "a next hop is an address of a subnet on one of its interfaces")
+        elif route.nexthop in own:
+            message = f"{router.path}: the next hop {route.nexthop} is the router itself"
+            yield Finding("TB315", at, message, "name the address of another router, or of a VM")
+        elif route.nexthop.version != route.destination.version:
+            message = f"{router.path}: {route.nexthop} cannot lead to {route.destination}"
+            yield Finding("TB318", at, message, "take a next hop of the same version of IP")
+    yield from _destinations(router, direct, outside)
+
+
+def _destinations(
+    router: Item[RouterShape], inside: list[SubnetItem], outside: list[SubnetItem]
+) -> Iterator[Finding]:
+    """Each route says something about addresses of which nothing else is said."""
+    said: dict[Prefix, str] = {subnet.shape.cidr: f"subnet {quoted(subnet.name)}, which the router is on"
+                               for subnet in (*inside, *outside)}
+    if any(subnet.shape.gateway is not None for subnet in outside):
+        said[IPv4Network("0.0.0.0/0")] = "what its gateway is for"
+    for index, route in enumerate(router.shape.routes):
+        at = router.at("routes", index, "destination")
+        if route.destination.is_multicast or route.destination.is_loopback:
+            yield Finding("TB314", at, f"{router.path}: nothing is routed to {route.destination}", "remove the route")
+        elif route.destination in said:
+            message = f"{router.path}: the destination {route.destination} is {said[route.destination]}"
+            yield Finding("TB319", at, message, "remove this route, or make it a part of that prefix")
+        else:
+            said[route.destination] = f"that of another route, in line {at.line}"
 
 
 def _reaches(subnets: list[SubnetItem], address: Address) -> bool:
     return any(address in subnet.shape.cidr for subnet in subnets)
 
 
-def check_floating_ips(draft: Draft) -> Iterator[Finding]:
-    """A floating IP lies in an external network and belongs to a VM on the named network, behind a router."""
-    homes = Homes(draft)
-    ways = _ways_out(draft)
-    certain = draft.declared["networks"] is not None and not draft.unsure
-    on: dict[str, list[str]] = {}
-    for port in draft.ports:
-        on.setdefault(port.vm, []).append(port.shape.network)
-    for fip in draft.floating_ips.values():
-        home = homes.of_floating(floating_address(fip))
-        if home is None and certain:
-            known = [str(subnet.shape.cidr) for subnet in draft.subnets.values()
-                     if subnet.network in draft.networks and draft.networks[subnet.network].shape.external]
-            hint = f"take an address of {' or '.join(known[:8])}" if known else 'say "external: true" in a network'
-            yield Finding("TB312", fip.at(), f"{fip.path}: {fip.name} is in no external network", hint)
-        network = fixed_network(draft, fip)
-        if fip.shape.vm in draft.vms and network is not None and network in draft.networks:
-            if network not in on.get(fip.shape.vm, ()):
-                yield _not_on(fip, network, on.get(fip.shape.vm, []))
-            elif home is not None and (home.network, network) not in ways:
-                message = f"{fip.path}: no router joins {quoted(network)} and {quoted(home.network)}"
-                yield Finding("TB608", fip.at(), message, "packets to this address find no way to the VM")
-
-
-def _not_on(fip: Item[FloatingIpShape], network: str, networks: list[str]) -> Finding:
-    others = ", ".join(quoted(each) for each in networks[:8])
-    message = f"{fip.path}: VM {quoted(fip.shape.vm)} has no port on network {quoted(network)}"
-    return Finding("TB506", fip.at("network"), message, f"it is on {others}" if others else "")
-
-
-def fixed_network(draft: Draft, fip: Item[FloatingIpShape]) -> str | None:
-    """The network a floating IP leads to; without `network` in the file it is that of the VM's first port."""
-    if fip.shape.network is not None:
-        return fip.shape.network
-    vm = draft.vms.get(fip.shape.vm)
-    if vm is None:
-        return None
-    ports = vm.shape.ports if isinstance(vm.shape, VmShape) else [vm.shape]
-    return next((port.network for port in ports), None)
-
-
-def _ways_out(draft: Draft) -> set[tuple[str, str]]:
-    """Pairs of an external network and a network that some router joins."""
-    found: set[tuple[str, str]] = set()
+def warn_of_routers(draft: Draft) -> Iterator[Finding]:
+    """Parts of routers that have no effect."""
+    for leg in draft.legs:
+        subnet = draft.subnets.get(leg.subnet) if leg.subnet is not None else None
+        if subnet is not None and subnet.shape.cidr.version == 6:
+            message = f"{leg.path}: subnet {quoted(subnet.name)} {subnet.shape.cidr} is not routed"
+            yield Finding("TB609", leg.at, message, f"{ROUTED}, so this interface is not made")
     for router in draft.routers.values():
-        for interface in router.shape.interfaces if router.shape.gateway else ():
-            subnet = draft.subnets.get(interface.subnet)
-            if subnet is not None and router.shape.gateway is not None:
-                found.add((router.shape.gateway.network, subnet.network))
-    return found
+        for index, route in enumerate(router.shape.routes):
+            if route.destination.version == 6:
+                at = router.at("routes", index, "destination")
+                yield Finding("TB609", at, f"{router.path}: the route to {route.destination} has no effect", ROUTED)

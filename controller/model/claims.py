@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from controller.model.draft import Draft, Item, Leg, PortItem, SubnetItem
 from controller.model.problems import Position
-from controller.model.schema import FloatingIpShape
+from controller.model.schema import FloatingIpShape, VmShape
 from controller.model.topology import Address, Prefix
 
 
@@ -28,6 +28,7 @@ class Homes:
     def __init__(self, draft: Draft) -> None:
         self._by_length: dict[str, dict[tuple[int, int], dict[int, SubnetItem]]] = {}
         self._draft = draft
+        self._ways = _ways_out(draft)
         self._external = [name for name, network in draft.networks.items() if network.shape.external]
         for network, subnets in draft.subnets_by_network.items():
             lengths = self._by_length.setdefault(network, {})
@@ -44,9 +45,21 @@ class Homes:
                 return subnet
         return None
 
-    def of_floating(self, address: Address) -> SubnetItem | None:
-        """The subnet of an external network that holds the address."""
-        return next((found for name in self._external if (found := self.of(name, address))), None)
+    def of_floating(self, fip: Item[FloatingIpShape]) -> SubnetItem | None:
+        """The subnet of an external network that holds a floating IP; of several the one that a router joins to it."""
+        found = [home for name in self._external if (home := self.of(name, floating_address(fip)))]
+        inside = fixed_network(self._draft, fip) if len(found) > 1 else None
+        return next((home for home in found if inside and self.leads(home.network, inside, None)),
+                    found[0] if found else None)
+
+    def leads(self, external: str, network: str, address: Address | None) -> bool:
+        """Whether a router joins an external network and the subnet of an address in another network.
+
+        Without an address: any subnet of it.
+        """
+        subnets = self._ways.get((external, network), set())
+        home = self.of(network, address) if address is not None else None
+        return home.name in subnets if home is not None else bool(subnets)
 
     def claims(self) -> Iterator[Claim]:
         """Every address that the file gives away, in networks whose subnets are all known."""
@@ -72,13 +85,35 @@ class Homes:
         return Claim((network, address), leg.path, leg.ip_at, home, (own.shape.cidr,), True)
 
     def _of_floating_ip(self, fip: Item[FloatingIpShape]) -> Iterator[Claim]:
-        address = floating_address(fip)
-        home = self.of_floating(address)
+        address, home = floating_address(fip), self.of_floating(fip)
         if home is not None:
             yield Claim((home.network, address), fip.path, fip.at(), home, (home.shape.cidr,))
 
     def _cidrs(self, network: str) -> tuple[Prefix, ...]:
         return tuple(subnet.shape.cidr for subnet in self._draft.subnets_by_network[network][:8])
+
+
+def _ways_out(draft: Draft) -> dict[tuple[str, str], set[str]]:
+    """(external network, another network) -> the subnets of the latter that some router joins to the former."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for router in draft.routers.values():
+        gateway = router.shape.gateway
+        for interface in router.shape.interfaces if gateway else ():
+            subnet = draft.subnets.get(interface.subnet)
+            if subnet is not None and gateway is not None:
+                found.setdefault((gateway.network, subnet.network), set()).add(subnet.name)
+    return found
+
+
+def fixed_network(draft: Draft, fip: Item[FloatingIpShape]) -> str | None:
+    """The network a floating IP leads to; without `network` in the file it is that of the VM's first port."""
+    if fip.shape.network is not None:
+        return fip.shape.network
+    vm = draft.vms.get(fip.shape.vm)
+    if vm is None:
+        return None
+    ports = vm.shape.ports if isinstance(vm.shape, VmShape) else [vm.shape]
+    return next((port.network for port in ports), None)
 
 
 def pinned_ip(port: PortItem) -> Address | None:

@@ -6,9 +6,8 @@ from ipaddress import ip_network
 from uuid import UUID
 
 from controller.model import names, providers
-from controller.model.check_routers import fixed_network
 from controller.model.check_rules import ethertype_of
-from controller.model.claims import Homes, floating_address, pinned_ip
+from controller.model.claims import Homes, fixed_network, floating_address, pinned_ip
 from controller.model.draft import Draft, Group, Item, Leg, PortItem, SubnetItem
 from controller.model.schema import HostShape, NetworkShape, PairShape, RouterShape, RouteShape, RuleShape
 from controller.model.topology import (
@@ -114,7 +113,7 @@ def _floating_ips(draft: Draft) -> tuple[FloatingIp, ...]:
     homes = Homes(draft)
     found = []
     for fip in draft.floating_ips.values():
-        home = homes.of_floating(floating_address(fip))
+        home = homes.of_floating(fip)
         assert home is not None  # or there had been a TB312
         fixed = fixed_network(draft, fip) or ""
         found.append(FloatingIp(floating_address(fip), fip.shape.vm, fixed, fip.line, home.network))

@@ -27,12 +27,21 @@ def too_many_networks() -> bytes:
     return f"{head}networks:\n{networks}vms:\n{vms}".encode()
 
 
+def too_many_routers() -> bytes:
+    """One host with 16385 simulated routers, one more than there are zones for."""
+    networks = "".join(f"  n{n}: {{tunnel_id: {n + 1}, subnets: {{s{n}: {{cidr: 10.0.0.0/16}}}}}}\n" for n in range(100))
+    routers = "".join(f"  r{n}: {{host: network1, interfaces: [{{subnet: s{n % 100}, ip: 10.0.9.{n // 100}}}]}}\n"
+                      for n in range(16385))
+    head = "cloud: test\nunderlay: {cidr: 192.0.2.0/24}\nhosts:\n  network1: {tunnel_ip: 192.0.2.11, role: network}\n"
+    return f"{head}networks:\n{networks}routers:\n{routers}".encode()
+
+
 def too_big() -> bytes:
     return b"#" * (source.MAX_BYTES + 1)
 
 
 # Cases that are too large to keep as files, by the name of their text.
-MADE = {"exhausted-vlans": too_many_networks, "yaml-too-big": too_big}
+MADE = {"exhausted-vlans": too_many_networks, "exhausted-routers": too_many_routers, "yaml-too-big": too_big}
 CASES = [*sorted(path.stem for path in ERRORS.glob("*.yaml")), *MADE]
 
 
