@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from itertools import count
 
 from flows import compile as compiler
 from flows.fields import ARP, ARP_REPLY, ARP_REQUEST, IPV4
@@ -31,6 +32,7 @@ _ETH_P_ALL, _CLONE_NEWNET = 0x0003, 0x40000000
 _SOL_PACKET, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 8, 23
 _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata; the last two are TCI and TPID
 _VLAN_VALID = 0x10
+_NUMBERS = count()
 OUTSIDE = "outside"
 OUTSIDE_MAC = "02:00:cb:00:71:01"
 _OFPT_PACKET_IN, _OFPT_SET_CONFIG, _NXM_1 = 10, 9, 1
@@ -163,6 +165,10 @@ class Hop:
         self._sockets[name].send(frame)
         return self.settled(name)
 
+    def put(self, name: str, frame: bytes) -> None:
+        """Send, and look at nothing."""
+        self._sockets[name].send(frame)
+
     def settled(self, name: str) -> list[Seen]:
         """All IPv4 that arrives anywhere until the switch has done all that it was given before.
 
@@ -212,6 +218,13 @@ class Hop:
             found.append(self._packet_in())
         return found
 
+    def asked_until(self, source: str) -> list[Asked]:
+        """What the controller gets until it is asked about a packet of this sender."""
+        found = [self._packet_in()]
+        while found[-1].datagram.src != int(IPv4Address(source)):
+            found.append(self._packet_in())
+        return found
+
     def _packet_in(self) -> Asked:
         while True:
             kind, _, body = self._control.message()
@@ -222,6 +235,11 @@ class Hop:
         """How many packets the rows of a table have taken whose text holds these words."""
         text = self.ovs.run("ovs-ofctl", "-O", "OpenFlow14", "dump-flows", "br-int", f"table={table}")
         return sum(int(row.split("n_packets=")[1].split(",")[0]) for row in text.splitlines() if words in row)
+
+    def unlearn(self, words: str) -> None:
+        """Delete a row, and wait until nothing that is cached follows it."""
+        self.ovs.run("ovs-ofctl", "-O", "OpenFlow14", "--strict", "del-flows", "br-int", words)
+        self.ovs.run("ovs-appctl", "revalidator/wait")
 
     def packet_out(self, frame: bytes, actions: str) -> None:
         self.ovs.run("ovs-ofctl", "-O", "OpenFlow14", "packet-out", "br-int",
@@ -293,7 +311,7 @@ def _lines(host: Host) -> Iterator[tuple[str, list[str]]]:
 def hop(*, snat: bool = True, flat: bool = True, meters: Iterable[int] = (1000, 1000, 1000)) -> Iterator[Hop]:
     """The whole thing; `meters` are packets a second of hopcloud.METERS."""
     host = hopcloud.host(snat=snat, flat=flat)
-    with HopOvs(f"tbhop{os.getpid()}") as ovs, ExitStack() as stack:
+    with HopOvs(f"tbhop{os.getpid()}x{next(_NUMBERS)}") as ovs, ExitStack() as stack:
         for bridge in ("br-int", "br-ex"):
             ovs.bridge(bridge)
         for bridge, name, peer, ofport in (("br-int", "int-br-ex", "phy-br-ex", hopcloud.INT_EX),
@@ -323,6 +341,7 @@ def learn(hop_: Hop, *, router: str = "r1", address: str = hopcloud.GATEWAY, mac
     assert found
     numbers = simulated.legs[simulated.router.legs.index(found)]
     hop_.ovs.add_flows("br-int", [line(neighbour(numbers, found, int(IPv4Address(address)), mac))])
+    hop_.ovs.run("ovs-appctl", "revalidator/wait")
 
 
 __all__ = ["ARP_REPLY", "OUTSIDE", "Asked", "Hop", "Seen", "hop", "learn"]

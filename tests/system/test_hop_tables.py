@@ -11,11 +11,11 @@ import pytest
 from hopkit import OUTSIDE, Hop, Seen, hop, learn
 
 from flows.fields import ARP_REPLY, UDP
-from flows.packet import ICMP
-from flows.routing.transport import ACK, ECHO_REPLY, SYN, TIME_EXCEEDED, icmp, quoted, sound
+from flows.packet import ICMP, TCP
+from flows.routing.transport import ACK, ECHO_REPLY, FIN, SYN, TIME_EXCEEDED, icmp, quoted, sound
 from flows.routing.wireformat import Arp, Datagram, Frame
 from tests.hopcloud import FAR, GATEWAY, MTU_INSIDE
-from tests.routerkit import number, ping, tcp_to, udp_to
+from tests.routerkit import number, ping, summed, tcp_to, udp_to
 
 pytestmark = pytest.mark.system
 
@@ -405,7 +405,110 @@ def test_what_is_too_large_is_cut_and_translated_all_the_same(there: Hop) -> Non
         assert sound(replace(pieces[0].datagram, payload=whole, more=False, offset=0))
 
 
+def test_what_waited_for_arp_goes_on_as_it_came(there: Hop) -> None:
+    """The controller keeps a packet to an unknown neighbour until ARP answers; its mark says how it is translated."""
+    learned = number("10.0.1.50")
+    there.unlearn(f"table=45,priority=1,ip,reg2=0x11,reg3={learned:#x}")
+    sent = udp_to("10.0.2.11", "198.51.100.9", (next(_PORTS), 53))
+    there.send("db1", sent)
+    there.serve()
+    there.settled("fw1")
+    assert there.raw("fw1", Arp(ARP_REPLY, there.mac("fw1"), learned, there.gateway("fw1"), number("10.0.1.1"))
+                     .framed(there.mac("fw1"), there.gateway("fw1"))) == []
+    there.serve()
+    seen = the_one(there.settled("fw1"), "fw1")
+    assert (seen.ways, seen.datagram.ttl) == ((DB1, "198.51.100.9"), 63)
+
+
+# ---- what comes twice, in pieces, or in a whole conversation
+
 @KINDS
-def test_what_waited_for_arp_is_translated_when_it_leaves(there: Hop, kind: Kind) -> None:
-    """The controller keeps what it was asked about until the next hop is known; the mark says how to go on."""
-    there.send("web2", replace(kind(WEB2, FAR, next(_PORTS)), ttl=64))
+def test_what_is_sent_again_before_an_answer_is_translated_in_the_same_way(there: Hop, kind: Kind) -> None:
+    for name, source, target, where, ways in (
+            ("web2", WEB2, FAR, OUTSIDE, (QG1, FAR)), ("web1", WEB1, FAR, OUTSIDE, (FIP_WEB, FAR)),
+            (OUTSIDE, FAR, FIP_WEB, "web1", (FAR, WEB1)), (OUTSIDE, FAR, WEB2, "web2", (FAR, WEB2)),
+            ("web1", WEB1, FIP_DB, "db1", (FIP_WEB, DB1)), ("web2", WEB2, FIP_DB, "db1", (QG1, DB1))):
+        sent = kind(source, target, next(_PORTS))
+        first, *others = (the_one(there.send(name, sent), where) for _ in range(3))
+        assert first.ways == ways
+        assert [one.frame for one in others] == [first.frame] * 2
+
+
+def test_a_packet_in_pieces_is_translated_whole(there: Hop) -> None:
+    data = bytes(range(256)) * 9
+    for name, source, target, where, ways in (("web1", WEB1, DB1, "db1", (WEB1, DB1)),
+                                              ("web2", WEB2, FAR, OUTSIDE, (QG1, FAR)),
+                                              (OUTSIDE, FAR, FIP_WEB, "web1", (FAR, WEB1)),
+                                              ("web1", WEB1, FIP_DB, "db1", (FIP_WEB, DB1))):
+        sent = udp_to(source, target, (next(_PORTS), 53), data=data, ident=9)
+        found: list[Seen] = []
+        # Conntrack of the userspace datapath takes no pieces (but the last) of less than 1,200 bytes.
+        for start in range(0, len(sent.payload), 1400):
+            piece = sent.payload[start:start + 1400]
+            more = start + 1400 < len(sent.payload)
+            found += there.send(name, replace(sent, payload=piece, offset=start, more=more))
+        assert {(one.where, one.ways) for one in found} == {(where, ways)}, (source, target)
+        whole = b"".join(one.datagram.payload for one in sorted(found, key=lambda one: one.datagram.offset))
+        assert whole[8:] == data
+        assert sound(replace(found[0].datagram, payload=whole, more=False, offset=0))
+
+
+@pytest.mark.parametrize(("source", "target", "where", "address"), [
+    ("web2", FAR, OUTSIDE, QG1), ("web1", FIP_DB, "db1", FIP_WEB), (OUTSIDE, FIP_WEB, "web1", FAR)])
+def test_a_whole_tcp_conversation(there: Hop, source: str, target: str, where: str, address: str) -> None:
+    port, own = next(_PORTS), FAR if source == OUTSIDE else there.address(source)
+    steps = ((True, SYN, b""), (False, SYN | ACK, b""), (True, ACK, b""), (True, ACK, b"GET /"), (False, ACK, b"200"),
+             (True, FIN | ACK, b""), (False, FIN | ACK, b""), (True, ACK, b""))
+    at = {True: 1000, False: 5000}
+    arrived: Datagram | None = None
+    for forth, flags, data in steps:
+        body = struct.pack("!HHIIBBHHH", *((port, 80) if forth else (80, port)), at[forth],
+                           at[not forth] if flags & ACK else 0, 0x50, flags, 8192, 0, 0) + data
+        at[forth] += len(data) + bool(flags & (SYN | FIN))
+        if forth:
+            seen = the_one(there.send(source, summed(Datagram(number(own), number(target), TCP, body), 16)), where)
+            arrived = seen.datagram
+            assert seen.ways[0] == address
+        else:
+            assert arrived
+            back = struct.pack("!HH", 80, ports(arrived)[0]) + body[4:]
+            seen = the_one(there.send(where, summed(Datagram(arrived.dst, arrived.src, TCP, back), 16)), source)
+            assert seen.ways == (target, own)
+        assert seen.datagram.payload[20:] == data
+
+
+# ---- other settings
+
+def test_without_source_nat_inside_addresses_are_shown_but_floating_ips_stay() -> None:
+    with hop(snat=False) as there:
+        learn(there)
+        for name, target, where, ways in (("web2", FAR, OUTSIDE, (WEB2, FAR)), ("web1", FAR, OUTSIDE, (FIP_WEB, FAR)),
+                                          (OUTSIDE, WEB2, "web2", (FAR, WEB2)), ("web2", FIP_DB, "db1", (QG1, DB1))):
+            own = FAR if name == OUTSIDE else there.address(name)
+            seen = the_one(there.send(name, _tcp(own, target, next(_PORTS))), where)
+            assert seen.ways == ways
+            back = the_one(there.send(where, answer(seen.datagram)), name)
+            assert back.ways == (target, own)
+
+
+def test_the_outside_may_be_a_vlan_of_its_physical_network() -> None:
+    with hop(flat=False) as there:
+        learn(there)
+        (seen,) = there.send("web2", _udp(WEB2, FAR, 777))
+        assert (seen.where, seen.vlan, seen.ways) == (OUTSIDE, 100, (QG1, FAR))
+        back = answer(seen.datagram).framed(there.mac(OUTSIDE), there.gateway(OUTSIDE))
+        for tag, expected in ((b"\x81\0\0\x64", ["web2"]), (b"\x81\0\0\x65", []), (b"", [])):
+            there.put(OUTSIDE, back[:12] + tag + back[12:])
+            there.settled("web2")
+            assert [one.where for one in there.settled("web2")] == expected or expected
+
+
+def test_one_that_asks_too_often_takes_nothing_from_another() -> None:
+    with hop(meters=(5, 100, 100)) as there:
+        learn(there)
+        for _ in range(50):
+            there.put("web1", ping(WEB1, "10.0.1.1").framed(there.mac("web1"), there.gateway("web1")))
+        there.settled("web1")
+        there.send("web2", ping(WEB2, "10.0.1.1"))
+        asked = [str(IPv4Address(one.datagram.src)) for one in there.asked_until(WEB2)]
+        assert asked.count(WEB2) == 1 and asked.count(WEB1) <= 10
