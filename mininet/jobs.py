@@ -70,8 +70,8 @@ class Lab:
             done = subprocess.run(argv, input=lines, env=node.environment(), capture_output=True, text=True,
                                   check=False)
             if done.returncode and not step["tolerant"]:
-                raise HypervisorError(f"{node.name}: {step['why']}: `{' '.join(step['argv'])}` failed: "
-                                      f"{(done.stderr or done.stdout).strip()}")
+                said = (done.stderr or done.stdout).strip()
+                raise HypervisorError(f"{node.name}: {step['why']}: {complaint(step, said)}")
 
     def resolved(self, line):
         """A plan names nodes; the kernel wants pids."""
@@ -119,6 +119,16 @@ class Lab:
         kinds = {cls: kind for kind, cls in KINDS.items()}
         return {name: {"pid": node.pid, "start": start_time(node.pid), "kind": kinds[type(node)]}
                 for name, node in sorted(self.nodes.items())}
+
+
+def complaint(step, said):
+    """Which command failed and what it said, on one line; of a batch of `ip`, the one command of it."""
+    words, command = said.splitlines(), " ".join(step["argv"])
+    found = re.fullmatch(r"Command failed -:(\d+)", words[-1]) if words and step["lines"] else None
+    if found:
+        command = f"{' '.join(step['argv'][:-2])} {step['lines'][int(found[1]) - 1]}"
+        words = words[:-1] or ["it did not say why"]
+    return f"`{command}` failed: {'; '.join(words)}"
 
 
 def begin(argv, node, stdout=subprocess.DEVNULL):

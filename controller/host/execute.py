@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -44,8 +45,17 @@ def output(step: Step, place: Place = Place()) -> str:
                          f"install the package that has it.") from error
     if done.returncode and not step.tolerant:
         said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise StepFailed(f"{step.why}: `{shlex.join(step.argv)[:300]}` failed: {said}")
+        raise StepFailed(f"{step.why}: {complaint(step, said)}")
     return done.stdout
+
+
+def complaint(step: Step, said: str) -> str:
+    """Which command failed and what it said, on one line; of a batch of `ip`, the one command of it."""
+    words, command = said.splitlines(), shlex.join(step.argv)
+    if step.lines and words and (found := re.fullmatch(r"Command failed -:(\d+)", words[-1])):
+        command = f"{shlex.join(step.argv[:-2])} {step.lines[int(found[1]) - 1]}"
+        words = words[:-1] or ["it did not say why"]
+    return f"`{command[:300]}` failed: {'; '.join(words)}"
 
 
 def _begin(step: Step, place: Place) -> None:

@@ -32,12 +32,12 @@ def observe(want: Devices, ports: Iterable[OvsPort], links: Iterable[Link], read
         shall = wanted.get(name, Namespace(name, f"the router in {name}", (), (), (), ()))
         plugged = {port.name: port for port in legs.get(name, ())}
         if name not in there:
-            yield Namespace(name, shall.owner, tuple(_lost(plugged)), (), (), (), whole=False)
+            yield Namespace(name, shall.owner, tuple(Leg(leg, "", 0, ()) for leg in plugged), (), (), (), whole=False)
             continue
         rows = json.loads(read(Step(("ip", "-netns", name, "-json", "-details", "address", "show"),
                                     f"read the addresses in {name}")))
         if any(row["ifname"] == "lo" and row.get("ifalias") == want.mark for row in rows):
-            yield _namespace(shall, tuple(_legs(rows, plugged, here)), read)
+            yield _namespace(shall, tuple(_legs(shall, rows, plugged, here)), read)
         elif name in wanted:
             raise NotOurs(f"There is a namespace {name} on this host that is not ours; remove it with `ip netns del "
                           f"{name}`, or hand it over: ip -n {name} link set lo alias {want.mark}")
@@ -52,24 +52,17 @@ def _namespace(shall: Namespace, legs: tuple[Leg, ...], read: Read) -> Namespace
                      nat.canonical(rules.splitlines()), tuple(_settings(shall, read)), shall.software_checksums)
 
 
-def _legs(rows: Iterable[Mapping[str, Any]], ports: Mapping[str, OvsPort], here: Mapping[str, Link]) -> Iterator[Leg]:
+def _legs(shall: Namespace, rows: Iterable[Mapping[str, Any]], ports: Mapping[str, OvsPort],
+          here: Mapping[str, Link]) -> Iterator[Leg]:
     """A leg of which a part is missing, or down, has no MAC: it can only be made anew."""
-    seen = set()
-    for row in rows:
-        name = row["ifname"]
-        port, near = ports.get(name), here.get(name)
-        if port is None or near is None:
+    inside = {row["ifname"]: row for row in rows}
+    for name in dict.fromkeys((*ports, *(leg.name for leg in shall.legs if leg.name in inside))):
+        row, port, near = inside.get(name), ports.get(name), here.get(name)
+        if row is None or port is None or near is None or not near.up or "UP" not in row["flags"]:
+            yield Leg(name, "", 0, ())
             continue
-        seen.add(name)
-        up = near.up and "UP" in row["flags"]
         addresses = tuple(f"{one['local']}/{one['prefixlen']}" for one in row["addr_info"] if one["scope"] == "global")
-        yield Leg(name, row["address"] if up else "", row["mtu"] if row["mtu"] == near.mtu else 0, addresses,
-                  port.external_ids)
-    yield from _lost(name for name in ports if name not in seen)
-
-
-def _lost(names: Iterable[str]) -> Iterator[Leg]:
-    return (Leg(name, "", 0, ()) for name in names)
+        yield Leg(name, row["address"], row["mtu"] if row["mtu"] == near.mtu else 0, addresses, port.external_ids)
 
 
 def _settings(shall: Namespace, read: Read) -> Iterator[str]:

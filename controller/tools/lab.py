@@ -111,9 +111,8 @@ def follow(topology: Topology, content: bytes, rundir: Path, say: Say) -> bool:
 def _excuse(want: LabPlan, failed: Mapping[tuple[str, str], str]) -> str:
     """One sentence for each router that is not there."""
     owners = {(host, one.name): one.owner for host, have in want.hypervisors.items() for one in have.namespaces}
-    words = [f"The {owners.get(where, where[1])} is not set up on {where[0]}: {reason}"
-             for where, reason in sorted(failed.items())]
-    return "\n".join([*words, "Everything else stands. `tunbridge lab up` tries again when the cause is gone."])
+    return "\n".join(f"The {owners.get(where, where[1])} is not set up, all else stands: {reason}; `tunbridge lab up` "
+                     f"tries again when the cause is gone." for where, reason in sorted(failed.items()))
 
 
 def _standing(rundir: Path, say: Say) -> LabPlan | None:

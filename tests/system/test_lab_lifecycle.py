@@ -1,18 +1,17 @@
 """The lab's life: up, used, changed while it runs, taken down, also after the worst. No daemon is needed for it."""
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from labkit import ROOT, TUNBRIDGE, until
+from labsite import Site, kill_all, site
 
 from controller.host import processes
 from controller.model import reading
@@ -39,65 +38,21 @@ def topology(hosts: dict[str, str] = HOSTS, vms: dict[str, tuple[str, str]] = VM
     return found.topology
 
 
-class Site:
-    """A run directory, and the lab that may be in it."""
-
-    def __init__(self) -> None:
-        self.rundir = Path(tempfile.mkdtemp(prefix="tbl", dir="/tmp"))
-        self.said: list[str] = []
+class Small(Site):
+    """A site for labs of that cloud."""
 
     def up(self, **cloud: object) -> None:
-        lab.up(topology(**cloud), self.rundir, self.said.append)
-
-    def down(self) -> None:
-        lab.down(self.rundir, self.said.append)
-
-    def run(self, node: str, *command: str) -> subprocess.CompletedProcess[str]:
-        argv, environment = lab.exec_argv(self.rundir, node, command)
-        return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-    def switch_by_hand(self) -> None:
-        """Bridges of these tests learn and flood by themselves: what is tested is the lab, not the daemon."""
-        for host in (name for name, node in lab.state(self.rundir).items() if node.kind == "hypervisor"):
-            for bridge in ("br-int", "br-tun"):
-                assert self.run(host, "ovs-ofctl", "add-flow", bridge, "actions=NORMAL").returncode == 0
-
-    def reaches(self, vm: str, address: str) -> bool:
-        return self.run(vm, "ping", "-n", "-c", "1", "-W", "1", address).returncode == 0
-
-    def pids(self) -> dict[int, int]:
-        return processes.of_lab(lab.directory(self.rundir))
-
-
-@contextlib.contextmanager
-def site() -> Iterator[Site]:
-    """Whatever a test does to its lab: afterwards nothing of it may be left."""
-    before = set(os.listdir("/sys/class/net"))
-    made = Site()
-    rooms: set[str | None] = set()
-    try:
-        yield made
-        rooms = {processes.namespace(pid) for pid in made.pids()} - {processes.namespace(os.getpid())}
-    finally:
-        made.down()
-        left = made.pids()
-        exists = lab.directory(made.rundir).exists()
-        shutil.rmtree(made.rundir)
-    assert not left
-    assert not exists
-    assert set(os.listdir("/sys/class/net")) - before == set()
-    everyone = {processes.namespace(int(name)) for name in os.listdir("/proc") if name.isdigit()}
-    assert not rooms & everyone, "no process holds a namespace of the lab"
+        self.build(topology(**cloud))
 
 
 @pytest.fixture
-def place() -> Iterator[Site]:
-    with site() as made:
+def place() -> Iterator[Small]:
+    with site(Small()) as made:
         yield made
 
 
 @pytest.mark.parametrize("firewall", ["iptables_hybrid", "none"])
-def test_vms_ping_across_hosts_at_full_size_and_tcp_passes(place: Site, firewall: str) -> None:
+def test_vms_ping_across_hosts_at_full_size_and_tcp_passes(place: Small, firewall: str) -> None:
     place.up(firewall=firewall)
     place.switch_by_hand()
     until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
@@ -114,7 +69,7 @@ def test_vms_ping_across_hosts_at_full_size_and_tcp_passes(place: Site, firewall
         assert server.stdout.readline() == "3000000\n"
 
 
-def test_exec_passes_the_exit_code_and_the_tools_of_open_vswitch_just_work(place: Site) -> None:
+def test_exec_passes_the_exit_code_and_the_tools_of_open_vswitch_just_work(place: Small) -> None:
     place.up()
     assert place.run("a", "sh", "-c", "exit 37").returncode == 37
     assert place.run("a", "no-such-command").returncode == 127
@@ -125,7 +80,7 @@ def test_exec_passes_the_exit_code_and_the_tools_of_open_vswitch_just_work(place
         lab.exec_argv(place.rundir, "zz", ("true",))
 
 
-def test_the_prompt_of_mininet_attaches_to_the_lab_and_leaves_it_running(place: Site) -> None:
+def test_the_prompt_of_mininet_attaches_to_the_lab_and_leaves_it_running(place: Small) -> None:
     place.up()
     place.switch_by_hand()
     before = place.pids()
@@ -137,7 +92,7 @@ def test_the_prompt_of_mininet_attaches_to_the_lab_and_leaves_it_running(place: 
     assert place.pids() == before
 
 
-def test_a_vm_and_a_host_are_added_and_nothing_that_runs_notices(place: Site) -> None:
+def test_a_vm_and_a_host_are_added_and_nothing_that_runs_notices(place: Small) -> None:
     place.up()
     place.switch_by_hand()
     until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
@@ -152,7 +107,7 @@ def test_a_vm_and_a_host_are_added_and_nothing_that_runs_notices(place: Site) ->
     until(lambda: place.reaches("e", "10.0.0.11"), "the new VM is wired")
 
 
-def test_a_vm_that_moves_keeps_its_processes_and_is_found_again(place: Site) -> None:
+def test_a_vm_that_moves_keeps_its_processes_and_is_found_again(place: Small) -> None:
     place.up()
     place.switch_by_hand()
     until(lambda: place.reaches("b", "10.0.0.13"), "b reaches c")
@@ -164,7 +119,7 @@ def test_a_vm_that_moves_keeps_its_processes_and_is_found_again(place: Site) -> 
         topology().vms["a"].ports[0].device, "")
 
 
-def test_hosts_and_vms_that_go_leave_nothing(place: Site) -> None:
+def test_hosts_and_vms_that_go_leave_nothing(place: Small) -> None:
     place.up()
     place.up(hosts={"c1": "192.0.2.11"}, vms={"a": VMS["a"]})
     assert set(lab.state(place.rundir)) == {"underlay", "c1", "a"}
@@ -173,7 +128,7 @@ def test_hosts_and_vms_that_go_leave_nothing(place: Site) -> None:
     assert "to-c000020c" not in place.run("underlay", "ip", "link").stdout
 
 
-def test_up_of_a_lab_that_is_right_does_nothing(place: Site) -> None:
+def test_up_of_a_lab_that_is_right_does_nothing(place: Small) -> None:
     place.up()
     before = place.pids()
     place.up()
@@ -181,7 +136,7 @@ def test_up_of_a_lab_that_is_right_does_nothing(place: Site) -> None:
     assert place.pids() == before
 
 
-def test_a_hypervisor_of_the_lab_is_a_host_as_plumb_wants_it(place: Site) -> None:
+def test_a_hypervisor_of_the_lab_is_a_host_as_plumb_wants_it(place: Small) -> None:
     place.up()
     script = ("import sys; from pathlib import Path; from controller.model import reading; "
               "from controller.tools import plumb; t = reading.load(sys.argv[1]).topology; "
@@ -210,15 +165,9 @@ def test_a_hypervisor_of_the_lab_is_a_host_as_plumb_wants_it(place: Site) -> Non
     assert plumbing("look") == ""
 
 
-def kill_all(pids: dict[int, int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
 @pytest.mark.parametrize("what", ["anchors", "daemons", "everything", "what was written down", "nothing"])
 def test_down_leaves_nothing_whatever_was_lost_before(what: str) -> None:
-    with site() as place:
+    with site(Small()) as place:
         place.up()
         stray = subprocess.Popen(["nsenter", f"--target={lab.state(place.rundir)['a'].pid}", "--net", "env", "-i",
                                   "sleep", "1000"])
@@ -238,7 +187,7 @@ def test_down_leaves_nothing_whatever_was_lost_before(what: str) -> None:
         stray.wait(20)
 
 
-def test_a_lab_killed_while_it_was_built_is_removed_or_built_anew(place: Site) -> None:
+def test_a_lab_killed_while_it_was_built_is_removed_or_built_anew(place: Small) -> None:
     file = place.rundir / "life.yaml"
     hosts = "".join(f"  h{n}: {{tunnel_ip: 192.0.2.{n}}}\n" for n in range(1, 9))
     vms = "".join(f"  v{n}: {{host: h{n % 8 + 1}, network: blue}}\n" for n in range(24))
@@ -258,7 +207,7 @@ def test_a_lab_killed_while_it_was_built_is_removed_or_built_anew(place: Site) -
 
 
 def test_two_labs_side_by_side_do_not_meet() -> None:
-    with site() as one, site() as other:
+    with site(Small()) as one, site(Small()) as other:
         one.up()
         other.up()
         one.switch_by_hand()
@@ -269,7 +218,7 @@ def test_two_labs_side_by_side_do_not_meet() -> None:
         assert one.reaches("a", "10.0.0.12")
 
 
-def test_a_process_that_only_looks_like_ours_is_left_alone(place: Site) -> None:
+def test_a_process_that_only_looks_like_ours_is_left_alone(place: Small) -> None:
     place.up()
     environment = {**os.environ, processes.MARK: f"{lab.directory(place.rundir)}x"}
     with subprocess.Popen(["sleep", "1000"], env=environment) as stranger:
@@ -279,7 +228,7 @@ def test_a_process_that_only_looks_like_ours_is_left_alone(place: Site) -> None:
 
 
 @pytest.mark.parametrize("kill9", [True, False])
-def test_a_restarted_vswitchd_has_its_bridges_and_its_tunnel_address_again(place: Site, kill9: bool) -> None:
+def test_a_restarted_vswitchd_has_its_bridges_and_its_tunnel_address_again(place: Small, kill9: bool) -> None:
     place.up()
     lab.restart_vswitchd(place.rundir, "c1", kill9=kill9)
     assert "192.0.2.11/24" in place.run("c1", "ip", "address", "show", "dev", "br-phy").stdout
@@ -288,7 +237,7 @@ def test_a_restarted_vswitchd_has_its_bridges_and_its_tunnel_address_again(place
 
 
 @pytest.mark.parametrize("firewall", ["iptables_hybrid", "none"])
-def test_up_mends_a_lab_whose_vm_and_open_vswitch_have_died_and_leaves_the_rest(place: Site, firewall: str) -> None:
+def test_up_mends_a_lab_whose_vm_and_open_vswitch_have_died_and_leaves_the_rest(place: Small, firewall: str) -> None:
     place.up(firewall=firewall)
     place.switch_by_hand()
     nodes = lab.state(place.rundir)
@@ -303,7 +252,7 @@ def test_up_mends_a_lab_whose_vm_and_open_vswitch_have_died_and_leaves_the_rest(
     until(lambda: place.reaches("a", "10.0.0.12"), "a reaches the new b")
 
 
-def test_two_ups_at_once_on_one_rundir_are_one_too_many(place: Site) -> None:
+def test_two_ups_at_once_on_one_rundir_are_one_too_many(place: Small) -> None:
     with lab._alone(place.rundir), pytest.raises(Refusal, match="wait for it"):
         place.up()
 
