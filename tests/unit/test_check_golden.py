@@ -29,8 +29,9 @@ def too_many_networks() -> bytes:
 
 def too_many_routers() -> bytes:
     """One host with 16385 simulated routers, one more than there are zones for."""
-    networks = "".join(f"  n{n}: {{tunnel_id: {n + 1}, subnets: {{s{n}: {{cidr: 10.0.0.0/16}}}}}}\n" for n in range(100))
-    routers = "".join(f"  r{n}: {{host: network1, interfaces: [{{subnet: s{n % 100}, ip: 10.0.9.{n // 100}}}]}}\n"
+    networks = "".join(f"  n{n}: {{tunnel_id: {n + 1}, subnets: {{s{n}: {{cidr: 10.0.0.0/16}}}}}}\n"
+                       for n in range(500))
+    routers = "".join(f"  r{n}: {{host: network1, interfaces: [{{subnet: s{n % 500}, ip: 10.0.9.{n // 500}}}]}}\n"
                       for n in range(16385))
     head = "cloud: test\nunderlay: {cidr: 192.0.2.0/24}\nhosts:\n  network1: {tunnel_ip: 192.0.2.11, role: network}\n"
     return f"{head}networks:\n{networks}routers:\n{routers}".encode()
