@@ -10,16 +10,18 @@ from rich.markup import escape
 
 from controller.model import names, placement
 from controller.model.names import PATCH_INT, PATCH_TUN
+from controller.model.reachability import INTERNET
 from controller.model.topology import Port, Topology
-from controller.tools.simulate import Ending, Visit
+from controller.tools.simulate import Crossing, Ending, Stop, Visit
 from flows.evaluate import Step
 from flows.packet import Packet
-from flows.tables import BR_TUN
+from flows.tables import BR_INT, BR_TUN
 from flows.text import line
 
-# Where a hop is: the VM's interface, a device before br-int, a port of a bridge, one of its tables, or between hosts.
-VM, TAP, QBR, QVB, PORT, TABLE, PATCH, TUNNEL, UNDERLAY = (
-    "vm", "tap", "qbr", "qvb", "port", "table", "patch", "tunnel", "underlay")
+# Where a hop is: the VM's interface, a device before br-int, a port of a bridge, one of its tables, between hosts, in a
+# router (its namespace, or the daemon), or outside.
+VM, TAP, QBR, QVB, PORT, TABLE, PATCH, TUNNEL, UNDERLAY, ROUTER, PROVIDER, WORLD = (
+    "vm", "tap", "qbr", "qvb", "port", "table", "patch", "tunnel", "underlay", "router", "provider", "internet")
 _MISS = "no flow matches"
 
 
@@ -71,18 +73,20 @@ def story(journey: Journey) -> Iterator[str]:
               for column in zip(*((hop.host, hop.device, hop.table or "") for hop in journey.hops), strict=True)]
     for leg in journey.legs:
         yield f"[bold]{escape(leg.title)}[/bold]"
-        yield from (_line(hop, widths) for hop in leg.hops)
+        before = [leg.hops[0].packet, *(hop.packet for hop in leg.hops)] if leg.hops else []
+        yield from (_line(hop, widths, was) for hop, was in zip(leg.hops, before, strict=False))
         if leg.aside:
             yield f"  [dim]{escape(leg.aside)}[/dim]"
     colour = "red" if journey.verdict == "dropped" else "green"
     yield f"[bold {colour}]{journey.verdict}[/bold {colour}]: {escape(journey.reason)}"
 
 
-def _line(hop: Hop, widths: list[int]) -> str:
+def _line(hop: Hop, widths: list[int], was: str) -> str:
     place = "  ".join(f"{word:<{width}}" for word, width in zip((hop.host, hop.device, hop.table or ""), widths,
                                                                 strict=True))
     wears = [f"VLAN {hop.vlan}"] if hop.vlan is not None else []
     wears += [f"tunnel id {hop.tunnel_id}"] if hop.tunnel_id is not None else []
+    wears += [f"now {escape(hop.packet)}"] if hop.packet != was else []
     tags = f"  [cyan]({', '.join(wears)})[/cyan]" if wears else ""
     why = escape(hop.why)
     return f"  {escape(place)}  {why if hop.kind == TABLE else f'[dim]{why}[/dim]'}{tags}"
@@ -91,13 +95,25 @@ def _line(hop: Hop, widths: list[int]) -> str:
 def hops(topology: Topology, source: Port, packet: Packet, ending: Ending) -> Iterator[Hop]:
     """Every hop of one copy of a frame, from its sender to its end."""
     yield from _out_of(topology, source, str(packet))
-    way = ending.visit.way
-    for visit, onward in pairwise(way):
-        yield from _tables(visit, onward.walk.steps[0].before)
-        yield from _between(topology, visit, onward)
-    yield from _tables(ending.visit, ending.packet)
+    for stop, onward in pairwise(ending.stop.way):
+        if isinstance(stop, Crossing):
+            yield from _out_of_router(stop, onward)
+        else:
+            yield from _tables(stop, onward.packet)
+            yield from _into_router(stop, onward) if isinstance(onward, Crossing) else _between(topology, stop, onward)
+    if isinstance(ending.stop, Visit):
+        yield from _tables(ending.stop, ending.packet)
     if ending.port:
         yield from _into(topology, ending.port, str(ending.packet))
+    elif ending.outside and isinstance(ending.stop, Visit):
+        yield from _into_world(ending.stop, ending.packet, ending.outside)
+
+
+def _near(visit: Visit, onward: Visit) -> str:
+    """The end of the patch between two bridges of a host that is left."""
+    if BR_TUN in (visit.bridge, onward.bridge):
+        return PATCH_TUN if onward.device == PATCH_INT else PATCH_INT
+    return names.int_device(onward.bridge) if visit.bridge == BR_INT else names.phy_device(visit.bridge)
 
 
 def _out_of(topology: Topology, port: Port, packet: str) -> Iterator[Hop]:
@@ -143,12 +159,36 @@ def _table(visit: Visit, step: Step, after: Packet) -> Hop:
                step.after.tunnel_id or None if visit.bridge == BR_TUN else None, str(after))
 
 
+def _into_router(visit: Visit, crossing: Crossing) -> Iterator[Hop]:
+    passage, text = crossing.passage, str(crossing.packet)
+    why = f"{passage.router}: {passage.outcome.why}"
+    if crossing.is_namespace:
+        yield Hop(visit.host, passage.leg, PORT, None, None, "out of br-int", None, None, text)
+    yield Hop(visit.host, passage.place, ROUTER, None, None, why, None, None, text)
+
+
+def _out_of_router(crossing: Crossing, onward: Stop) -> Iterator[Hop]:
+    if crossing.is_namespace and isinstance(onward, Visit):
+        yield Hop(onward.host, onward.device, PORT, None, None, f"into br-int of {onward.host}", None, None,
+                  str(onward.packet))
+
+
+def _into_world(visit: Visit, packet: Packet, network: str) -> Iterator[Hop]:
+    yield Hop(visit.host, visit.bridge, PROVIDER, None, None, f"onto the physical network of {network}", None, None,
+              str(packet))
+    yield Hop(INTERNET, INTERNET, WORLD, None, None, "the world outside gets it", None, None, str(packet))
+
+
 def _between(topology: Topology, visit: Visit, onward: Visit) -> Iterator[Hop]:
     """The wire between two bridges."""
-    packet = onward.walk.steps[0].before
+    packet = onward.packet
     if visit.host == onward.host:
-        near = PATCH_TUN if onward.device == PATCH_INT else PATCH_INT
-        yield Hop(visit.host, near, PATCH, None, None, f"to {onward.bridge}", packet.vlan, None, str(packet))
+        yield Hop(visit.host, _near(visit, onward), PATCH, None, None, f"to {onward.bridge}", packet.vlan, None,
+                  str(packet))
+        return
+    if visit.bridge != BR_TUN:
+        yield Hop(onward.host, onward.device, PROVIDER, None, None, f"by the physical network of {visit.bridge}",
+                  packet.vlan, None, str(packet))
         return
     here, there = topology.hosts[visit.host], topology.hosts[onward.host]
     kind = topology.tunnel.type

@@ -1,6 +1,7 @@
 """Frames over a whole cloud, on paper: out of a VM's port, through every bridge they come to, to where they end.
 
-Each host's flows are compiled as the daemon would; patch ports and tunnels are the wires between them.
+Each host's flows are compiled as the daemon would; patch ports, tunnels and physical networks are the wires between
+them. Routers think for themselves (`crossing`), and the VMs answer their questions; the world outside answers, too.
 """
 from __future__ import annotations
 
@@ -9,16 +10,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from controller.model import placement
+from controller.model import names, placement
 from controller.model.names import PATCH_INT, PATCH_TUN
 from controller.model.placement import Seen
 from controller.model.topology import Port, Topology
+from controller.tools import world
+from controller.tools.crossing import DAEMON, Passage, Put, Routers
+from flows import fields as f
+from flows import host as narrow
+from flows import packet as packets
 from flows.compile import compile_host
 from flows.evaluate import Pipeline, Walk
+from flows.fields import Criterion
 from flows.packet import Packet
-from flows.tables import BR_INT, BR_TUN
+from flows.qrouter import Kept
+from flows.tables import BR_INT, BR_TUN, Table
+from flows.tracking import Conntrack
 
-_TOO_FAR = 64  # bridges in a row; the longest way of a sound pipeline has four
+_TOO_FAR = 64  # stops in a row; the longest way of a sound pipeline has a dozen
 
 
 class Loop(Exception):
@@ -33,21 +42,50 @@ class Visit:
     bridge: str
     device: str  # the port it came in by
     walk: Walk
-    before: Visit | None  # the bridge it came from
+    before: Stop | None  # where it came from
+
+    @property
+    def packet(self) -> Packet:
+        """As it came in."""
+        return self.walk.steps[0].before
 
     @cached_property
-    def way(self) -> tuple[Visit, ...]:
-        """All bridges from the sender to here."""
+    def way(self) -> tuple[Stop, ...]:
+        """All stops from the sender to here."""
         return (*(self.before.way if self.before else ()), self)
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Where one copy of a frame ends: at a VM's port, or (None) in the bridge of `visit`."""
+class Crossing:
+    """A frame in a router."""
 
-    visit: Visit
+    host: str
+    passage: Passage
+    packet: Packet  # as it came in
+    before: Stop | None
+
+    @property
+    def is_namespace(self) -> bool:
+        """Whether it left the switch for it; else a table of the same switch asked the daemon."""
+        return self.passage.place != DAEMON
+
+    @cached_property
+    def way(self) -> tuple[Stop, ...]:
+        """All stops from the sender to here."""
+        return (*(self.before.way if self.before else ()), self)
+
+
+Stop = Visit | Crossing
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Where one copy of a frame ends: at a VM's port, in the world outside, or (neither) in the last stop."""
+
+    stop: Stop
     port: Port | None
     packet: Packet
+    outside: str | None = None  # the network that it came to outside
 
 
 @dataclass(frozen=True)
@@ -56,19 +94,28 @@ class _Entry:
     bridge: str
     device: str
     packet: Packet
-    before: Visit | None = None
+    before: Stop | None = None
+    start: Table | None = None  # else the first one
+    registers: tuple[Criterion, ...] = ()
 
 
 class Cloud:
-    """A topology's hosts with their tables, and what these learn from the frames sent here."""
+    """A topology's hosts with their tables, and what these and the routers learn from the frames sent here."""
 
     def __init__(self, topology: Topology, seen: Mapping[str, Seen] | None = None) -> None:
         self._topology = topology
         self._given = seen or {}
         self._seen: dict[str, Seen] = {}
+        self._placed: dict[str, narrow.Host] = {}
         self._compiled: dict[tuple[str, str], Pipeline] = {}
         self._pipelines: dict[tuple[str, str], Pipeline] = {}  # the same, with what was learned
+        self._tracked: dict[str, Conntrack] = {}
+        self._routers = Routers(topology)
+        self._waiting: dict[str, Crossing] = {}  # router -> the last frame that waits there
         self._port_of = {(port.host, port.device): port for port in topology.ports()}
+        legs = [leg for own in topology.legs_by_router.values() for leg in own]
+        self._leg_of = {(leg.host, leg.device): leg for leg in legs if leg.driver == "namespace"}
+        self._leg_macs = {f.ETH_SRC(leg.mac).value for leg in legs}
         self._host_of = {placement.tunnel_device(topology, host): name for name, host in topology.hosts.items()}
 
     def seen(self, host: str) -> Seen:
@@ -81,35 +128,73 @@ class Cloud:
         return self._seen[host]
 
     def send(self, port: Port, packet: Packet) -> tuple[Ending, ...]:
-        """Put a frame on a VM's wire. Every copy's end, nearest first; the bridges learn. Loop if it goes round."""
-        endings: list[Ending] = []
-        entries = deque([_Entry(port.host, BR_INT, port.device, packet)])
-        while entries:
-            visit = self._visit(entries.popleft())
-            if len(visit.way) > _TOO_FAR:
-                raise Loop(f"{packet} goes round between {visit.host}/{visit.bridge} and its neighbours")
-            onward = list(self._leave(visit))
-            endings += [one for one in onward if isinstance(one, Ending)]
-            entries += [one for one in onward if isinstance(one, _Entry)]
-            if not onward:
-                endings.append(Ending(visit, None, visit.walk.last.after))
-        return tuple(endings)
+        """Put a frame on a VM's wire. Every copy's end, nearest first; bridges and routers learn.
+
+        What a router asks, and what it is told, is left out. Loop if the frame goes round.
+        """
+        return self._run([_Entry(port.host, BR_INT, port.device, packet)])
+
+    def send_from_outside(self, network: str, packet: Packet) -> tuple[Ending, ...]:
+        """The same from the world outside, on one of the networks that it is on."""
+        physical = self._topology.networks[network].physical_network or ""
+        return self._run(self._into_hosts(physical, world.dressed(self._topology, network, packet), None))
 
     def forget(self) -> None:
         """As if no frame had been sent."""
         self._pipelines = dict(self._compiled)
+        self._tracked.clear()
+        self._routers = Routers(self._topology)
+
+    # ---- the wheel
+
+    def _run(self, first: list[_Entry] | Iterator[_Entry]) -> tuple[Ending, ...]:
+        endings: list[Ending] = []
+        self._waiting.clear()
+        entries = deque(first)
+        while entries:
+            visit = self._visit(entries.popleft())
+            if len(visit.way) > _TOO_FAR:
+                raise Loop(f"{visit.packet} goes round between {visit.host}/{visit.bridge} and its neighbours")
+            onward = list(self._leave(visit))
+            endings += [one for one in onward if isinstance(one, Ending)]
+            entries += [one for one in onward if isinstance(one, _Entry)]
+            entries += [answer for one in onward if isinstance(one, Ending) for answer in self._answer(one)]
+            if not onward:
+                endings.append(Ending(visit, None, visit.walk.last.after))
+        endings += [Ending(waiting, None, waiting.packet) for waiting in self._waiting.values()]
+        return tuple(one for one in endings if not self._is_of_router(one.packet))
+
+    def _is_of_router(self, packet: Packet) -> bool:
+        """ARP that a router asks, or is told."""
+        field = f.ARP_SHA if packet.get(f.ARP_OP) == f.ARP_REQUEST else f.ARP_THA
+        return packet.get(field) in self._leg_macs
+
+    def _answer(self, ending: Ending) -> Iterator[_Entry]:
+        """A VM that a router asks for its MAC says it."""
+        port, packet = ending.port, ending.packet
+        if port is not None and packet.get(f.ARP_OP) == f.ARP_REQUEST and self._is_of_router(packet) \
+                and f.ARP_TPA(port.ip).value == packet.get(f.ARP_TPA):
+            reply = packets.arp_reply(port.mac, port.ip, packet.shown(f.ARP_SHA), packet.shown(f.ARP_SPA))
+            yield _Entry(port.host, BR_INT, port.device, reply, ending.stop)
+
+    # ---- bridges
 
     def _visit(self, entry: _Entry) -> Visit:
         pipeline = self._pipeline(entry.host, entry.bridge)
         ofport = self.seen(entry.host).ofport(entry.bridge, entry.device)
-        walk = pipeline.walk(entry.packet, -1 if ofport is None else ofport)
+        packet = entry.packet
+        for criterion in entry.registers:
+            packet = packet.set(criterion)
+        walk = pipeline.walk(packet, -1 if ofport is None else ofport, self._tracked.get(entry.host), entry.start)
+        self._tracked[entry.host] = walk.conntrack
         if walk.learned:
             self._pipelines[entry.host, entry.bridge] = pipeline.with_(walk.learned)
         return Visit(entry.host, entry.bridge, entry.device, walk, entry.before)
 
     def _pipeline(self, host: str, bridge: str) -> Pipeline:
         if (host, bridge) not in self._pipelines:
-            tables = compile_host(placement.place(self._topology, host, self.seen(host)))
+            self._placed[host] = placement.place(self._topology, host, self.seen(host))
+            tables = compile_host(self._placed[host])
             self._compiled.update({(host, name): Pipeline(name, flows) for name, flows in tables.items()})
             self._pipelines.update({(host, name): self._compiled[host, name] for name in tables})
         return self._pipelines[host, bridge]
@@ -117,14 +202,77 @@ class Cloud:
     def _leave(self, visit: Visit) -> Iterator[Ending | _Entry]:
         devices = {ofport: device for device, ofport in self.seen(visit.host).ports[visit.bridge].items()}
         for ofport, copy in visit.walk.outputs:
-            device = devices.get(ofport, "")
-            bare = copy.with_(tunnel_id=0)  # beyond a patch port nobody knows of the tunnel
-            if device == PATCH_TUN:
-                yield _Entry(visit.host, BR_TUN, PATCH_INT, bare, visit)
-            elif device == PATCH_INT:
-                yield _Entry(visit.host, BR_INT, PATCH_TUN, bare, visit)
-            elif device in self._host_of:
-                back = placement.tunnel_device(self._topology, self._topology.hosts[visit.host])
-                yield _Entry(self._host_of[device], BR_TUN, back, copy, visit)
-            elif port := self._port_of.get((visit.host, device)):
-                yield Ending(visit, port, bare)
+            # Beyond the bridge nobody knows of its registers, nor, but for a tunnel, of the tunnel id.
+            yield from self._out_of(visit, devices.get(ofport, ""), copy)
+        for packet in visit.walk.asked:
+            passage = self._routers.in_daemon(self._placed[visit.host].routers, packet)
+            if passage is not None:
+                yield from self._through(Crossing(visit.host, passage, packet, visit))
+
+    def _out_of(self, visit: Visit, device: str, copy: Packet) -> Iterator[Ending | _Entry]:
+        host, bare = visit.host, copy.with_(tunnel_id=0)
+        if device == PATCH_TUN:
+            yield _Entry(host, BR_TUN, PATCH_INT, bare, visit)
+        elif device == PATCH_INT:
+            yield _Entry(host, BR_INT, PATCH_TUN, bare, visit)
+        elif device in self._host_of:
+            back = placement.tunnel_device(self._topology, self._topology.hosts[host])
+            yield _Entry(self._host_of[device], BR_TUN, back, copy, visit)
+        elif port := self._port_of.get((host, device)):
+            yield Ending(visit, port, bare)
+        elif leg := self._leg_of.get((host, device)):
+            yield from self._through(Crossing(host, self._routers.in_namespace(leg, bare), bare, visit))
+        elif device:
+            yield from self._to_provider(visit, device, bare)
+
+    # ---- routers
+
+    def _through(self, crossing: Crossing) -> Iterator[Ending | _Entry]:
+        passage = crossing.passage
+        for put in passage.puts:
+            before = crossing
+            if put.forwarded and passage.router in self._waiting:  # it came before, and waited for this one
+                before = self._waiting.pop(passage.router)
+            yield self._entry(put, before)
+        if isinstance(passage.outcome, Kept):
+            self._waiting[passage.router] = crossing
+        elif not passage.puts:
+            yield Ending(crossing, None, crossing.packet)
+
+    @staticmethod
+    def _entry(put: Put, before: Crossing) -> _Entry:
+        return _Entry(before.host, BR_INT, put.device, put.packet, before, put.start, put.registers)
+
+    # ---- physical networks
+
+    def _to_provider(self, visit: Visit, device: str, packet: Packet) -> Iterator[Ending | _Entry]:
+        """Between br-int and a provider bridge, and out of it."""
+        mappings = self._topology.hosts[visit.host].bridge_mappings
+        for physical, bridge in mappings.items():
+            if (visit.bridge, device) == (BR_INT, names.int_device(bridge)):
+                yield _Entry(visit.host, bridge, names.phy_device(bridge), packet, visit)
+            elif (visit.bridge, device) == (bridge, names.phy_device(bridge)):
+                yield _Entry(visit.host, BR_INT, names.int_device(bridge), packet, visit)
+            elif visit.bridge == bridge and device != bridge:
+                yield from self._onto(physical, packet, visit)
+
+    def _onto(self, physical: str, packet: Packet, visit: Visit) -> Iterator[Ending | _Entry]:
+        """A frame on a physical network: to the other hosts there, and to the world outside."""
+        network, bare = world.undressed(self._topology, physical, packet)
+        if network is not None and world.is_for(self._topology, network, bare):
+            reply = world.answer(self._topology, network, bare)
+            if reply is None:
+                yield Ending(visit, None, bare, network)
+            else:
+                yield from self._into_hosts(physical, world.dressed(self._topology, network, reply), visit)
+        if network is None or not world.is_its_own(self._topology, network, bare):
+            yield from (one for one in self._into_hosts(physical, packet, visit) if one.host != visit.host)
+
+    def _into_hosts(self, physical: str, packet: Packet, before: Stop | None) -> Iterator[_Entry]:
+        for host in self._topology.hosts.values():
+            if bridge := host.bridge_mappings.get(physical):
+                yield _Entry(host.name, bridge, self._uplink(host.name, bridge), packet, before)
+
+    def _uplink(self, host: str, bridge: str) -> str:
+        ports = self.seen(host).ports.get(bridge, {})
+        return next((one for one in ports if one not in (bridge, names.phy_device(bridge))), placement.UPLINK)

@@ -1,37 +1,41 @@
-"""What becomes of a ping, from the topology alone: the question for the MAC, its answer, then the echo request."""
+"""What becomes of a ping, from the topology alone: the question for the MAC, its answer, then the ping and its own."""
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 from controller.model.placement import Seen
-from controller.model.topology import Address, Port, Topology
+from controller.model.reachability import INTERNET
+from controller.model.topology import Address, Port, RouterPort, Topology
+from controller.model.walking import World
+from controller.tools import world
 from controller.tools.errors import BAD_INPUT, Refusal
-from controller.tools.journey import Journey, Leg, hops, story
-from controller.tools.simulate import Cloud, Ending
+from controller.tools.frames import echo_reply
+from controller.tools.journey import TABLE, Hop, Journey, Leg, hops, story
+from controller.tools.simulate import Cloud, Crossing, Ending, Visit
+from controller.tools.telling import answerer, learned, numbers, refusal, routers, why
 from flows import fields as f
 from flows import packet as packets
+from flows.packet import Packet
+from flows.tables import BR_INT, BR_TUN
 
 __all__ = ["Journey", "story", "trace"]
 
-DELIVERED, DROPPED = "delivered", "dropped"
+DELIVERED, DROPPED, ANSWERED = "delivered", "dropped", "answered"
+_TYPE = "icmpv4_type"
+_ECHO_REPLY, _ECHO_REQUEST = 0, 8  # RFC 792
 
 
 def trace(topology: Topology, src: str, dst: str, seen: Mapping[str, Seen] | None = None) -> Journey:
-    """The journey of a ping from one VM to another, or to an address in the network of the first.
+    """The journey of a ping from a VM to another, to an address, or to `internet`.
 
     Names are those of VMs (their first port) or of ports (`fw1:eth1`). `seen`: a host's numbers, where they are known
     from its switch; the rest is as on a host that has just been built. Refusal for a name that there is not.
     """
     source = _port(topology, src)
-    try:
-        target = _Target(ip_address(dst), dst, None)
-    except ValueError:
-        port = _port(topology, dst)
-        target = _Target(port.ip, port.name, port)
-    return _Trace(topology, Cloud(topology, seen), source, target).journey()
+    return _Trace(topology, Cloud(topology, seen), source, _target(topology, source, dst)).journey()
 
 
 def _port(topology: Topology, name: str) -> Port:
@@ -52,6 +56,27 @@ class _Target:
     port: Port | None  # None: only the address was given
 
 
+def _target(topology: Topology, source: Port, dst: str) -> _Target:
+    if dst == INTERNET and dst not in topology.vms:
+        return _Target(_outside(topology, source), dst, None)
+    try:
+        return _Target(ip_address(dst), dst, None)
+    except ValueError:
+        port = _port(topology, dst)
+        return _Target(port.ip, port.name, port)
+
+
+def _outside(topology: Topology, source: Port) -> IPv4Address:
+    """An address of the world outside: on the network that the source's router leads to, or else on any."""
+    routers = {leg.router for leg in topology.legs_by_network.get(source.network, ()) if leg.subnet == source.subnet}
+    near = [leg.network for router in sorted(routers) for leg in topology.legs_by_router[router] if leg.outside]
+    every = [name for name, network in topology.networks.items() if network.physical_network is not None]
+    for network in (*near, *every):
+        for address in world.gateways(topology, network):
+            return address
+    raise Refusal(f"{topology.source} has no network with a gateway outside; see `external` of a network.", BAD_INPUT)
+
+
 @dataclass(frozen=True)
 class _Trace:
     topology: Topology
@@ -63,39 +88,60 @@ class _Trace:
         source, target = self.source, self.target
         if target.port == source or (target.port is None and target.address == source.ip):
             return Journey(DELIVERED, f"{source.name} talks to itself; nothing leaves it", ())
-        if self.topology.networks[source.network].tunnel_id is None:
-            return Journey(DROPPED, f"{source.network} is a network without an overlay, which is not built yet", ())
         if target.address.version != source.ip.version:
             return Journey(DROPPED, f"{source.name} has no IPv{target.address.version} address", ())
-        subnet = self.topology.subnets[source.subnet]
-        if target.address in subnet.cidr:
-            return self._ask(target.address)
-        if subnet.gateway is None:
-            reason = f"{target.address} is outside of {subnet.cidr}, and {subnet.name} has no gateway"
+        next_hop, reason = self._next_hop(source, target.address)
+        if next_hop is None:
             return Journey(DROPPED, f"{reason}{self._apart()}", ())
-        return self._ask(subnet.gateway)
+        return self._ask(next_hop)
+
+    def _next_hop(self, port: Port, address: Address) -> tuple[Address | None, str]:
+        """Whose MAC a VM asks for, or why it does not know whom to ask."""
+        subnet = self.topology.subnets[port.subnet]
+        if address in subnet.cidr:
+            return address, ""
+        if subnet.gateway is None:
+            return None, f"{address} is outside of {subnet.cidr}, and {subnet.name} has no gateway"
+        by_default = World(self.topology).default_cards.get(port.vm, port)
+        if by_default != port and address.version == 4:
+            return None, f"{address} is outside of {subnet.cidr}, and {port.vm}'s default route is by {by_default.name}"
+        return subnet.gateway, ""
+
+    # ---- the question for the MAC, and its answer
 
     def _ask(self, address: Address) -> Journey:
         """Who has the address (the target's, or its gateway's)?"""
         source = self.source
-        question = (packets.arp_request if address.version == 4 else packets.neighbour_solicitation)(
-            source.mac, source.ip, address)
+        question = _question(source, address)
         endings = self.cloud.send(source, question)
         answered = next((one for one in endings if _is_answer(one, source, address)), None)
         shown = answered or _most_telling(endings, self.target.port)
+        way = tuple(hops(self.topology, source, question, shown))
         heard = sorted({one.port.name for one in endings if one.port and one is not shown})
-        ask = Leg(f"{source.name} asks who has {address}", tuple(hops(self.topology, source, question, shown)),
+        told = Leg("")
+        if answered is not None and answered.port == source:
+            way, told = self._told(way, answered, address)
+        ask = Leg(f"{source.name} asks who has {address}", way,
                   f"The same question came to {', '.join(heard)}." if heard else "")
         if answered is None or answered.port is None:
             return Journey(DROPPED, self._nobody(address, endings, shown), (ask,))
-        if answered.port == source:  # br-tun answered instead of the owner
-            mac = f.ETH_SRC.show(answered.packet.get(f.ETH_SRC) or 0)
-            told = Leg(f"br-tun of {source.host} answers: {address} is at {mac}")
-            return self._ping(mac, (ask, told))
-        if self.target.port and self.target.port.network != source.network:
-            twin = f"in {source.network}, {address} is {answered.port.name}, not {self.target.name}"
+        if address == self.target.address and self.target.port and self.target.port.network != source.network:
+            owner = answered.port.name if answered.port != source else answerer(answered)
+            twin = f"in {source.network}, {address} is {owner}, not {self.target.name}"
             return Journey(DROPPED, f"{twin}{self._apart()}", (ask,))
+        if answered.port == source:  # a switch or a router answered, and not a VM
+            return self._ping(_mac(answered.packet), (ask, told))
         return self._answer(answered.port, address, ask)
+
+    def _told(self, way: tuple[Hop, ...], answered: Ending, address: Address) -> tuple[tuple[Hop, ...], Leg]:
+        """The hops up to where the question was answered, and the answer in words."""
+        who, mac = answerer(answered), _mac(answered.packet)
+        words = f"{who} answers: {address} is at {mac}"
+        if who.startswith(BR_TUN):
+            return way, Leg(words)
+        first = next((n for n, hop in enumerate(way) if hop.packet == str(answered.packet)), len(way))
+        end = first + 1 if first < len(way) and way[first].kind == TABLE else first
+        return way[:end], Leg(words, aside=learned(answered, mac))
 
     def _answer(self, owner: Port, address: Address, ask: Leg) -> Journey:
         """The owner's answer goes back, and teaches the tunnels on its way."""
@@ -107,45 +153,114 @@ class _Trace:
         if back is None:
             lost = endings[0]
             leg = Leg(f"{owner.name} answers", tuple(hops(self.topology, owner, answer, lost)))
-            return Journey(DROPPED, f"the answer of {owner.name} is lost: {_why(lost)}", (ask, leg))
-        learned = [f"{visit.host} learns that {mac} lives behind {visit.device}" for visit in back.visit.way
-                   if visit.walk.learned]
-        told = Leg(f"{owner.name} answers: {address} is at {mac}", aside="".join(f"{one}." for one in learned))
+            return Journey(DROPPED, f"the answer of {owner.name} is lost: {why(lost)}", (ask, leg))
+        told = Leg(f"{owner.name} answers: {address} is at {mac}", aside=learned(back, mac))
         return self._ping(mac, (ask, told))
+
+    # ---- the echo request, and its answer
 
     def _ping(self, mac: str, before: tuple[Leg, ...]) -> Journey:
         source, target = self.source, self.target
         echo = packets.icmp_echo((source.mac, source.ip), (mac, target.address))
         endings = self.cloud.send(source, echo)
-        reached = next((one for one in endings if one.port and _owns(one.port, target.address)), None)
-        shown = reached or _most_telling(endings, target.port)
-        ping = Leg(f"{source.name} pings {target.address}", tuple(hops(self.topology, source, echo, shown)))
-        legs = (*before, ping)
-        if reached is None or reached.port is None:
-            return Journey(DROPPED, _why(shown), legs)
-        got = f"{reached.port.name} got it on {reached.port.host}"
-        return Journey(DELIVERED, f"{got}: {self._numbers(reached.port)}", legs)
+        reached = next((one for one in endings if _has_come(one)), None)
+        spoken = next((one for one in endings if one.port == source and one.packet.get(_TYPE) is not None), None)
+        shown = reached or spoken or _most_telling(endings, target.port)
+        legs = (*before, Leg(f"{source.name} pings {target.address}",
+                             tuple(hops(self.topology, source, echo, shown))))
+        if reached is not None:
+            return self._reached(reached, legs)
+        if spoken is None:
+            return Journey(DROPPED, f"{why(shown)}{self._no_neighbour(shown)}", legs)
+        if spoken.packet.get(_TYPE) == _ECHO_REPLY:
+            return Journey(ANSWERED, self._own_answer(spoken), legs)
+        return Journey(DROPPED, f"{refusal(spoken)}, and tells {source.name}", legs)
 
-    def _numbers(self, reached: Port) -> str:
-        """The network's numbers on the way, which are what keeps it apart from others."""
-        source, network = self.source, self.topology.networks[self.source.network]
-        here = f"VLAN {self.cloud.seen(source.host).vlans[network.name]} on {source.host}"
-        if reached.host == source.host:
-            return f"{here}, no tunnel"
-        there = f"VLAN {self.cloud.seen(reached.host).vlans[network.name]} on {reached.host}"
-        return f"{here}, tunnel id {network.tunnel_id} between them, {there}"
+    def _reached(self, reached: Ending, legs: tuple[Leg, ...]) -> Journey:
+        target, port = self.target, reached.port
+        if target.port and port != target.port and (port is None or target.port.network != port.network):
+            who = port.name if port else "the world outside"
+            return Journey(DROPPED, f"from {self.source.network}, {target.address} is {who}, not {target.name}"
+                                    f"{self._apart()}", legs)
+        way = numbers(self.topology, self.cloud, self.source, reached)
+        if port is not None and not routers(reached):
+            return Journey(DELIVERED, f"{port.name} got it on {port.host}: {way}", legs)
+        got = f"{port.name} got it on {port.host}" if port else "the world outside got it"
+        seen_as = reached.packet.shown(f.IPV4_SRC)
+        shown = f" from {seen_as}" if seen_as != str(self.source.ip) else ""
+        back, lost = self._back(reached)
+        if back is None:
+            return Journey(DROPPED, f"{got}{shown}, but its answer is lost: {lost}", legs)
+        leg = Leg(f"{port.name if port else 'The world outside'} answers, and {self.source.name} gets it",
+                  aside=f"On its way back: {numbers(self.topology, self.cloud, port, back)}.")
+        return Journey(DELIVERED, f"{got}{shown}: {way}", (*legs, leg))
+
+    def _back(self, reached: Ending) -> tuple[Ending | None, str]:
+        """The answer at the source, or why it does not come."""
+        port, packet = reached.port, reached.packet
+        asker, asked = packet.shown(f.IPV4_SRC), packet.shown(f.IPV4_DST)
+        if port is None:
+            network = reached.outside or ""
+            reply = echo_reply((packet.shown(f.ETH_DST), asked), (packet.shown(f.ETH_SRC), asker))
+            endings = self.cloud.send_from_outside(network, reply)
+        else:
+            next_hop, reason = self._next_hop(port, ip_address(asker))
+            mac = next_hop and self._mac_of(port, next_hop)
+            if not mac:
+                return None, reason or f"nobody in {port.network} tells {port.name} the MAC of {next_hop}"
+            endings = self.cloud.send(port, echo_reply((port.mac, asked), (mac, asker)))
+        came = next((one for one in endings if one.port == self.source and one.packet.get(_TYPE) == _ECHO_REPLY), None)
+        if came is None:
+            return None, why(_most_telling(endings, self.source))
+        if came.packet.shown(f.IPV4_SRC) != str(self.target.address):
+            return None, f"it shows {came.packet.shown(f.IPV4_SRC)}, which {self.source.name} did not ask"
+        return came, ""
+
+    def _mac_of(self, port: Port, address: Address) -> str | None:
+        """What a VM learns if it asks for an address of its network."""
+        for one in self.cloud.send(port, _question(port, address)):
+            if one.port is not None and _is_answer(one, port, address):
+                return _mac(one.packet) if one.port == port else _mac_for(one.port, address)
+        return None
+
+    def _own_answer(self, spoken: Ending) -> str:
+        """A router's answer to what was for itself."""
+        router = next(iter(routers(spoken)), "")
+        leg = next((one for one in self.topology.legs_by_router.get(router, ()) if one.ip == self.target.address), None)
+        where = f", which is {leg.name}" if leg else ""
+        host = leg.host if leg else self.topology.routers[router].host if router else ""
+        return f"{router} on {host} answers as {self.target.address}{where}"
+
+    def _no_neighbour(self, shown: Ending) -> str:
+        """What is behind a frame that waits in a router."""
+        if not isinstance(shown.stop, Crossing):
+            return ""
+        return f"; nobody answers {shown.stop.passage.router}"
+
+    # ---- words
 
     def _nobody(self, address: Address, endings: tuple[Ending, ...], shown: Ending) -> str:
         """Why there is no answer."""
         source, target = self.source, self.target
         asked = {one.port.name for one in endings if one.port}
-        if not asked and not shown.visit.walk.outputs:
-            return f"{_why(shown)}{self._apart()}"
+        stop = shown.stop
+        if not asked and isinstance(stop, Visit) and stop.bridge == BR_INT and not stop.walk.outputs:
+            return f"{why(shown)}{self._apart()}"
         if address != target.address:
-            return f"nobody in {source.network} is the gateway {address}{self._apart() or self._routers()}"
+            return f"nobody in {source.network} is the gateway {address}{self._no_gateway()}"
         if target.port and target.port.network == source.network:
-            return f"{target.name} did not hear the question: {_why(shown)}"
+            return f"{target.name} did not hear the question: {why(shown)}"
         return f"nobody in {source.network} has {address}{self._apart()}"
+
+    def _no_gateway(self) -> str:
+        legs = self._legs(self.source.subnet)
+        if legs:
+            return f"; {legs[0].name} is {legs[0].ip}"
+        return self._apart() or ": no router stands there"
+
+    def _legs(self, subnet: str) -> list[RouterPort]:
+        return [leg for legs in self.topology.legs_by_router.values() for leg in legs
+                if leg.subnet == subnet and not leg.outside]
 
     def _apart(self) -> str:
         """What keeps the two apart, if they are in different networks or subnets."""
@@ -155,18 +270,18 @@ class _Trace:
         where = f"{other.name} is on {other.network}, {source.name} on {source.network}"
         if other.network == source.network:
             where = f"{other.name} is on {other.subnet}, {source.name} on {source.subnet}"
-        return f"; {where}, and {self._joint(source, other)}"
+        joint = [leg.router for leg in self._legs(source.subnet)
+                 if leg.router in {one.router for one in self._legs(other.subnet)}]
+        return f"; {where}, and {f'only {joint[0]} joins them' if joint else 'no router joins them'}"
 
-    def _joint(self, source: Port, other: Port) -> str:
-        for router in self.topology.routers.values():
-            if {source.subnet, other.subnet} <= {interface.subnet for interface in router.interfaces}:
-                return f"the router {router.name} between them is not built by this version"
-        return "no router joins them"
 
-    def _routers(self) -> str:
-        routers = [router.name for router in self.topology.routers.values()
-                   if self.source.subnet in {interface.subnet for interface in router.interfaces}]
-        return f": the router {routers[0]} is not built by this version" if routers else ": no router stands there"
+def _question(port: Port, address: Address) -> Packet:
+    asking = packets.arp_request if address.version == 4 else packets.neighbour_solicitation
+    return asking(port.mac, port.ip, address)
+
+
+def _mac(packet: Packet) -> str:
+    return f.ETH_SRC.show(packet.get(f.ETH_SRC) or 0)
 
 
 def _is_answer(ending: Ending, source: Port, address: Address) -> bool:
@@ -176,6 +291,17 @@ def _is_answer(ending: Ending, source: Port, address: Address) -> bool:
     if ending.port == source:
         return ending.packet.get(f.ARP_OP) == f.ARP_REPLY
     return _owns(ending.port, address)
+
+
+def _has_come(ending: Ending) -> bool:
+    """Whether an echo request came to whom it is for, whatever it has been called on its way."""
+    packet = ending.packet
+    if packet.get(_TYPE) not in (_ECHO_REQUEST, None) or packet.get(f.ICMPV6_TYPE) not in (128, None):
+        return False
+    if ending.port is None:
+        return ending.outside is not None
+    to = packet.shown(f.IPV4_DST) or packet.shown(f.IPV6_DST)
+    return bool(to) and _owns(ending.port, ip_address(to))
 
 
 def _owns(port: Port, address: Address) -> bool:
@@ -193,14 +319,7 @@ def _mac_for(port: Port, address: Address) -> str:
 def _most_telling(endings: tuple[Ending, ...], wanted: Port | None) -> Ending:
     """Of the copies that missed their target, the one that came nearest to it."""
     def nearness(ending: Ending) -> tuple[bool, bool, int]:
-        there = wanted is not None and ending.visit.host == wanted.host
-        return there, ending.port is None, len(ending.visit.way)
+        there = wanted is not None and ending.stop.host == wanted.host
+        return there, ending.port is None, len(ending.stop.way)
 
     return max(endings, key=nearness)
-
-
-def _why(ending: Ending) -> str:
-    """The last flow's reason, with its place."""
-    step = ending.visit.walk.last
-    reason = step.flow.why if step.flow else "no flow matches"
-    return f"{ending.visit.host}'s {ending.visit.bridge} drops it in {step.table.name}: {reason}"
