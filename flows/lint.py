@@ -12,8 +12,8 @@ from itertools import combinations, groupby
 
 from flows.compile import by_bridge
 from flows.cookie import cookie_of
-from flows.flow import Flow, Goto, Match
-from flows.tables import CANARY, PIPELINES, Table
+from flows.flow import Flow, Goto, Match, Resubmit, Track
+from flows.tables import CANARY, Table, pipeline
 from flows.text import line
 
 Shape = tuple[tuple[str, int], ...]  # (field name, mask) of each condition, in the order of fields.FIELDS
@@ -46,7 +46,7 @@ class Finding:
 
 
 def lint(flows: Iterable[Flow], cookie: Callable[[Flow], int] = cookie_of) -> tuple[Finding, ...]:
-    """The faults of one host's flows, of either bridge or of both; none at all is what we want.
+    """The faults of one host's flows, of any of its bridges or of all; none at all is what we want.
 
     Shadowing by several flows together is not looked for.
     """
@@ -171,7 +171,7 @@ def _reached(bridge: str, tables: dict[Table, tuple[Flow, ...]]) -> set[Table]:
     Those that only the first table leads to count, too: whether its flows do depends on which ports there are, and a
     host without tunnels still holds its VLANs in br-tun.
     """
-    entry, *others = PIPELINES[bridge]
+    entry, *others = pipeline(bridge)
     by_name = {table.name: table for table in others}
     later = {name for table in others for name in table.goes_to}
     reached: set[Table] = {CANARY} & set(others)
@@ -185,4 +185,4 @@ def _reached(bridge: str, tables: dict[Table, tuple[Flow, ...]]) -> set[Table]:
 
 
 def _next(flow: Flow) -> Iterator[Table]:
-    return (action.table for action in flow.actions if isinstance(action, Goto))
+    return (action.table for action in flow.actions if isinstance(action, Goto | Track | Resubmit))

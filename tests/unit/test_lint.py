@@ -23,6 +23,7 @@ from flows.tables import (
     FROM,
     LEARN,
     MAC_SPOOF,
+    ROUTER,
     TO_TUNNEL,
     UNICAST,
     Table,
@@ -38,8 +39,9 @@ def row(table: Table, rank: str, match: Match, *actions: Action) -> Flow:
 
 
 SOUND_BR_INT = (
-    row(CLASSIFY, "admit", when(f.IN_PORT(1)), Goto(DELIVER)),
+    row(CLASSIFY, "admit", when(f.IN_PORT(1)), Goto(ROUTER)),
     row(CLASSIFY, "miss", ANY),
+    row(ROUTER, "miss", ANY, Goto(DELIVER)),
     row(DELIVER, "known", when(tagged(1), f.ETH_DST(MAC)), *HERE),
     row(DELIVER, "flood", when(tagged(1), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)), *HERE),
     row(DELIVER, "miss", ANY),
@@ -156,7 +158,7 @@ def test_a_way_into_an_empty_table_is_found() -> None:
 
 def test_a_reachable_table_needs_a_flow_for_everything_else() -> None:
     rows = [row(CLASSIFY, "admit", when(f.IN_PORT(5)), Goto(ARP_SPOOF)), row(ARP_SPOOF, "miss", ANY, Goto(MAC_SPOOF))]
-    half = row(MAC_SPOOF, "own", when(f.IN_PORT(5)), Goto(DELIVER))
+    half = row(MAC_SPOOF, "own", when(f.IN_PORT(5)), Goto(ROUTER))
     finding = the_one(lint([*SOUND, *rows, half]))
     assert (finding.kind, finding.flow) == (Kind.NO_MISS, half)
 
