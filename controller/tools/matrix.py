@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.host.campaign import Leak
+from controller.model.reachability import INTERNET
 from controller.tools.reach import Answer, Reach
 
 _GOOD, _BAD, _QUIET = "green", "bold red", "dim"
@@ -22,6 +23,8 @@ _LISTED: Final = 10  # wrong pairs, and leaks, said one by one
 _MARKS: Final = {(True, True): "yes", (False, False): "-", (False, True): "YES!", (True, False): "no!"}
 _LEGEND: Final = "yes: reached, -: not reached, both as the topology says; YES! and no!: not as it says"
 _LEGEND_OF_COUNTS: Final = "reached/asked; (!n): n of them not as the topology says"
+_BEYOND: Final = "beyond"  # the heading of what is asked and is no VM
+_GATEWAYS, _FLOATING = "gateways", "floating IPs"
 
 Label = tuple[str, str]  # a network, and a port on it or nothing
 Cells = Mapping[tuple[Label, Label], Text]
@@ -52,13 +55,15 @@ def complaints(reach: Reach) -> Iterator[Text]:
 
 def verdict(reach: Reach) -> Text:
     """One line: how many pairs, how many as expected, and how to ask the same sample again."""
-    asked = len(reach.answers)
+    answers = (*reach.answers, *reach.targets)
+    others = f" and {len(reach.targets)} others" if reach.targets else ""
     sampled = f" (a sample; seed {reach.sample.seed})" if reach.sample else ""
+    asked = f"{len(reach.answers)} pairs{others} asked{sampled}"
     if reach.ok:
-        reached = sum(answer.observed for answer in reach.answers)
-        return Text(f"{asked} pairs asked{sampled}: {reached} reached, {asked - reached} kept apart, "
-                    "all as the topology says", style=_GOOD)
-    return Text(f"{asked} pairs asked{sampled}: {len(reach.wrong)} not as the topology says, "
+        reached = sum(answer.observed for answer in answers)
+        return Text(f"{asked}: {reached} reached, {len(answers) - reached} kept apart, all as the topology says",
+                    style=_GOOD)
+    return Text(f"{asked}: {len(reach.wrong)} not as the topology says, "
                 f"{len(reach.leaks)} {'leak' if len(reach.leaks) == 1 else 'leaks'}", style=_BAD)
 
 
@@ -112,25 +117,60 @@ class _Layout:
 
 def _by_port(reach: Reach) -> _Layout:
     labels = {port: (network, port) for port, network in reach.networks.items()}
-    cells = {(labels[answer.source], labels[answer.target]):
-             Text(_MARKS[answer.expected, answer.observed], style=_GOOD if answer.ok else _BAD)
-             for answer in reach.answers}
+    beyond, more = _beyond(reach, labels.get, lambda kind: (_BEYOND, kind))
+    cells = {(labels[answer.source], labels[answer.target]): _mark(answer) for answer in reach.answers}
     cells |= {(label, label): Text(".", style=_QUIET) for label in labels.values()}
     ordered = sorted(labels.values(), key=_order_of_networks(reach))
-    return _Layout(ordered, ordered, cells, _LEGEND)
+    return _Layout([*ordered, *_outside(reach)], [*ordered, *beyond], {**cells, **more},
+                   f"{_LEGEND}; n/m: n of m reached" if beyond else _LEGEND)
 
 
 def _by_network(reach: Reach) -> _Layout:
     networks = [(network, "") for network in dict.fromkeys(reach.networks.values())]
     cells = _counts(reach, lambda answer: (reach.networks[answer.target], ""))
-    return _Layout(networks, networks, cells, _LEGEND_OF_COUNTS)
+    beyond, more = _beyond_networks(reach)
+    return _Layout([*networks, *_outside(reach)], [*networks, *beyond], {**cells, **more}, _LEGEND_OF_COUNTS)
 
 
 def _by_own_and_others(reach: Reach) -> _Layout:
     own, others = ("own network", ""), ("others", "")
     networks = [(network, "") for network in dict.fromkeys(reach.networks.values())]
     cells = _counts(reach, lambda answer: own if _stays(reach, answer) else others)
-    return _Layout(networks, [own, others], cells, _LEGEND_OF_COUNTS)
+    beyond, more = _beyond_networks(reach)
+    return _Layout([*networks, *_outside(reach)], [own, others, *beyond], {**cells, **more}, _LEGEND_OF_COUNTS)
+
+
+def _outside(reach: Reach) -> list[Label]:
+    """The row of the world outside, if it asked."""
+    return [(INTERNET, "")] if any(answer.source not in reach.networks for answer in reach.targets) else []
+
+
+def _beyond_networks(reach: Reach) -> tuple[list[Label], Cells]:
+    rows = {port: (network, "") for port, network in reach.networks.items()}
+    return _beyond(reach, rows.get, lambda kind: (kind, ""))
+
+
+def _beyond(reach: Reach, row_of: Callable[[str], Label | None], column_of: Callable[[str], Label]
+            ) -> tuple[list[Label], Cells]:
+    """The columns of what is no VM, and their cells."""
+    groups: dict[tuple[Label, Label], list[Answer]] = defaultdict(list)
+    for answer in reach.targets:
+        groups[row_of(answer.source) or (INTERNET, ""), column_of(_kind(answer))].append(answer)
+    columns = dict.fromkeys(column_of(kind) for kind in (_GATEWAYS, _FLOATING, INTERNET))
+    asked = {column for _, column in groups}
+    return [column for column in columns if column in asked], {
+        place: _mark(answers[0]) if place[0][1] and len(answers) == 1 else _count(answers)
+        for place, answers in groups.items()}
+
+
+def _kind(answer: Answer) -> str:
+    if answer.target == INTERNET:
+        return INTERNET
+    return _FLOATING if answer.target.startswith("floating IP") else _GATEWAYS
+
+
+def _mark(answer: Answer) -> Text:
+    return Text(_MARKS[answer.expected, answer.observed], style=_GOOD if answer.ok else _BAD)
 
 
 def _stays(reach: Reach, answer: Answer) -> bool:
