@@ -1,7 +1,7 @@
-"""Connection tracking on paper: what `ct` of Open vSwitch says of a packet, and what it does to one.
+"""Connection tracking on paper: what `ct` of Open vSwitch's own datapath says of a packet, and what it does to one.
 
-A connection is established as soon as it is committed. What a packet on paper does not say plays no part: TCP flags,
-time, and which connection an ICMP error is about (so it belongs to none, and is invalid).
+What a packet on paper does not say plays no part: TCP flags, time, and which connection an ICMP error is about (so it
+belongs to none, and is invalid).
 """
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from flows.flow import Track
 from flows.packet import ICMP, TCP, Packet
 
 _NEW, _ESTABLISHED, _REPLY, _INVALID, _TRACKED = (CT_FLAGS[name] for name in ("new", "est", "rpl", "inv", "trk"))
+_TRANSLATED: Final = {"src": CT_FLAGS["snat"], "dst": CT_FLAGS["dnat"]}
 _ECHO_REPLY, _ECHO_REQUEST = 0, 8  # RFC 792
+_OTHER_ECHO: Final = {_ECHO_REPLY: _ECHO_REQUEST, _ECHO_REQUEST: _ECHO_REPLY}
 _PORTS: Final = {TCP: ("tcp_src", "tcp_dst"), f.UDP: ("udp_src", "udp_dst"), ICMP: ("icmp_id", "icmp_id")}
 _FIRST_FREE, _LAST_PORT = 1024, 65535
 
@@ -29,11 +31,13 @@ class Ends:
     dst: int
     src_port: int
     dst_port: int
+    echo: int | None = None  # type of an ICMP echo
 
     @property
     def back(self) -> Ends:
         """The same ends, seen from the other side."""
-        return Ends(self.proto, self.dst, self.src, self.dst_port, self.src_port)
+        echo = None if self.echo is None else _OTHER_ECHO[self.echo]
+        return Ends(self.proto, self.dst, self.src, self.dst_port, self.src_port, echo)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Connection:
 
     first: Ends
     answer: Ends
+    translated: str = ""  # which end of it: src | dst
+    answered: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,36 +59,45 @@ class Conntrack:
     def track(self, action: Track, packet: Packet) -> tuple[Packet, Conntrack]:
         """The packet as the next table sees it, and the connections then."""
         ends = _ends(packet)
-        if ends is None:
+        found = self.connections.get((action.zone, ends)) if ends else None
+        if ends is None or (found is None and ends.echo == _ECHO_REPLY):
             return packet.with_(ct_state=_TRACKED | _INVALID), self
-        found = self.connections.get((action.zone, ends))
         if found is None:
-            return self._new(action, packet.with_(ct_state=_TRACKED | _NEW), ends)
-        reply = ends == found.answer
-        packet = packet.with_(ct_state=_TRACKED | _ESTABLISHED | (_REPLY if reply else 0))
-        if action.nat or action.translation:
+            return self._new(action, packet, ends)
+        return self._known(action, packet, found, reply=ends == found.answer)
+
+    def _known(self, action: Track, packet: Packet, found: Connection, *, reply: bool) -> tuple[Packet, Conntrack]:
+        after = self._with(action.zone, replace(found, answered=True)) if reply and not found.answered else self
+        # It calls a conversation new until it is answered, but for a ping.
+        new = not reply and not found.answered and found.first.proto != ICMP
+        state = _TRACKED | (_NEW if new else _ESTABLISHED) | (_REPLY if reply else 0)
+        if found.translated and (action.nat or action.translation):
+            state |= _TRANSLATED[found.translated]
             packet = _showing(packet, found.first.back if reply else found.answer.back)
-        return packet, self
+        return packet.with_(ct_state=state), after
 
     def _new(self, action: Track, packet: Packet, ends: Ends) -> tuple[Packet, Conntrack]:
-        if not action.commit:
+        packet = packet.with_(ct_state=_TRACKED | _NEW)
+        shown = self._shown(action, ends) if action.commit else None
+        if shown is None:
             return packet, self
-        shown = self._translated(action, ends)
-        made = Connection(ends, shown.back)
-        both = {(action.zone, ends): made, (action.zone, shown.back): made}
-        return _showing(packet, shown), Conntrack({**self.connections, **both})
+        end = action.translation.end if action.translation else ""
+        packet = packet.with_(ct_state=_TRACKED | _NEW | _TRANSLATED.get(end, 0))
+        return _showing(packet, shown), self._with(action.zone, Connection(ends, shown.back, end))
 
-    def _translated(self, action: Track, ends: Ends) -> Ends:
+    def _with(self, zone: int, found: Connection) -> Conntrack:
+        return Conntrack({**self.connections, (zone, found.first): found, (zone, found.answer): found})
+
+    def _shown(self, action: Track, ends: Ends) -> Ends | None:
+        """What a new connection shows from now on; None if its answers would be taken for another's."""
         if action.translation is None:
             return ends
         address = int(action.translation.address)
-        if action.translation.end == "dst":
-            return replace(ends, dst=address)
-        shown = replace(ends, src=address)
-        ports = (shown.src_port, *range(_FIRST_FREE, _LAST_PORT + 1))
-        tries = (replace(shown, src_port=port, dst_port=port if ends.proto == ICMP else shown.dst_port)
-                 for port in ports)
-        return next((one for one in tries if (action.zone, one.back) not in self.connections), shown)
+        shown = replace(ends, dst=address) if action.translation.end == "dst" else replace(ends, src=address)
+        # No id of a ping is changed, and of what goes to a floating IP no port.
+        others = range(_FIRST_FREE, _LAST_PORT + 1) if action.translation.end == "src" and ends.proto != ICMP else ()
+        tries = (replace(shown, src_port=port) for port in (ends.src_port, *others))
+        return next((one for one in tries if (action.zone, one.back) not in self.connections), None)
 
 
 def _ends(packet: Packet) -> Ends | None:
@@ -90,10 +105,11 @@ def _ends(packet: Packet) -> Ends | None:
     src, dst, proto = packet.get(f.IPV4_SRC), packet.get(f.IPV4_DST), packet.get(f.IP_PROTO)
     if src is None or dst is None or proto is None:
         return None
-    if proto == ICMP and packet.get("icmpv4_type") not in (_ECHO_REPLY, _ECHO_REQUEST):
+    echo = packet.get("icmpv4_type") if proto == ICMP else None
+    if proto == ICMP and echo not in _OTHER_ECHO:
         return None
     source, target = _PORTS.get(proto, ("", ""))
-    return Ends(proto, src, dst, packet.get(source) or 0, packet.get(target) or 0)
+    return Ends(proto, src, dst, packet.get(source) or 0, packet.get(target) or 0, echo)
 
 
 def _showing(packet: Packet, ends: Ends) -> Packet:

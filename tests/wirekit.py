@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 from typing import Any
 
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
@@ -10,7 +11,8 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from controller.switch import answers, wire
 from controller.switch.diff import Plan, diff
 from flows.cookie import cookie_of
-from flows.flow import Flow
+from flows.flow import Flow, Metered
+from flows.host import Meter
 from flows.text import line
 from tests.private_ovs import OpenFlow, PrivateOvs
 
@@ -83,4 +85,7 @@ def texts(flows: tuple[Flow, ...]) -> list[str]:
 
 
 def plan_for(flows: tuple[Flow, ...]) -> Plan:
-    return diff({cookie_of(flow): flow for flow in flows}, ())
+    """What an empty switch needs for these flows: their meters, too."""
+    meters = {action.meter for flow in flows for action in flow.actions if isinstance(action, Metered)}
+    return replace(diff({cookie_of(flow): flow for flow in flows}, ()),
+                   meters_add=tuple(Meter(number, 100, 50) for number in sorted(meters)))

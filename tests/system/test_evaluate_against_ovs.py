@@ -4,10 +4,11 @@ The dummy datapath asks nothing of the machine; `ofproto/trace -generate` transl
 """
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -17,18 +18,27 @@ from flows import fields as f
 from flows.br_int import link_local
 from flows.cookie import LEARNED_COOKIE, cookie_of
 from flows.evaluate import Pipeline, Walk
-from flows.flow import Flow, Output, SetField
+from flows.flow import Flow, Metered, Output, SetField, Track
 from flows.packet import Packet, frame
-from flows.tables import BR_INT
+from flows.tables import BR_INT, LEAVE
 from flows.text import actions_text, line
+from flows.tracking import Conntrack
 from tests.clouds import CASES, golden, tables
+from tests.ovstrace import Traced, larger_too, traced
 from tests.private_ovs import Control, PrivateOvs
 
 pytestmark = pytest.mark.system
 
 PACKETS = 200  # for each case, over all of its bridges
+ROUTED = 10  # times as many where there are routers
+TO_ROUTERS = 0.7  # of the packets of a host with routers
+PATCH = 1  # the patch port between br-int and br-tun, in imagined numbers
 STRANGER = 50  # a port that the topology does not know
-Outputs = list[tuple[int, int | None]]  # OpenFlow port and the VLAN that the frame wears there
+COMPARED = (f.ETH_SRC, f.ETH_DST, f.IPV4_SRC, f.IPV4_DST, f.IP_TTL, f.ARP_OP, f.ARP_SPA, f.ARP_TPA, f.ARP_SHA,
+            f.ARP_THA, f.TUN_ID, *f.REGISTERS)
+STATES = ("new", "new", "new,snat", "new,dnat", "est", "est,rpl", "est,snat", "est,rpl,snat", "est,dnat", "rel", "inv")
+TRACKED = 6  # as often as one packet may be tracked
+HUGE = 60_000  # bytes, larger than any MTU
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +61,22 @@ class Traffic:
     addresses6: list[str]
     vlans: list[int]
     tunnel_ids: list[int]
+    legs: list[tuple[str, int]]  # MACs of routers' legs here, and the VLANs that they are on
 
     def packet(self) -> tuple[Packet, int]:
         """A packet and the port it comes in by."""
         pick = self.random.choice
+        if self.legs and self.random.random() < TO_ROUTERS:
+            mac, vlan = pick(self.legs)
+            kind = pick([self._arp, *[self._ip4] * 9])
+            return kind(pick(self.macs), mac).with_(vlan_vid=f.VLAN_PRESENT | vlan), PATCH
         destination = pick([*self.macs, f.BROADCAST, f.BROADCAST, "33:33:00:00:00:01", "01:00:5e:00:00:12"])
         kind = pick([self._arp, self._arp, self._ip4, self._ip4, self._ip6, self._ip6, self._other])
         packet = kind(pick(self.macs), destination)
         in_port = pick([*self.ports, *self.ports, STRANGER])
-        if self.bridge != BR_INT and in_port != 1:
+        if self.bridge != BR_INT and in_port != PATCH:
             packet = packet.with_(tunnel_id=pick([*self.tunnel_ids, 4711]))
-        if self.random.random() < (0.1 if in_port != 1 else 0.9):
+        if self.random.random() < (0.1 if in_port != PATCH else 0.9):
             packet = packet.with_(vlan_vid=f.VLAN_PRESENT | pick([*self.vlans, *self.vlans, 0, 99]))
         return packet, in_port
 
@@ -74,8 +89,9 @@ class Traffic:
 
     def _ip4(self, src: str, dst: str) -> Packet:
         pick = self.random.choice
-        packet = frame(src, dst, f.IPV4, {f.IPV4_SRC: pick([*self.addresses, "0.0.0.0"]),
-                                          f.IPV4_DST: pick([*self.addresses, "255.255.255.255"])})
+        packet = frame(src, dst, f.IPV4, {f.IPV4_SRC: pick([*self.addresses, "0.0.0.0", "127.0.0.1"]),
+                                          f.IPV4_DST: pick([*self.addresses, "255.255.255.255"]),
+                                          f.IP_TTL: pick([0, 1, 2, 64, 64, 64, 255])})
         ports = pick([(68, 67), (67, 68), (1234, 53)])
         return packet.with_(**pick([{"ip_proto": 1, "icmpv4_type": 8},
                                     {"ip_proto": f.UDP, "udp_src": ports[0], "udp_dst": ports[1]},
@@ -103,9 +119,32 @@ def traffic(seed: str, cloud: Topology, host: str, bridge: str) -> Traffic:
         for one in (port.ip, *(pair.ip.network_address for pair in port.allowed_address_pairs)):
             (addresses if one.version == 4 else addresses6).append(str(one))
         addresses6.append(str(link_local(port.mac)))
+    for leg in itertools.chain.from_iterable(cloud.legs_by_router.values()):
+        macs.append(leg.mac)
+        addresses.append(str(leg.ip))
+    addresses += (str(floating.address) for floating in cloud.floating_ips)
+    legs = [(leg.mac, seen.vlans[leg.network]) for leg in cloud.legs_by_host.get(host, ()) if bridge == BR_INT]
     tunnel_ids = [network.tunnel_id for network in cloud.networks.values() if network.tunnel_id is not None]
     return Traffic(random.Random(seed), bridge, sorted(seen.ports[bridge].values()), macs, addresses, addresses6,
-                   sorted(seen.vlans.values()) or [1], tunnel_ids)
+                   sorted(seen.vlans.values()) or [1], tunnel_ids, legs)
+
+
+@dataclass(frozen=True)
+class Scripted(Conntrack):
+    """Connection tracking that says what it was told to say; so does Open vSwitch's while it traces.
+
+    It translates as a `ct` with an address says, and nothing else: a trace knows no connections.
+    """
+
+    states: tuple[str, ...] = ()
+
+    def track(self, action: Track, packet: Packet) -> tuple[Packet, Scripted]:
+        state, *later = self.states or ("new",)
+        flags = sum(f.CT_FLAGS[name] for name in (*state.split(","), "trk"))
+        if action.translation:
+            field = f.IPV4_SRC if action.translation.end == "src" else f.IPV4_DST
+            packet = packet.set(field(int(action.translation.address)))
+        return packet.with_(ct_state=flags), Scripted(states=tuple(later))
 
 
 def words(packet: Packet, in_port: int) -> str:
@@ -125,41 +164,7 @@ def words(packet: Packet, in_port: int) -> str:
     return ",".join(text)
 
 
-# ---- what Open vSwitch says
-
-@dataclass(frozen=True)
-class Traced:
-    """One packet's way in Open vSwitch's own words."""
-
-    hits: list[tuple[int, int, int]]  # table, priority, cookie
-    outputs: Outputs
-    final: dict[str, str]
-
-
-def traced(text: str, packet: Packet, ofports: Mapping[int, int]) -> Traced:
-    hits = [(int(table), int(priority), int(cookie or "0", 16)) for table, priority, cookie
-            in re.findall(r"^ ?(\d+)\. .*?priority (\d+)(?:, cookie (0x[0-9a-f]+))?$", text, re.MULTILINE)]
-    actions = re.search(r"^Datapath actions: (.*)$", text, re.MULTILINE)
-    final = re.search(r"^Final flow: (.*)$", text, re.MULTILINE)
-    assert actions, text
-    start = re.search(r"^Flow: (.*)$", text, re.MULTILINE)
-    last = start if final and final[1] == "unchanged" else final
-    assert last, text
-    return Traced(hits, _outputs(actions[1], packet.vlan, ofports),
-                  dict(one.split("=", 1) for one in last[1].split(",") if "=" in one))
-
-
-def _outputs(actions: str, vlan: int | None, ofports: Mapping[int, int]) -> Outputs:
-    found: Outputs = []
-    for action in re.findall(r"[a-z_0-9]+(?:\((?:[^()]|\([^()]*\))*\))?", actions):
-        if pushed := re.match(r"push_vlan\(vid=(\d+)", action):
-            vlan = int(pushed[1])
-        elif action == "pop_vlan":
-            vlan = None
-        elif action.isdecimal():
-            found.append((ofports[int(action)], vlan))
-    return found
-
+# ---- both, side by side
 
 def ofports(control: Control, bridge: str) -> dict[int, int]:
     """Datapath port -> OpenFlow port."""
@@ -167,17 +172,18 @@ def ofports(control: Control, bridge: str) -> dict[int, int]:
     return {int(datapath): int(ofport) for ofport, datapath in re.findall(r" (\d+)/(\d+): ", part)}
 
 
-# ---- both, side by side
-
 def compare(walk: Walk, real: Traced, deeds: Mapping[int, str], learned: list[Flow]) -> None:
     """`deeds` is what the flows of each cookie do: of two that match and do the same, a switch may hit either."""
     hits = [(step.table.id, step.flow.priority, "learned" if step.flow in learned else actions_text(step.flow.actions))
             for step in walk.steps if step.flow]
     assert hits == [(table, priority, deeds[cookie]) for table, priority, cookie in real.hits]
     assert [(port, packet.vlan) for port, packet in walk.outputs] == real.outputs
+    assert len(walk.asked) == real.asked
+    if real.final is None:
+        return
     after = walk.last.after
-    for field in (f.ETH_SRC, f.ETH_DST, f.ARP_OP, f.ARP_SPA, f.ARP_TPA, f.ARP_SHA, f.ARP_THA, f.TUN_ID):
-        # It shows empty ARP fields for a RARP; we have none.
+    for field in COMPARED:
+        # It shows empty ARP fields for a RARP; we have none. A register of 0 is not shown.
         assert after.get(field) is None or real.final.get(field.ofctl, after.shown(field)) == after.shown(field)
     # dl_vlan stands there only for a tagged frame
     assert ("dl_vlan" in real.final) == (after.vlan is not None)
@@ -207,9 +213,13 @@ def test_random_packets_go_the_same_way_on_paper_as_in_open_vswitch(ovs: Private
         numbers = [*placement.imagined(cloud, host).ports[bridge].values(), STRANGER]
         ovs.add_bridge(bridge, {f"{bridge[3:]}{number}": number for number in numbers})
         try:
+            for meter in {action.meter for row in flows for action in row.actions if isinstance(action, Metered)}:
+                ovs.run("ovs-ofctl", "-O", "OpenFlow14", "add-meter", bridge,
+                        f"meter={meter},pktps,band=type=drop,rate=9")
             ovs.add_flows(bridge, (f"cookie={cookie_of(row):#x},{line(row)}" for row in flows))
             side_by_side(ovs, flows, traffic(f"{seed} {case} {host} {bridge}", cloud, host, bridge),
-                         -(-PACKETS // len(places)))
+                         -(-PACKETS // len(places)) * (ROUTED if any(row.table == LEAVE and row.match.criteria
+                                                                     for row in flows) else 1))
         finally:
             ovs.del_bridge(bridge)
 
@@ -221,13 +231,17 @@ def side_by_side(ovs: PrivateOvs, flows: tuple[Flow, ...], source: Traffic, coun
         numbers = ofports(control, source.bridge)
         for _ in range(count):
             packet, in_port = source.packet()
-            said = words(packet, in_port)
-            walk = pipeline.walk(packet, in_port)
-            text = control.ask("ofproto/trace", source.bridge, said, "-generate")
+            said, states = words(packet, in_port), tuple(source.random.choices(STATES, k=TRACKED))
+            told = [word for state in states for word in ("--ct-next", f"trk,{state}")]
+            walk = pipeline.walk(packet, in_port, Scripted(states=states))
+            text = control.ask("ofproto/trace", source.bridge, said, "-generate", *told)
             try:
-                compare(walk, traced(text, packet, numbers), deeds, list(learned.values()))
+                compare(walk, traced(text, packet.vlan, numbers), deeds, list(learned.values()))
+                if larger_too(text):
+                    larger = pipeline.walk(replace(packet, size=HUGE), in_port, Scripted(states=states))
+                    compare(larger, traced(text, packet.vlan, numbers, large=True), deeds, [])
             except AssertionError:
-                print(f"{said}\n{text}")
+                print(f"{said} {' '.join(told)}\n{text}")
                 raise
             pipeline = pipeline.with_(walk.learned)
             learned.update({row.match: row for row in walk.learned})

@@ -25,7 +25,7 @@ from tests.wirekit import BRIDGE, Counting, asked, heard, held, plan_for, send, 
 
 pytestmark = pytest.mark.system
 
-METERS = tuple(Meter(number, 100, 50) for number in (*routed_rows.METERS, CONTROLLER_METER))
+METERS = tuple(Meter(number, 100, 50) for number in (5, 6, CONTROLLER_METER))
 SET_CONFIG = struct.pack("!BBHIHH", wire.VERSION, 9, 12, 1, 0, 0xFFFF)  # a connection of ours is sent packet-ins, too
 PAYLOAD = bytes(range(64))
 
@@ -44,8 +44,7 @@ def bridge(ovs: PrivateOvs) -> Iterator[PrivateOvs]:
 
 
 def routed(ovs: PrivateOvs) -> None:
-    plan = plan_for(routed_rows.rows())
-    assert send(ovs, Plan(add=plan.add, meters_add=METERS)) == {}
+    assert send(ovs, plan_for(routed_rows.rows())) == {}
 
 
 def mac_bytes(mac: str) -> bytes:

@@ -7,9 +7,24 @@ from flows import fields as f
 from flows import packet as packets
 from flows.evaluate import Pipeline, Walk, evaluate
 from flows.fields import tagged
-from flows.flow import ANY, Action, Flow, Goto, Match, Output, OutputBack, PopVlan, PushVlan, SetField, flow, when
+from flows.flow import (
+    ANY,
+    Action,
+    Ask,
+    Flow,
+    Goto,
+    Match,
+    Output,
+    OutputBack,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    flow,
+    when,
+)
 from flows.packet import Packet
-from flows.tables import ARP_SPOOF, BR_TUN, CLASSIFY, DELIVER, MAC_SPOOF, UNICAST, Table
+from flows.tables import ARP_SPOOF, BR_TUN, CLASSIFY, DELIVER, MAC_SPOOF, ROUTER, UNICAST, Table
 from tests.clouds import golden, tables
 
 A, B = "fa:16:3e:00:00:0a", "fa:16:3e:00:00:0b"
@@ -36,15 +51,29 @@ def test_what_no_flow_matches_is_dropped_and_the_step_says_so() -> None:
 
 
 def test_actions_are_carried_out_in_order_and_each_output_sends_the_packet_of_its_moment() -> None:
-    walk = evaluate([row(CLASSIFY, "admit", ANY, PushVlan(), SetField(tagged(9)), Output(1), Goto(DELIVER)),
+    walk = evaluate([row(CLASSIFY, "admit", ANY, PushVlan(), SetField(tagged(9)), Output(1), Goto(ROUTER)),
+                     row(ROUTER, "miss", ANY, Goto(DELIVER)),
                      row(DELIVER, "unknown", when(tagged(9)), PopVlan(), Output(2), Output(3))], PING, 5)
     assert [(port, copy.vlan) for port, copy in walk.outputs] == [(1, 9), (2, None), (3, None)]
-    assert way(walk) == ["classify", "deliver"]
+    assert way(walk) == ["classify", "router", "deliver"]
 
 
 def test_nothing_leaves_by_the_port_it_came_in_by_unless_it_is_sent_back() -> None:
     assert evaluate([row(CLASSIFY, "admit", ANY, Output(5), Output(6))], PING, 5).outputs == ((6, PING),)
     assert evaluate([row(CLASSIFY, "admit", ANY, OutputBack())], PING, 5).outputs == ((5, PING),)
+
+
+def test_what_goes_in_circles_is_dropped_like_in_open_vswitch() -> None:
+    flows = [row(CLASSIFY, "admit", ANY, PushVlan(), SetField(tagged(9)), Goto(ROUTER)),
+             row(ROUTER, "miss", ANY, Output(7), Goto(DELIVER)), row(DELIVER, "known", ANY, Resubmit(ROUTER))]
+    assert evaluate(flows, PING, 5).outputs == ()
+
+
+def test_what_is_said_of_a_packet_inside_a_switch_does_not_leave_it() -> None:
+    flows = [row(CLASSIFY, "admit", ANY, SetField(f.REG_ROUTER(7)), Output(7), OutputBack(), Ask())]
+    walk = evaluate(flows, PING, 5)
+    assert walk.outputs == ((7, PING), (5, PING))
+    assert walk.asked == (PING.with_(reg0=7),)
 
 
 def test_tags_are_pushed_above_others_and_popped_from_above() -> None:
