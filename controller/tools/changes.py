@@ -16,18 +16,19 @@ STDIN: Final = "-"
 _SYNC: Final = 60.0  # seconds for all switches to be in sync again
 
 
-def apply(where: Rundir, file: str, stdin: IO[bytes]) -> None:
-    """Hand the daemon the content of a file, or of stdin for `-`. Refusal with all problems if it is not valid."""
-    _hand_over(where, "apply", file, stdin)
+def apply(where: Rundir, file: str, stdin: IO[bytes]) -> bytes:
+    """Hand the daemon a file, or stdin for `-`; its content is returned. Refusal with all problems if it is not valid."""
+    content = _content(file, stdin)
+    _hand_over(where, "apply", file, content)
+    return content
 
 
 def plan(where: Rundir, file: str, stdin: IO[bytes]) -> dict[str, Any]:
     """What `apply` would change (see switch.planning); nothing changes. Refusal if the topology is not valid."""
-    return _hand_over(where, "plan", file, stdin)
+    return _hand_over(where, "plan", file, _content(file, stdin))
 
 
-def _hand_over(where: Rundir, verb: str, file: str, stdin: IO[bytes]) -> dict[str, Any]:
-    content = _content(file, stdin)
+def _hand_over(where: Rundir, verb: str, file: str, content: bytes) -> dict[str, Any]:
     answer = ask(where, {"do": verb, "text": content.decode("utf-8", "surrogateescape"), "source": file})
     if not answer["ok"]:
         problems = reading.parse(content, file).problems  # once more here, for the lines that they point at

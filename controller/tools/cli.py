@@ -204,18 +204,22 @@ def status(wait: Annotated[float, typer.Option("--wait", metavar="S", help="Wait
 def apply(file: Annotated[str, typer.Argument(metavar="FILE", help="The topology; - for stdin.")],
           plan: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
           as_json: JsonOption = False, rundir: RundirOption = None) -> None:
-    """Hand the daemon a new topology. An invalid one changes nothing."""
-    from controller.tools import changes
+    """Hand the daemon a new topology; a lab that runs here follows. An invalid one changes nothing."""
+    from controller.tools import changes, demo
 
+    at = where(rundir)
     if plan:
-        planned = changes.plan(where(rundir), file, sys.stdin.buffer)
+        planned = changes.plan(at, file, sys.stdin.buffer)
         if as_json:
             show_json(planned)
         else:
             show_lines(changes.plan_lines(planned))
         return
-    changes.apply(where(rundir), file, sys.stdin.buffer)
-    say(f"{file} is in force. `tunbridge status --wait 10` tells when every switch has it.")
+    content = changes.apply(at, file, sys.stdin.buffer)
+    if demo.lab_follow(file, content, at, say):
+        say(f"{file} is in force.")
+    else:
+        say(f"{file} is in force. `tunbridge status --wait 10` tells when every switch has it.")
 
 
 @app.command()

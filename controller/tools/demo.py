@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
-from controller.model import placement
+from controller.model import placement, reading
 from controller.model.placement import Seen
 from controller.model.topology import Topology
 from controller.tools import lab, matrix
@@ -48,16 +48,41 @@ def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = N
         say(f"Every VM is wired. No daemon runs at {where.path}, so nothing is forwarded yet: "
             f"start `tunbridge run {file}`.")
         return
+    _settle(where, say, f"Has it this topology? `tunbridge apply {file}`, then `tunbridge status`.")
+
+
+def lab_follow(file: str, content: bytes, where: Rundir, say: Say) -> bool:
+    """Turn the lab that runs into a topology that the daemon has accepted, and wait for its flows; False without a lab.
+
+    Refusal if the lab cannot follow; the daemon has the topology all the same.
+    """
+    topology = reading.parse(content, file).topology
+    assert topology is not None, "the daemon takes no invalid one"
+    try:
+        if not lab.follow(topology, content, where.path, say):
+            return False
+    except Refusal as refusal:
+        raise Refusal(f"{file} is in force, but the lab does not follow. {refusal}", refusal.code) from refusal
+    _settle(where, say, "`tunbridge status` says why.")
+    return True
+
+
+def _settle(where: Rundir, say: Say, cure: str) -> None:
+    """Wait until the switches have what they shall."""
     status = wait_for_status(where, _SYNC, _whole)
     if not _whole(status):
         names = [f"{one['host']}/{one['bridge']}" for one in status["switches"] if not one["in_sync"]]
-        raise Refusal(f"The lab is wired, but the daemon lacks {', '.join(names + status['ports']['missing'])}. "
-                      f"Has it this topology? `tunbridge apply {file}`, then `tunbridge status`.", NO)
+        raise Refusal(f"The lab is wired, but the daemon lacks {', '.join(names + _missing(status))}. {cure}", NO)
     say(f"Every VM is wired and {len(status['switches'])} switches are in sync.")
 
 
 def _whole(status: dict[str, Any]) -> bool:
-    return bool(status["ok"] and not status["ports"]["missing"])
+    return bool(status["ok"] and not _missing(status))
+
+
+def _missing(status: dict[str, Any]) -> list[str]:
+    """Ports of VMs and routers that the switches do not have."""
+    return [*status["ports"]["missing"], *status["router_ports"]["missing"]]
 
 
 def _kept(where: Rundir) -> Path:

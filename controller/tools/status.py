@@ -22,6 +22,12 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"  {name}  [{colour}]{switch['state']}[/{colour}]{reason}{flows}{strangers}"
     ports = status["ports"]
     yield f"VM ports plugged in: {ports['present']} of {ports['expected']}{_missing(ports['missing'])}"
+    legs = status["router_ports"]
+    if legs["expected"]:
+        yield f"router ports plugged in: {legs['present']} of {legs['expected']}{_missing(legs['missing'])}"
+    for one in status["routers_failed"]:
+        yield (f"[red]router {escape(one['router'])} on {escape(one['host'])} failed on {one['failed']} packets[/red]; "
+               + escape(f"the last time: {one['reason']}"))
     for stranger in status["strangers"]:
         yield f"[yellow]stranger[/yellow] datapath {stranger['dpid']} is left alone: {stranger['left_alone']}"
     if status["refusals"]:
