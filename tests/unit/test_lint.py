@@ -10,11 +10,12 @@ from flows import fields as f
 from flows.compile import compile_host
 from flows.cookie import cookie_of
 from flows.fields import tagged
-from flows.flow import ANY, Action, Flow, Goto, Match, Output, PopVlan, flow, when
+from flows.flow import ANY, Action, Flow, Goto, Match, Output, PopVlan, Track, flow, when
 from flows.host import Host, Network, Port
 from flows.lint import Finding, Kind, lint
 from flows.tables import (
     ARP_SPOOF,
+    ASK,
     BR_INT,
     CANARY,
     CLASSIFY,
@@ -25,6 +26,8 @@ from flows.tables import (
     MAC_SPOOF,
     ROUTER,
     TO_TUNNEL,
+    TRANSLATE_IN,
+    TRANSLATED_IN,
     UNICAST,
     Table,
 )
@@ -153,6 +156,16 @@ def test_the_canary_is_meant_to_be_alone() -> None:
 def test_a_way_into_an_empty_table_is_found() -> None:
     blind = row(CLASSIFY, "admit", when(f.IN_PORT(5)), Goto(ARP_SPOOF))
     finding = the_one(lint([*SOUND, blind]))
+    assert (finding.kind, finding.flow) == (Kind.EMPTY, blind)
+
+
+@pytest.mark.parametrize("blind", [
+    row(ROUTER, "arp", when(f.ETH_TYPE(f.ARP)), Goto(ASK)),
+    row(TRANSLATE_IN, "own", when(f.ETH_TYPE(f.IPV4)), Track(5, TRANSLATED_IN)),
+], ids=["goto", "ct"])
+def test_a_way_through_connection_tracking_is_a_way_like_others(blind: Flow) -> None:
+    ways = [row(ROUTER, "ip", when(f.ETH_TYPE(f.IPV4)), Goto(TRANSLATE_IN)), row(TRANSLATE_IN, "miss", ANY)]
+    finding = the_one(lint([*SOUND, *ways, blind]))
     assert (finding.kind, finding.flow) == (Kind.EMPTY, blind)
 
 
