@@ -3,11 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Final
 from uuid import UUID
 
 from controller.model.topology import RouterPort, Topology
 from flows import host as narrow
 from flows import router as hop
+
+LIMITS: Final = hop.Limits()  # what a router allows itself: as Linux
 
 
 def place_router(topology: Topology, router: str, vlans: Mapping[str, int]) -> narrow.SimulatedRouter:
@@ -44,7 +47,8 @@ def _value(topology: Topology, router: str, legs: Iterable[RouterPort],
         routes=tuple(routes),
         floating_ips=tuple(hop.FloatingIp(external, fixed) for external, fixed in pairs
                            if isinstance(external, IPv4Address) and isinstance(fixed, IPv4Address)),
-        known=tuple((each.leg, each.address, each.mac) for each in neighbours if each.fixed))
+        known=tuple((each.leg, each.address, each.mac) for each in neighbours if each.fixed),
+        limits=LIMITS)
 
 
 def _interface(topology: Topology, leg: RouterPort) -> IPv4Interface:

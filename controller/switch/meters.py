@@ -5,12 +5,12 @@ from typing import Final
 
 from flows.host import CONTROLLER_METER, Meter, SimulatedRouter
 
-_RATE: Final = 100  # packets a second of one VM, or of all that the topology does not know behind one leg
-_BURST: Final = 50
+RATE: Final = 100  # packets a second of one VM, or of all that the topology does not know behind one leg
+BURST: Final = 50
 EVERYTHING: Final = Meter(CONTROLLER_METER, 2000, 500)  # more the daemon could not handle beside its other work
 
 
 def of_router(router: SimulatedRouter) -> tuple[Meter, ...]:
     """The meters that a router's flows name, each once."""
     ids = [leg.meter for leg in router.legs] + [neighbour.meter for neighbour in router.neighbours]
-    return tuple(Meter(number, _RATE, _BURST) for number in dict.fromkeys(ids))
+    return tuple(Meter(number, RATE, BURST) for number in dict.fromkeys(ids))
