@@ -177,8 +177,19 @@ def _listen(capture: socket.socket, interface: str, run: int) -> None:
     capture.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER,
                        struct.pack("HL", len(program) // _INSTRUCTION_BYTES, ctypes.addressof(memory)))
     capture.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-    capture.bind((interface, _ETH_P_ALL))
+    if interface:
+        capture.bind((interface, _ETH_P_ALL))
+    else:
+        _bind_everywhere(capture)
     capture.setblocking(False)
+
+
+def _bind_everywhere(capture: socket.socket) -> None:
+    """To all interfaces (packet(7): index 0), which Python's own bind knows no way to say."""
+    where = struct.pack("=HHiHBB8x", socket.AF_PACKET, socket.htons(_ETH_P_ALL), 0, 0, 0, 0)
+    if ctypes.CDLL(None, use_errno=True).bind(capture.fileno(), where, len(where)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _bind(ping: socket.socket, endpoint: Endpoint) -> None:

@@ -17,7 +17,7 @@ _SYNC: Final = 60.0  # seconds for all switches to be in sync again
 
 
 def apply(where: Rundir, file: str, stdin: IO[bytes]) -> bytes:
-    """Hand the daemon a file, or stdin for `-`; its content is returned. Refusal with all problems if it is not valid."""
+    """Hand the daemon a file, or stdin for `-`; returns its content. Refusal with all problems if it is not valid."""
     content = _content(file, stdin)
     _hand_over(where, "apply", file, content)
     return content
