@@ -118,5 +118,22 @@ class LabInternet(LabHypervisor):
     """The world outside the cloud: a node with switches of its own, too."""
 
 
+class LabRouter(Anchored, Switch):
+    """A router that is a namespace inside a hypervisor, for Mininet's prompt; `anchor` is the hypervisor's."""
+
+    def __init__(self, name, namespace, **params):
+        self.namespace = namespace
+        super().__init__(name, dpid="1", **{**params, "inNamespace": True})
+        self.controlIntf = None
+
+    def _popen(self, cmd, **params):
+        """Behind `mnexec` and its options, which enter the hypervisor, it goes on into the namespace."""
+        entered = 3 if cmd[1] == "-da" else 2
+        return super()._popen([*cmd[:entered], "ip", "netns", "exec", self.namespace, *cmd[entered:]], **params)
+
+    def start(self, _controllers):
+        """Nothing: the plan says what to do."""
+
+
 KINDS = {"vm": LabVm, "hypervisor": LabHypervisor, "underlay": LabUnderlay,
          "internet": LabInternet}

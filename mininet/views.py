@@ -7,7 +7,7 @@ from mininet.cli import CLI
 from mininet.log import output
 from mininet.net import Mininet
 from mininet.topo import Topo
-from nodes import LabHypervisor, LabInternet, LabUnderlay, LabVm
+from nodes import LabHypervisor, LabInternet, LabRouter, LabUnderlay, LabVm
 
 DEFAULT_PLAN = os.path.join(os.environ.get("TUNBRIDGE_RUNDIR", "/run/tunbridge"), "lab", "plan.json")
 
@@ -45,6 +45,22 @@ def know_wires(plan, nodes):
     return wires
 
 
+def know_legs(plan, router, nodes):
+    """The same of a router's legs, which have one name at both ends."""
+    return [Wire(router.know(leg["name"], leg["addresses"][0], leg["mac"]),
+                 nodes[plan["host"]].know(leg["name"], "", None)) for leg in plan["shown"]["legs"]]
+
+
+def routers(lab):
+    """Those that are namespaces, by name; a node of the same name goes first."""
+    found = {}
+    for name, router in lab.plan["routers"].items():
+        if router["driver"] == "namespace" and router["shown"]["legs"] and name not in lab.nodes:
+            found[name] = LabRouter(name, router["shown"]["name"], anchor=lab.nodes[router["host"]].pid,
+                                    lab=lab.directory)
+    return found
+
+
 class Prompt(CLI):
     """Mininet's, which believes every echo; in a cloud whose tenants share addresses that is too much."""
 
@@ -63,9 +79,13 @@ def prompt(plan_path, state_path):
     for name, node in lab.nodes.items():
         net.nameToNode[name] = node
         (net.hosts if isinstance(node, LabVm) else net.switches).append(node)
+    for name, router in routers(lab).items():
+        net.nameToNode[name] = router
+        net.switches.append(router)
+        net.links += know_legs(lab.plan["routers"][name], router, lab.nodes)
     net.links += know_wires(lab.plan, lab.nodes)
     Prompt(net)
-    for node in lab.nodes.values():
+    for node in net.nameToNode.values():
         node.terminate()
     return 0
 

@@ -15,7 +15,7 @@ from controller.host.outside import Outside
 from controller.model.topology import Address, Host, Port, Topology
 
 UPLINK = "underlay0"  # a hypervisor's network card
-INTERNET = "internet"  # the node outside, unless a host or a VM has that name
+INTERNET = "internet"  # the node outside
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ class LabPlan:
 def lab_plan(topology: Topology, *, datapath: str, controllers: Mapping[str, str]) -> LabPlan:
     """The lab of a topology. `controllers`: host name -> the controller its bridges connect to."""
     taken = set(topology.hosts) | set(topology.vms)
-    joint, world = (next(name for name in _candidates(first) if name not in taken) for first in ("underlay", INTERNET))
-    hosts = {host.name: _hypervisor(topology, host, (joint, world), (datapath, controllers[host.name]))
+    joint = next(name for name in _candidates("underlay") if name not in taken)
+    hosts = {host.name: _hypervisor(topology, host, joint, (datapath, controllers[host.name]))
              for host in topology.hosts.values()}
     vms = {vm.name: LabVm(vm.host, tuple(_cards(topology, vm.ports))) for vm in topology.vms.values()}
     shown = {router.name: LabRouter(router.host, router.driver, routers.namespace(topology, router))
              for router in topology.routers.values()}
-    return LabPlan(topology.cloud, joint, topology.underlay.mtu, hosts, vms, shown, outside.outside(topology, world))
+    return LabPlan(topology.cloud, joint, topology.underlay.mtu, hosts, vms, shown,
+                   outside.outside(topology, INTERNET))
 
 
 def _candidates(name: str) -> Iterator[str]:
@@ -75,8 +76,8 @@ def _candidates(name: str) -> Iterator[str]:
         name += "_"
 
 
-def _hypervisor(topology: Topology, host: Host, around: tuple[str, str], how: tuple[str, str]) -> Devices:
-    (joint, world), (datapath, controller) = around, how
+def _hypervisor(topology: Topology, host: Host, joint: str, how: tuple[str, str]) -> Devices:
+    datapath, controller = how
     ports = wires.ports_of(topology, host.name)
     uplink = Link(UPLINK, "veth", topology.underlay.mtu, far=FarEnd(joint, joint_port(host.tunnel_ip)))
     if datapath == "netdev":
@@ -90,7 +91,7 @@ def _hypervisor(topology: Topology, host: Host, around: tuple[str, str], how: tu
         cloud=topology.cloud,
         bridges=(*feet.bridges, *bridges.bridges(host, datapath, controller)),
         ports=(*feet.ports, *bridges.ports(topology, host), *own),
-        links=(_marked(uplink, topology), *outside.cards(topology, host, world),
+        links=(_marked(uplink, topology), *outside.cards(topology, host, INTERNET),
                *(link for port in ports for link in wires.links(topology, port, lab=True))),
         underlay=feet.underlay,
         namespaces=routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),

@@ -140,7 +140,8 @@ def _routes(want: Namespace, now: Namespace) -> Iterator[Step]:
 
 
 def _standing(leg: Leg) -> tuple[str, str, frozenset[str]]:
-    return leg.name, leg.mac, frozenset(leg.addresses)
+    """What of a leg routes hang on; a floating IP is in no subnet of its own."""
+    return leg.name, leg.mac, frozenset(address for address in leg.addresses if not address.endswith("/32"))
 
 
 def _destination(route: str) -> str:

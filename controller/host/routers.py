@@ -54,17 +54,14 @@ def _leg(topology: Topology, leg: RouterPort, floating: tuple[str, ...]) -> Leg:
 
 
 def _routes(topology: Topology, router: Router) -> Iterator[str]:
-    """Of several routes to one destination the first counts, and none replaces that of a subnet of its own."""
     legs = topology.legs_by_router.get(router.name, ())
-    taken = {topology.subnets[leg.subnet].cidr for leg in legs}
     for route in router.routes:
         leg = next((leg for leg in legs if route.nexthop in topology.subnets[leg.subnet].cidr), None)
-        if leg is not None and route.destination not in taken:
-            taken.add(route.destination)
+        if leg is not None:
             yield f"{_destination(str(route.destination))} via {route.nexthop} dev {leg.device} proto static"
     for leg in legs:
         subnet = topology.subnets[leg.subnet]
-        if leg.outside and subnet.gateway is not None and IPv4Network("0.0.0.0/0") not in taken:
+        if leg.outside and subnet.gateway is not None:
             if subnet.gateway not in subnet.cidr:
                 yield f"{subnet.gateway} dev {leg.device} proto static scope link"
             yield f"default via {subnet.gateway} dev {leg.device} proto static"
