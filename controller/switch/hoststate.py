@@ -37,8 +37,9 @@ class HostState:
     def take_rows(self, topology: Topology, bridge: str, rows: Iterable[Installed]) -> None:
         """A bridge has been read: take over the local VLANs in use, as soon as all that know of them are read.
 
-        The VLANs of the overlay stand in br-tun. Those of provider networks are taken from br-int, where they come
-        in from their bridge, and not from that bridge: it may connect later, or its host may do without it.
+        The VLANs of the overlay stand in br-tun. Those of provider networks are taken from br-int, by the row that lets
+        them in from their bridge, and not from that bridge: it may connect later. While no port leads there, nothing
+        comes in, and the VLAN is not kept.
         """
         if bridge == BR_TUN:
             self.read[bridge] = dict(_overlay(topology, rows))
@@ -52,7 +53,8 @@ class HostState:
 
     def _segments(self, topology: Topology, rows: Iterable[Installed]) -> Iterator[tuple[int, str | None]]:
         bridges = topology.hosts[self.name].bridge_mappings
-        ports = {self.ports[BR_INT].get(names.int_device(bridge)): physical for physical, bridge in bridges.items()}
+        ports = {ofport: physical for physical, bridge in bridges.items()
+                 if (ofport := self.ports[BR_INT].get(names.int_device(bridge))) is not None}
         network_at = {(network.physical_network, network.segmentation_id): name
                       for name, network in topology.networks.items() if network.physical_network is not None}
         for row in rows:

@@ -7,16 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from controller.model.names import PATCH_INT, PATCH_TUN
+from controller.model.names import PATCH_INT, PATCH_TUN, int_device
 from controller.model.placement import tunnel_device
 from controller.model.topology import Topology
 from controller.switch.diff import Forget
-from controller.switch.events import Drop, ReadFlows, Write
+from controller.switch.events import Asked, Drop, ReadFlows, Removed, Write
 from controller.switch.fleet import Fleet
 from controller.switch.session import Session, State
 from flows import fields as f
 from flows.fields import tagged
 from flows.flow import Output, flow, when
+from flows.routing.wireformat import Arp, Datagram
 from flows.tables import BR_INT, BR_TUN, DELIVER, UNICAST
 from tests.clouds import golden, parse
 from tests.model_switch import STRANGER_COOKIE, World
@@ -538,21 +539,34 @@ class Chaos:
         text = ["cloud: chaos", "underlay: {cidr: 192.0.2.0/24}",
                 f"forwarding: {pick.choice(['learning', 'learning', 'l2population'])}",
                 f"arp_responder: {pick.choice(['true', 'false'])}", "hosts:"]
-        text += [f"  {host}: {{tunnel_ip: 192.0.2.1{host[-1]}}}" for host in hosts]
+        text += [f"  {host}: {{tunnel_ip: 192.0.2.1{host[-1]}, role: network}}" for host in hosts]
         text += ["networks:"]
         text += [f"  net{n}: {{tunnel_id: {number}, subnets: {{sub{n}: {{cidr: 10.0.{n}.0/24}}}}}}"
                  for n, number in enumerate(ids)]
-        text += ["vms:"]
+        text += ["  net4: {physical_network: lab, segmentation_id: 70, subnets: {sub4: {cidr: 10.0.4.0/24}}}",
+                 "  net5: {external: true, subnets: {sub5: {cidr: 10.0.5.0/24, gateway: 10.0.5.1}}}"]
+        text += [*self.routers(hosts), "vms:"]
         for n in pick.sample(range(10, 20), pick.randint(1, 7)):
             security = f", port_security: {pick.choice(['true', 'true', 'false'])}"
-            net = pick.randrange(4)
+            net = pick.randrange(5)
             text.append(f"  vm{n}: {{host: {pick.choice(hosts)}, network: net{net}, ip: 10.0.{net}.{n}{security}}}")
         return parse("\n".join(text))
+
+    def routers(self, hosts: list[str]) -> list[str]:
+        pick, text = self.random, ["routers:"]
+        for n in pick.sample(range(4), pick.randint(1, 3)):
+            nets = pick.sample(range(5), pick.randint(0, 3))
+            legs = ", ".join(f"{{subnet: sub{net}, ip: 10.0.{net}.{30 + n}}}" for net in nets)
+            driver = pick.choice(["simulated", "simulated", "namespace"])
+            outside = f", gateway: {{network: net5, ip: 10.0.5.{30 + n}}}" if pick.random() < 0.6 else ""
+            text.append(f"  r{n}: {{host: {pick.choice(hosts)}, driver: {driver}, interfaces: [{legs}]{outside}}}")
+        return text
 
     def step(self) -> None:
         deed = self.random.choice([self.port, self.port, self.port, self.apply, self.disconnect, self.reconnect,
                                    self.restart_switch, self.restart_daemon, self.traffic, self.traffic, self.answer,
-                                   self.answer, self.answer, self.lose, self.refuse, self.recompute, self.again])
+                                   self.answer, self.answer, self.lose, self.refuse, self.recompute, self.again,
+                                   self.neighbour, self.neighbour, self.neighbour, self.expire, self.wait])
         self.deeds.append(deed.__name__)
         deed()
 
@@ -567,6 +581,10 @@ class Chaos:
         if bridge == BR_TUN:
             names = [PATCH_INT, *(tunnel_device(topology, other) for name, other in topology.hosts.items()
                                   if name != host)]
+        elif bridge == BR_INT:
+            names += [leg.device for leg in topology.legs_by_host.get(host, ())] + ["int-br-ex", "int-br-lab"]
+        else:
+            names = [f"phy-{bridge}", bridge, "eth1", "eth2"]
         taken = set(self.world.switches[host, bridge].ports.values())
         free = self.random.choice([number for number in range(1, 20) if number not in taken])
         self.world.port(host, bridge, self.random.choice(names), free if self.random.random() < 0.7 else None)
@@ -608,6 +626,29 @@ class Chaos:
             switch.learn(number & ~f.VLAN_PRESENT, f"fa:16:3e:00:00:{self.random.randrange(99):02d}",
                          tunnel_id.value, self.random.choice(tunnels))
 
+    def neighbour(self) -> None:
+        """A router needs the MAC of a host that the topology does not know, and that host answers."""
+        host = self.place()[0]
+        hops = list(self.world.fleet.hosts[host].routing.hops.values())
+        if hops and self.world.is_connected((host, BR_INT)):
+            hop = self.random.choice(hops)
+            leg, address = self.random.choice(hop.router.legs), self.random.randrange(200, 203)
+            target = int(leg.addresses[0].network.network_address) + address
+            answer = Arp(f.ARP_REPLY, bytes((2, 0, 0, 0, 0, address)), target, leg.hardware, int(leg.addresses[0].ip))
+            numbers = next(one for one in hop.placed.legs if one.name == leg.name)
+            for data in (Datagram(0x08080808, target, 99, b"data").framed(bytes(6), leg.hardware),
+                         answer.framed(answer.sender_mac, leg.hardware)):
+                self.world.ask(host, Asked(hop.placed.number, numbers.number, 0, data))
+
+    def expire(self) -> None:
+        host = self.place()[0]
+        rows = sorted(self.world.switches[host, BR_INT].neighbours())
+        if rows and self.world.is_connected((host, BR_INT)):
+            self.world.drop_row(host, Removed(*self.random.choice(rows), idle=True))
+
+    def wait(self) -> None:
+        self.world.pass_time(self.random.choice([0.1, 3, 20, 50]))
+
     def answer(self) -> None:
         for _ in range(self.random.randrange(1, 6)):
             self.world.step()
@@ -622,7 +663,13 @@ class Chaos:
         self.world.recompute()
 
     def end(self) -> None:
-        """Everybody connects, every question is answered, and what was refused is asked for once more."""
+        """Everybody connects, every question is answered, and what was refused is asked for once more.
+
+        Provider bridges are joined to br-int: a network that nothing comes in from has no VLAN to keep over a restart.
+        """
+        for number, (host, item) in enumerate(self.world.fleet.topology.hosts.items(), start=100):
+            for place, bridge in enumerate(item.bridge_mappings.values()):
+                self.world.port(host, BR_INT, int_device(bridge), number + 100 * place)
         for place in sorted(self.world.switches):
             if not self.world.is_connected(place):
                 self.world.connect(place)
