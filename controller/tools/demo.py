@@ -17,6 +17,7 @@ from rich.console import RenderableType
 
 from controller.model import placement, reading
 from controller.model.placement import Seen
+from controller.model.reachability import INTERNET
 from controller.model.topology import Topology
 from controller.tools import lab, matrix
 from controller.tools import reach as reaching
@@ -28,6 +29,7 @@ from controller.tools.topologies import valid
 Say = Callable[[str], None]
 _SYNC: Final = 60.0  # seconds for all switches to have what the topology wants
 _START: Final = 15.0  # seconds for a daemon to answer
+_AFTER_ARP: Final = 2  # legs of a journey: the question for the MAC, and its answer
 
 
 def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = None) -> None:
@@ -108,18 +110,25 @@ class Show:
     ok: bool = False
 
     def report(self) -> Iterator[RenderableType]:
-        """The ping matrix, one packet's way, and where to look next."""
+        """The ping matrix, one packet's way, another's through a router, and where to look next."""
         from controller.tools import trace
 
         found = lab_reach(self.where, 0, None)
         self.ok = found.ok
         yield "\n[bold]Who reaches whom[/bold]  (rows ping columns)"
         yield matrix.Matrix(found)
-        pair = _across_hosts(self.topology)
+        pair, routed = _across_hosts(self.topology), _routed(self.topology, found)
+        seen = self._seen()
         if pair:
             yield f"\n[bold]One packet's way: {pair[0]} pings {pair[1]}[/bold]"
-            yield from trace.story(trace.trace(self.topology, *pair, self._seen()))
-        yield from self._further(pair)
+            yield from trace.story(trace.trace(self.topology, *pair, seen))
+        if routed:
+            journey = trace.trace(self.topology, *routed, seen)
+            router = next(iter(journey.routers), "a router")
+            yield (f"\n[bold]Another's, to another network: {routed[0]} pings {routed[1]}[/bold]  "
+                   f"(after it has asked {router} for its MAC)")
+            yield from trace.story(replace(journey, legs=journey.legs[_AFTER_ARP:]))
+        yield from self._further(pair, routed)
 
     def prompt(self) -> None:
         """Mininet's prompt, until it is left."""
@@ -131,16 +140,23 @@ class Show:
         return {one["host"]: replace(placement.imagined(self.topology, one["host"]), vlans=one["vlans"])
                 for one in status["switches"] if one["connected"]}
 
-    def _further(self, pair: tuple[str, str] | None) -> Iterator[str]:
+    def _further(self, pair: tuple[str, str] | None, routed: tuple[str, str] | None) -> Iterator[str]:
         source, target = pair or (next(iter(self.topology.vms), "VM"),) * 2
         host = next(iter(self.topology.hosts))
         address = next((str(port.ip) for port in self.topology.ports() if port.name == target), "ADDRESS")
         yield "\n[bold]Look further[/bold]  (in another terminal, while the lab runs)"
-        for command, what in ((f"lab exec {source} -- ping -c 3 {address}", "any command inside a VM"),
-                              (f"lab exec {host} -- ovs-vsctl show", "and inside a hypervisor"),
-                              (f"flows {host}/br-tun", "each flow with its reason and its counters"),
-                              (f"trace {source} {target}", "the way of a packet, table by table"),
-                              ("lab reach --json", "the matrix, for a program")):
+        lines = [(f"lab exec {source} -- ping -c 3 {address}", "any command inside a VM"),
+                 (f"lab exec {host} -- ovs-vsctl show", "and inside a hypervisor"),
+                 (f"flows {host}/br-tun", "each flow with its reason and its counters"),
+                 (f"trace {source} {target}", "the way of a packet, table by table"),
+                 ("lab reach --json", "the matrix, for a program")]
+        if routed:
+            router = next(iter(self.topology.legs_by_router))
+            outside = any(leg.outside for leg in self.topology.legs_by_router[router])
+            lines[-1:-1] = [*([(f"trace {routed[0]} {INTERNET}", "and of one that leaves the cloud")] if outside else []),
+                            (f"lab exec {router} -- ip route", "the routes of a router"),
+                            ("routers", "its neighbours, NAT sessions and counters, too")]
+        for command, what in lines:
             yield f"  {_command(self.where)} {command:<44} [dim]{what}[/dim]"
 
 
@@ -155,6 +171,15 @@ def _across_hosts(topology: Topology) -> tuple[str, str] | None:
     pairs = [(one, other) for one, other in permutations(topology.ports(), 2) if one.network == other.network]
     apart = [(one.name, other.name) for one, other in pairs if one.host != other.host]
     return apart[0] if apart else (pairs[0][0].name, pairs[0][1].name) if pairs else None
+
+
+def _routed(topology: Topology, found: reaching.Reach) -> tuple[str, str] | None:
+    """Two ports of different networks that a router joins, on different hosts if there are such."""
+    hosts = {port.name: port.host for port in topology.ports()}
+    pairs = [(one.source, one.target) for one in found.answers
+             if one.expected and found.networks[one.source] != found.networks[one.target]]
+    apart = [(source, target) for source, target in pairs if hosts[source] != hosts[target]]
+    return next(iter([*apart, *pairs]), None)
 
 
 @contextlib.contextmanager

@@ -56,6 +56,7 @@ class Journey:
     verdict: str  # delivered | dropped | answered
     reason: str
     legs: tuple[Leg, ...]
+    routers: tuple[str, ...] = ()  # that the request passed, in order
 
     @property
     def hops(self) -> tuple[Hop, ...]:

@@ -193,7 +193,7 @@ class _Trace:
             return Journey(DROPPED, f"{got}{shown}, but its answer is lost: {lost}", legs)
         leg = Leg(f"{port.name if port else 'The world outside'} answers, and {self.source.name} gets it",
                   aside=f"On its way back: {numbers(self.topology, self.cloud, port, back)}.")
-        return Journey(DELIVERED, f"{got}{shown}: {way}", (*legs, leg))
+        return Journey(DELIVERED, f"{got}{shown}: {way}", (*legs, leg), routers(reached))
 
     def _back(self, reached: Ending) -> tuple[Ending | None, str]:
         """The answer at the source, or why it does not come."""
