@@ -75,7 +75,7 @@ def bundle(datapath: Any, bundle_id: int, plan: Plan) -> Bundle:
 def _all_messages(datapath: Any, bundle_id: int, plan: Plan) -> Iterator[tuple[Any, str]]:
     for command, wanted in ((ofp.OFPMC_ADD, plan.meters_add), (ofp.OFPMC_MODIFY, plan.meters_change)):
         for meter in wanted:
-            yield _meter(datapath, command, meter), f"set {meter}"
+            yield _meter(datapath, command, meter), f"set meter {meter.id}"
     yield _bundle_control(datapath, bundle_id, ofp.OFPBCT_OPEN_REQUEST), "open the bundle"
     for message, word in _messages(datapath, plan):
         yield parser.OFPBundleAddMsg(datapath, bundle_id, _BUNDLE_FLAGS, message, []), word

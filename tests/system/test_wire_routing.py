@@ -102,7 +102,7 @@ def test_meters_come_change_are_read_and_go(bridge: PrivateOvs) -> None:
 
 def test_a_meter_that_cannot_be_had_is_blamed(bridge: PrivateOvs) -> None:
     refused = send(bridge, Plan(meters_change=(METERS[0],)))
-    assert list(refused) == [f"set {METERS[0]}"]
+    assert list(refused) == [f"set meter {METERS[0].id}"]
 
 
 # ---- learned neighbours
