@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,13 @@ def mac_bytes(mac: str) -> bytes:
 class Cloud:
     """A running daemon and lab. Close it with `finish`, which makes the two checks."""
 
-    def __init__(self, text: str, *, forced: str = "") -> None:
+    def __init__(self, text: str, *, daemon: Sequence[str] = TUNBRIDGE) -> None:
         self.rundir = Path(tempfile.mkdtemp(prefix="tb", dir="/tmp"))
         self.file = self.rundir / "topology.yaml"
         self.file.write_text(text)
         self.log = self.rundir / "daemon.log"
         self.where = Rundir(self.rundir)
+        self._command = daemon
         self.daemon: subprocess.Popen[bytes] | None = None
         self._sniffers: list[Sniffer] = []
         self.expected_refusals = 0
@@ -106,8 +107,8 @@ class Cloud:
 
     def start_daemon(self) -> None:
         with self.log.open("a") as log:
-            self.daemon = subprocess.Popen([*TUNBRIDGE, "run", str(self.file), "--listen", "none"], cwd=ROOT,
-                                           env={**os.environ, "TUNBRIDGE_RUNDIR": str(self.rundir)},
+            self.daemon = subprocess.Popen([*self._command, "run", str(self.file), "--listen", "none"], cwd=ROOT,
+                                           env={**os.environ, "TUNBRIDGE_RUNDIR": str(self.rundir), "PYTHONPATH": str(ROOT)},
                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         client.wait_for_status(self.where, PATIENCE, lambda _: True)
 

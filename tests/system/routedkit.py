@@ -274,7 +274,7 @@ class Stream:
     """UDP packets at an even pace from one node to another and back; who knows which of them came back."""
 
     def __init__(self, cloud: Cloud, source: str, target: str, address: str, *, listen: str = "", port: int = 7100,
-                 pause: float = 0.002) -> None:
+                 pause: float = 0.01) -> None:
         self._near = open_socket(cloud, source)
         self._far = open_socket(cloud, target, address=(listen or address, port))
         self._near.connect((address, port))

@@ -124,15 +124,15 @@ def test_no_packet_is_lost_when_the_controller_is_killed_and_none_when_it_return
             Stream(routed, "blue1", "green2", "203.0.113.51", listen="10.0.2.12", port=7405))
     before = routed.dump()
     with streams(*ways) as talk:
-        until(lambda: all(len(one.back) > 50 for one in talk), "all are under way")
+        until(lambda: all(len(one.back) > 30 for one in talk), "all are under way")
         routed.kill_daemon()
         seen = [one.sent for one in talk]
-        until(lambda: all(one.sent > 500 + had for one, had in zip(talk, seen, strict=True)), "they go on without it")
+        until(lambda: all(one.sent > 250 + had for one, had in zip(talk, seen, strict=True)), "they go on without it")
         assert routed.dump() == before
         routed.start_daemon()
         routed.in_sync()
         seen = [one.sent for one in talk]
-        until(lambda: all(one.sent > 300 + had for one, had in zip(talk, seen, strict=True)), "they go on with it")
+        until(lambda: all(one.sent > 150 + had for one, had in zip(talk, seen, strict=True)), "they go on with it")
         assert [one.stop() for one in talk] == [[], [], [], [], []]
     work = counters(routed)
     assert all((one["added"], one["deleted"], one["forgotten"]) == (0, 0, 0) for one in work.values()), work
