@@ -20,6 +20,7 @@ RARP: Final = 0x8035
 IPV4: Final = 0x0800
 IPV6: Final = 0x86DD
 DOT1Q: Final = 0x8100
+ICMP: Final = 1
 UDP: Final = 17
 ICMPV6: Final = 58
 ND_ROUTER_ADVERTISEMENT: Final = 134  # RFC 4861, 4.2

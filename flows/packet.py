@@ -11,7 +11,7 @@ from flows.fields import Criterion, Field, Value
 
 Address = IPv4Address | IPv6Address
 
-ICMP: Final = 1
+ICMP: Final = f.ICMP
 TCP: Final = 6
 _ECHO_REQUEST = {4: 8, 6: 128}  # RFC 792; RFC 4443, 4.1
 _ND_SOLICITATION = 135  # RFC 4861, 4.3

@@ -68,8 +68,9 @@ TRANSLATE_IN = _table(
     ranks={"martian": 3, "outside": 2, "own": 1, "miss": 0})
 TRANSLATED_IN = _table(
     BR_INT, 42, "translated-in", "Does it belong to a conversation that is translated?",
-    matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_DST), goes_to=("translated-in", "route"),
-    ranks={"invalid": 4, "back": 3, "floating": 2, "new": 1, "miss": 0})
+    matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_DST, f.IP_PROTO),
+    goes_to=("translated-in", "route", "ask"),
+    ranks={"query": 5, "invalid": 4, "back": 3, "floating": 2, "new": 1, "miss": 0})
 ROUTE = _table(
     BR_INT, 43, "route", "Which leg of the router leads there?",
     matches=(f.REG_ROUTER, f.ETH_TYPE, f.IPV4_DST, f.IP_TTL), goes_to=("ask", "next-hop"),
@@ -85,10 +86,10 @@ TRANSLATE_OUT = _table(
     ranks={"marked": 2, "outside": 1, "miss": 0})
 TRANSLATED_OUT = _table(
     BR_INT, 47, "translated-out", "Which address shall a new conversation show?",
-    matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_SRC),
-    goes_to=("translated-out", "leave"),
-    ranks={"settled": 7, "exhausted": 6, "invalid": 5, "hairpin-floating": 4, "hairpin": 3, "floating": 2, "new": 1,
-           "miss": 0})
+    matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_SRC, f.IP_PROTO),
+    goes_to=("translated-out", "leave", "ask"),
+    ranks={"settled": 8, "query": 7, "exhausted": 6, "invalid": 5, "hairpin-floating": 4, "hairpin": 3, "floating": 2,
+           "new": 1, "miss": 0})
 LEAVE = _table(
     BR_INT, 48, "leave", "Which network is behind that leg?",
     matches=(f.REG_LEAVES_BY,), goes_to=("deliver",), ranks={"known": 1, "miss": 0})

@@ -29,7 +29,7 @@ from flows.flow import (
 
 # lib/match.c prints these instead of dl_type and nw_proto.
 _TYPES = {f.ARP: "arp", f.RARP: "rarp", f.IPV4: "ip", f.IPV6: "ipv6"}
-_PROTOCOLS = {(f.IPV4, f.UDP): "udp", (f.IPV6, f.UDP): "udp6", (f.IPV6, f.ICMPV6): "icmp6"}
+_PROTOCOLS = {(f.IPV4, f.ICMP): "icmp", (f.IPV4, f.UDP): "udp", (f.IPV6, f.UDP): "udp6", (f.IPV6, f.ICMPV6): "icmp6"}
 
 
 def line(flow: Flow) -> str:

@@ -19,10 +19,12 @@ from flows.fields import Criterion, ct_state
 from flows.flow import ANY, Action, Flow, Goto, Match, SetField, Track, Translation, flow, when
 from flows.host import RouterLeg, SimulatedRouter
 from flows.router import Leg, Router
-from flows.tables import LEAVE, ROUTE, TRANSLATE_IN, TRANSLATE_OUT, TRANSLATED_IN, TRANSLATED_OUT
+from flows.routing import lending
+from flows.tables import ASK, LEAVE, ROUTE, TRANSLATE_IN, TRANSLATE_OUT, TRANSLATED_IN, TRANSLATED_OUT
 
 _PIPELINE: Final = "pipeline"
 _IP: Final = f.ETH_TYPE(f.IPV4)
+_ICMP: Final = f.IP_PROTO(f.ICMP)
 # What belongs on no wire (RFC 1122, 3.2.1.3; RFC 1812, 5.3.7): its own network, loopback, groups, everybody.
 _MARTIANS: Final = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32")
 # Open vSwitch calls a conversation new until it is answered; its second packet may be translated already.
@@ -37,7 +39,8 @@ class Mark(IntEnum):
     HAIRPIN = 2  # from inside to a floating IP
     HAIRPIN_BACK = 3  # the answer to such
     MAYBE_HAIRPIN = 4  # from inside to an address of the router outside: only inside table 42
-    SETTLED = 16  # its connection has just been given another source, or ought to have: only inside table 47
+    SETTLED = lending.MARK  # its connection has just been given another source outside, or ought to have
+    HAIRPIN_SETTLED = 17  # the same on its way to a floating IP
     OWN = 8  # added: the router's own packet about one that came with the other bits
 
 
@@ -51,12 +54,15 @@ def base() -> Iterator[Flow]:
     yield flow(TRANSLATE_IN, "miss", ANY, Goto(ROUTE), origin=_PIPELINE, why="from inside, to an ordinary address")
     yield flow(TRANSLATED_IN, "miss", ANY, Goto(ROUTE), origin=_PIPELINE, why="translated back, if it was an answer")
     yield flow(TRANSLATE_OUT, "miss", ANY, Goto(LEAVE), origin=_PIPELINE, why="inside, it shows its own address")
-    settled = f.REG_TRANSLATED(Mark.SETTLED)
-    yield flow(TRANSLATED_OUT, "settled", when(_IP, settled, ct_state("+snat")), Goto(LEAVE), origin=_PIPELINE,
-               why="a new conversation, and now it shows another address")
-    # The switch lets a packet pass as it is if it finds no port for it; and it changes no id of an ICMP query.
-    yield flow(TRANSLATED_OUT, "exhausted", when(settled), origin=_PIPELINE,
-               why="no port is left for it, or another host's query has its id: it may not show its own address")
+    # Where it finds no port for a conversation, the switch lets its packets pass as they are: not here.
+    for mark in (Mark.SETTLED, Mark.HAIRPIN_SETTLED):
+        settled = f.REG_TRANSLATED(mark)
+        yield flow(TRANSLATED_OUT, "settled", when(_IP, settled, ct_state("+snat")), Goto(LEAVE), origin=_PIPELINE,
+                   why="a new conversation, and now it shows another address")
+        yield flow(TRANSLATED_OUT, "exhausted", when(settled), origin=_PIPELINE,
+                   why="no port is left for it outside, and it may not show its own address")
+    yield flow(TRANSLATED_OUT, "query", when(_IP, _ICMP, f.REG_TRANSLATED(Mark.SETTLED)), Goto(ASK), origin=_PIPELINE,
+               why="another host's query has its id: the controller lends it another one")
     yield flow(TRANSLATED_OUT, "miss", ANY, Goto(LEAVE), origin=_PIPELINE,
                why="translated as the rest of its conversation")
 
@@ -108,6 +114,9 @@ def _from_outside(simulated: SimulatedRouter, outside: RouterLeg) -> Iterator[Fl
                why=f"it came in by {outside.what}: perhaps it is an answer")
     yield flow(TRANSLATED_IN, "invalid", _on(simulated, came, ct_state("+inv")), origin=origin,
                why="from outside, and part of no conversation that could be")
+    if hidden := _hidden_behind(simulated.router):
+        yield flow(TRANSLATED_IN, "query", _on(simulated, came, ct_state("+inv"), _ICMP, f.IPV4_DST(hidden)),
+                   Goto(ASK), origin=origin, why="perhaps the answer to a query whose id the controller lent")
     for external, fixed in simulated.router.fixed_of.items():
         yield flow(TRANSLATED_IN, "floating",
                    _on(simulated, came, ct_state("+new"), f.IPV4_DST(IPv4Address(external))),
@@ -176,11 +185,11 @@ def _hairpin(simulated: SimulatedRouter) -> Iterator[Flow]:
         yield flow(TRANSLATE_OUT, "marked", _on(simulated, mark), Track(zone, onward, nat=True), origin=origin, why=why)
     for fixed, external in router_.floating_of.items():
         yield flow(TRANSLATED_OUT, "hairpin-floating", _on(simulated, hairpin, new, f.IPV4_SRC(IPv4Address(fixed))),
-                   *_show(simulated.hairpin_zone, external), origin=origin,
+                   *_show(simulated.hairpin_zone, external, Mark.HAIRPIN_SETTLED), origin=origin,
                    why=f"{_name(simulated, fixed)} speaks to a floating IP as {IPv4Address(external)}")
     if router_.snat_address is not None:
         yield flow(TRANSLATED_OUT, "hairpin", _on(simulated, hairpin, new),
-                   *_show(simulated.hairpin_zone, router_.snat_address), origin=origin,
+                   *_show(simulated.hairpin_zone, router_.snat_address, Mark.HAIRPIN_SETTLED), origin=origin,
                    why=f"it speaks to a floating IP as {IPv4Address(router_.snat_address)}")
 
 
@@ -203,10 +212,10 @@ def _stand_for(zone: int, fixed: int) -> Track:
     return Track(zone, ROUTE, commit=True, translation=Translation("dst", IPv4Address(fixed)))
 
 
-def _show(zone: int, address: int) -> tuple[Action, Track]:
+def _show(zone: int, address: int, mark: Mark = Mark.SETTLED) -> tuple[Action, Track]:
     """A new connection comes from another address, if a port of that is free."""
     translation = Translation("src", IPv4Address(address))
-    return _mark(Mark.SETTLED), Track(zone, TRANSLATED_OUT, commit=True, translation=translation)
+    return _mark(mark), Track(zone, TRANSLATED_OUT, commit=True, translation=translation)
 
 
 def _inside(router_: Router) -> Iterator[IPv4Network]:

@@ -19,6 +19,7 @@ from flows.flow import Flow
 from flows.host import RouterLeg, SimulatedRouter
 from flows.qrouter import Answered, Forwarded, Kept, Outcome, Sent, State
 from flows.router import Leg, Router
+from flows.routing import lending
 from flows.routing.neighbours import Neighbour, Phase
 from flows.routing.wireformat import mac_bytes
 from flows.tables import LEAVE, TRANSLATE_OUT, Table
@@ -68,6 +69,7 @@ class Hop:
         self.failure = ""  # why handling a packet failed, the last time
         self.rows: dict[Key, bytes] = {}  # neighbours with a row in the switch, and the MAC that stands there
         self.state = State()
+        self._loans = lending.Loans()
         self.due = 0.0
         self._probe_at = inf
         self._announce_at = inf
@@ -113,9 +115,9 @@ class Hop:
     @staticmethod
     def _stays(before: dict[str, tuple[Leg, RouterLeg]], key: Key, placed: SimulatedRouter) -> bool:
         """Whether a neighbour's leg will be as it was, and the neighbour is not known for certain then."""
-        leg, numbers = before[key[0]]
-        same = placed.router.by_name.get(key[0]) == leg and numbers in placed.legs
-        return same and key not in placed.router.permanent
+        leg, was = before[key[0]]
+        same = any((one.name, one.number, one.network) == (was.name, was.number, was.network) for one in placed.legs)
+        return same and placed.router.by_name.get(key[0]) == leg and key not in placed.router.permanent
 
     def leave(self, conn: object) -> list[Command]:
         """It is gone."""
@@ -167,16 +169,19 @@ class Hop:
             commands.append(self._unlearn(conn, key))
         for key, entry in sorted(known.items(), key=lambda item: item[0]):
             if entry.mac is not None and self.rows.get(key) != entry.mac:
+                commands.append(Learn(conn, self._row(key, entry.mac)))
                 self.rows[key] = entry.mac
-                commands.append(Learn(conn, self.taught(key)))
             if entry.phase is Phase.STALE:
                 self._probe_at = min(self._probe_at, now)
         return commands
 
     def taught(self, key: Key) -> Flow:
         """The row of one of `rows`."""
-        mac = f.ETH_DST.show(int.from_bytes(self.rows[key], "big"))
-        return routed_learned.neighbour(self._numbers[key[0]], self._bare.by_name[key[0]], key[1], mac)
+        return self._row(key, self.rows[key])
+
+    def _row(self, key: Key, mac: bytes) -> Flow:
+        words = f.ETH_DST.show(int.from_bytes(mac, "big"))
+        return routed_learned.neighbour(self._numbers[key[0]], self._bare.by_name[key[0]], key[1], words)
 
     def _unlearn(self, conn: object, key: Key) -> Unlearn:
         return Unlearn(conn, routed_learned.nobody(self._numbers[key[0]].number, key[1]))
@@ -193,11 +198,19 @@ class Hop:
         """A packet that the tables could not handle came in by a leg (named)."""
         self.counters.asked += 1
         before = self.state.neighbours
-        outcome, self.state = qrouter.receive(self._bare, self.state, leg, asked.data, now, mark=asked.translated)
+        outcome = self._handle(leg, asked, now)
         self.counters.count(outcome)
         taught = self._teach(conn, now) if self.state.neighbours is not before else []
         self._plan()
         return [*taught, *self._out(conn, outcome.sent)]
+
+    def _handle(self, leg: str, asked: Asked, now: float) -> Outcome:
+        if asked.translated == lending.MARK:
+            outcome, self._loans = lending.lend(self._bare, self._loans, asked.data, now)
+            return outcome
+        data, self._loans = lending.returned(self._bare, self._loans, leg, asked.data, now)
+        outcome, self.state = qrouter.receive(self._bare, self.state, leg, data, now, mark=asked.translated)
+        return outcome
 
     def tick(self, conn: object, now: float) -> list[Command]:
         """What time alone brings about."""
@@ -242,7 +255,7 @@ class Hop:
 def way_back(placed: SimulatedRouter, sent: Sent) -> tuple[tuple[Criterion, ...], Table]:
     """How a router's frame goes back to br-int: what its registers say, and the table that it goes on in."""
     leaves_by = f.REG_LEAVES_BY(next(leg.number for leg in placed.legs if leg.name == sent.leg))
-    if int.from_bytes(sent.frame[_ARP_AT], "big") == f.ARP:
+    if int.from_bytes(sent.frame[_ARP_AT], "big") == f.ARP or sent.mark == lending.MARK:  # as it shall leave
         return (leaves_by,), LEAVE
     mark = sent.mark if sent.forwarded or not sent.mark else _OWN | sent.mark
     return (f.REG_ROUTER(placed.number), leaves_by, f.REG_TRANSLATED(mark)), TRANSLATE_OUT

@@ -23,6 +23,7 @@ from flows.host import Host, SimulatedRouter
 from flows.qrouter import Outcome, Sent, State, bare, receive
 from flows.routed_learned import neighbour
 from flows.router import Leg, Router
+from flows.routing import lending
 from flows.routing.wireformat import BROADCAST_MAC, NO_MAC, Arp, Datagram, Frame, mac_bytes
 from flows.text import line
 from tests import hopcloud
@@ -135,6 +136,7 @@ class Hop:
     def __init__(self, ovs: HopOvs, host: Host, sockets: Mapping[str, socket.socket], control: OpenFlow) -> None:
         self.ovs, self.host, self._sockets, self._control = ovs, host, sockets, control
         self._states: dict[int, State] = {}
+        self._loans: dict[int, lending.Loans] = {}
 
     def mac(self, name: str) -> bytes:
         return mac_bytes(OUTSIDE_MAC if name == OUTSIDE else hopcloud.VMS[name].mac)
@@ -251,14 +253,21 @@ class Hop:
         for asked in self.asked():
             simulated = next(one for one in self.host.routers if one.number == asked.registers[0])
             numbers = next(one for one in simulated.legs if one.number == asked.registers[1])
-            state = self._states.get(simulated.number, State())
-            outcome, state = receive(self._bare(simulated), state, numbers.name, asked.frame, time.monotonic(),
-                                     mark=asked.registers.get(5, 0))
-            self._states[simulated.number] = state
+            outcome = self._handle(simulated, numbers.name, asked)
             for sent in outcome.sent:
                 self.out(simulated, asked, sent)
             outcomes.append(outcome)
         return outcomes
+
+    def _handle(self, simulated: SimulatedRouter, leg: str, asked: Asked) -> Outcome:
+        number, router, now = simulated.number, self._bare(simulated), time.monotonic()
+        mark, loans = asked.registers.get(5, 0), self._loans.get(simulated.number, lending.Loans())
+        if mark == lending.MARK:
+            outcome, self._loans[number] = lending.lend(router, loans, asked.frame, now)
+            return outcome
+        data, self._loans[number] = lending.returned(router, loans, leg, asked.frame, now)
+        outcome, self._states[number] = receive(router, self._states.get(number, State()), leg, data, now, mark=mark)
+        return outcome
 
     @staticmethod
     def _bare(simulated: SimulatedRouter) -> Router:
@@ -271,7 +280,7 @@ class Hop:
     def out(self, simulated: SimulatedRouter, asked: Asked, sent: Sent) -> None:
         """A packet of the controller: its own, or one that it passes on."""
         leg = next(one.number for one in simulated.legs if one.name == sent.leg)
-        if Frame.parse(sent.frame).kind == ARP:
+        if Frame.parse(sent.frame).kind == ARP or sent.mark == lending.MARK:
             self.packet_out(sent.frame, f"set_field:{leg}->reg2,resubmit(,48)")
             return
         mark = sent.mark if sent.forwarded or not sent.mark else sent.mark | 8

@@ -284,13 +284,27 @@ def test_two_hosts_with_one_port_are_told_apart(there: Hop, kind: Kind) -> None:
         assert back.ways == (FAR, there.address(name)) and ports(back.datagram)[1] == port
 
 
-def test_of_two_hosts_with_one_id_the_second_does_not_show_its_own_address(there: Hop) -> None:
-    """Open vSwitch's userspace datapath gives an ICMP query no other id."""
+def test_of_two_hosts_with_one_id_the_second_gets_another_one_from_the_controller(there: Hop) -> None:
+    """Open vSwitch's userspace datapath gives an ICMP query no other id, and would show the host's own address."""
     port = next(_PORTS)
-    out = the_one(there.send("web2", _ping(WEB2, FAR, port)), OUTSIDE)
-    assert there.send("left1", _ping("10.0.3.11", FAR, port)) == []
-    assert the_one(there.send(OUTSIDE, answer(out.datagram)), "web2").ways == (FAR, WEB2)
-    assert the_one(there.send("left1", _ping("10.0.3.11", "198.18.0.8", port)), OUTSIDE).ways == (QG1, "198.18.0.8")
+    out = {"web2": the_one(there.send("web2", _ping(WEB2, FAR, port)), OUTSIDE).datagram}
+    for name in ("left1", "right1"):
+        for _ in range(2):
+            seen = the_one(served(there, name, _ping(there.address(name), FAR, port)), OUTSIDE)
+            assert seen.ways == (QG1, FAR) and seen.datagram.ttl == 63
+            assert (seen.frame.src, seen.frame.dst) == (there.gateway(OUTSIDE), there.mac(OUTSIDE))
+            assert out.setdefault(name, seen.datagram) == seen.datagram
+    assert len({ident(one) for one in out.values()}) == 3
+    assert the_one(there.send(OUTSIDE, answer(out["web2"])), "web2").ways == (FAR, WEB2)
+    for name in ("left1", "right1"):
+        back = the_one(served(there, OUTSIDE, answer(out[name])), name)
+        assert (back.ways, ident(back.datagram)) == ((FAR, there.address(name)), port)
+        told = the_one(served(there, OUTSIDE, error("192.0.2.99", out[name])), name)
+        assert (told.ways, inner(told)) == (("192.0.2.99", there.address(name)), (there.address(name), FAR))
+
+
+def test_an_answer_that_nobody_asked_for_reaches_nobody(there: Hop) -> None:
+    assert served(there, OUTSIDE, ping(FAR, QG1, 4711, kind=ECHO_REPLY)) == []
 
 
 # ---- ICMP errors about what is translated

@@ -95,10 +95,12 @@ def test_a_route_more_changes_no_row() -> None:
     assert set(lines(rows(with_(R1, routes=())))) < set(lines(rows(R1)))
 
 
-def test_what_finds_no_free_port_outside_does_not_leave() -> None:
+def test_what_finds_no_free_port_outside_does_not_leave_but_a_query_may_get_an_id_of_the_controller() -> None:
     found = [one for one in compiler.compile_base(HOST) if one.table == TRANSLATED_OUT and one.match[f.REG_TRANSLATED]]
     assert [line(one).split(",", 2)[2] for one in sorted(found, key=compiler.reading_order)] == [
-        "ct_state=+trk+snat,ip,reg5=0x10 actions=goto_table:48", "reg5=0x10 actions=drop"]
+        "ct_state=+trk+snat,ip,reg5=0x10 actions=goto_table:48",
+        "ct_state=+trk+snat,ip,reg5=0x11 actions=goto_table:48",
+        "icmp,reg5=0x10 actions=goto_table:58", "reg5=0x10 actions=drop", "reg5=0x11 actions=drop"]
 
 
 # ---- routes and neighbours
