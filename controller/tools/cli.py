@@ -294,7 +294,7 @@ def execute(name: Annotated[str, typer.Argument(metavar="NAME", help="A VM, a ho
             command: Annotated[list[str], typer.Argument(metavar="-- CMD...")], rundir: RundirOption = None) -> None:
     """Run a command inside a VM, host, router or `internet`, with the command's exit code.
 
-    Of a simulated router it is `ip route` and `ip address` that are answered.
+    Of a simulated router it is `ip route`, `ip address` and `ip neighbour` that are answered.
     """
     from controller.tools import lab as tool
 

@@ -6,14 +6,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from controller.host import lab, processes, routers, steps
 from controller.host.lab import LabPlan, LabRouter
+from controller.tools.client import ask
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
+from controller.tools.rundir import Rundir
+from flows.routing.neighbours import Phase
 
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are, whatever PATH a user has
 _WITH_SWITCHES: Final = ("hypervisor", "internet")
+_NUD: Final = {Phase.ASKING: "INCOMPLETE", Phase.REACHABLE: "REACHABLE", Phase.STALE: "STALE", Phase.DELAYED: "DELAY",
+               Phase.PROBING: "PROBE", Phase.FAILED: "FAILED"}  # as Linux calls them
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,8 @@ def _router(rundir: Path, name: str) -> LabRouter | None:
 
 
 def _only_simulated(name: str) -> str:
-    return (f"The router {name} is simulated by flows, so there is no namespace to run a command in; `ip route` and "
-            f"`ip address` are answered from the topology, and `driver: namespace` makes a real one.")
+    return (f"The router {name} is simulated by flows, so there is no namespace to run a command in; `ip route`, "
+            f"`ip address` and `ip neighbour` are answered all the same, and `driver: namespace` makes a real one.")
 
 
 def execute(rundir: Path, name: str, command: Sequence[str]) -> NoReturn:
@@ -103,25 +108,29 @@ def execute(rundir: Path, name: str, command: Sequence[str]) -> NoReturn:
 
 
 def answer(rundir: Path, name: str, command: Sequence[str]) -> str | None:
-    """What `ip route` or `ip address` would print in a simulated router, if it were a namespace; None for anything
-    that `execute` is for.
+    """What `ip route`, `ip address` or `ip neighbour` would print in a simulated router, if it were a namespace; None
+    for anything that `execute` is for. Only for the last the daemon must run.
     """
     router = _router(rundir, name)
     if router is None or router.driver == routers.NAMESPACE:
         return None
-    shown = _shown(router, [word for word in command if word not in ("-4", "-c", "-color", "--color")])
-    if shown is None:
-        raise Refusal(_only_simulated(name), BAD_INPUT)
-    return shown
+    words = [word for word in command if word not in ("-4", "-c", "-color", "--color")]
+    if len(words) > 1 and words[0] == "ip" and words[2:] in ([], ["show"], ["list"], ["ls"]):
+        if "route".startswith(words[1]):
+            return routers.ip_route(router.shown)
+        if "address".startswith(words[1]):
+            return routers.ip_address(router.shown)
+        if "neighbour".startswith(words[1]) or words[1] == "neighbor":
+            return _neighbours(rundir, name)
+    raise Refusal(_only_simulated(name), BAD_INPUT)
 
 
-def _shown(router: LabRouter, words: Sequence[str]) -> str | None:
-    if len(words) < 2 or words[0] != "ip" or words[2:] not in ([], ["show"], ["list"], ["ls"]):
-        return None
-    for full, shortest, show in (("route", 1, routers.ip_route), ("address", 1, routers.ip_address)):
-        if len(words[1]) >= shortest and full.startswith(words[1]):
-            return show(router.shown)
-    return None
+def _neighbours(rundir: Path, name: str) -> str:
+    """As `ip neighbour`: what the topology vouches for is permanent, the rest was asked for."""
+    described: list[dict[str, Any]] = ask(Rundir(rundir), {"do": "routers"})["routers"]
+    known = (one for router in described if router["name"] == name for one in router["neighbours"])
+    return "".join(f"{one['address']} dev {one['leg']} {'lladdr ' + one['mac'] + ' ' if one['mac'] else ''}"
+                   f"{_NUD[Phase(one['state'])] if one['learned'] else 'PERMANENT'} \n" for one in known)
 
 
 def find(rundir: Path, name: str) -> Node:
