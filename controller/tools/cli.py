@@ -223,6 +223,22 @@ def apply(file: Annotated[str, typer.Argument(metavar="FILE", help="The topology
 
 
 @app.command()
+def routers(name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this one.")] = None,
+            as_json: JsonOption = False,
+            topology: Annotated[str | None, typer.Option("--topology", metavar="FILE", help="The topology (default: "
+                                                         "that of the lab or the daemon, else topology.yaml).")] = None,
+            rundir: RundirOption = None) -> None:
+    """Each router's interfaces, routes, neighbours, NAT sessions and counters, as far as they are known."""
+    from controller.tools import routers as tool
+
+    found = tool.described(tool.sources(where(rundir), topology), name)
+    if as_json:
+        show_json({"routers": found})
+    else:
+        show_lines(tool.lines(found))
+
+
+@app.command()
 def recompute(as_json: JsonOption = False, rundir: RundirOption = None) -> None:
     """Read every switch again and compare it with everything computed anew; normally nothing changes."""
     from controller.tools import changes

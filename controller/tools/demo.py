@@ -153,9 +153,9 @@ class Show:
         if routed:
             router = next(iter(self.topology.legs_by_router))
             outside = any(leg.outside for leg in self.topology.legs_by_router[router])
-            lines[-1:-1] = [*([(f"trace {routed[0]} {INTERNET}", "and of one that leaves the cloud")] if outside else []),
-                            (f"lab exec {router} -- ip route", "the routes of a router"),
-                            ("routers", "its neighbours, NAT sessions and counters, too")]
+            lines += [(f"trace {routed[0]} {INTERNET}", "and of one that leaves the cloud")] if outside else []
+            lines += [(f"lab exec {router} -- ip route", "the routes of a router"),
+                      ("routers", "its neighbours, NAT sessions and counters, too")]
         for command, what in lines:
             yield f"  {_command(self.where)} {command:<44} [dim]{what}[/dim]"
 
