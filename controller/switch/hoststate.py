@@ -1,7 +1,7 @@
 """What is known of one host: its ports and local VLANs as its switches say them, its sessions, its routers."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from controller.model import names, placement
@@ -13,8 +13,6 @@ from controller.switch.routing import Routing
 from controller.switch.session import Session
 from flows.cookie import is_compiled
 from flows.tables import BR_INT, BR_TUN
-
-Vlans = dict[int, str | None]  # a local VLAN in use -> its network; None: of none that the topology has
 
 
 @dataclass
@@ -28,7 +26,9 @@ class HostState:
     sessions: dict[str, tuple[object, Session]] = field(default_factory=dict)  # bridge -> (connection, session)
     forget: list[Forget] = field(default_factory=list)  # what br-tun learned and shall forget, once it can be told
     neighbours: list[NextHop] = field(default_factory=list)  # learned ones, as br-int was read the last time
-    read: dict[str, Vlans] = field(default_factory=dict)  # bridge -> the VLANs in use there
+    # Where local VLANs are in use, until they have been taken over; None: the bridge has not been read.
+    tunnels: list[tuple[int | None, int]] | None = None  # in br-tun: (tunnel id, VLAN)
+    segments: list[tuple[str, int | None, int]] | None = None  # in br-int: (port, VLAN there or None, local VLAN)
 
     @property
     def seen(self) -> Seen:
@@ -41,37 +41,43 @@ class HostState:
         them in from their bridge, and not from that bridge: it may connect later. While no port leads there, nothing
         comes in, and the VLAN is not kept.
         """
-        if bridge == BR_TUN:
-            self.read[bridge] = dict(_overlay(topology, rows))
-        elif bridge == BR_INT:
-            rows = list(rows)
+        rows = list(rows)
+        if bridge == BR_INT:
             self.neighbours = [row.neighbour for row in rows if row.neighbour is not None]
-            self.read[bridge] = dict(self._segments(topology, rows))
-        else:
-            return
+            devices = {ofport: name for name, ofport in self.ports[BR_INT].items()}
+            self.segments = [(devices.get(row.in_port, ""), row.segment, vlan)
+                             for row in rows if (vlan := _given(row)) and row.in_port is not None]
+        elif bridge == BR_TUN:
+            self.tunnels = [(row.tunnel_id, vlan) for row in rows if (vlan := _given(row))]
         self._recover(topology)
 
-    def _segments(self, topology: Topology, rows: Iterable[Installed]) -> Iterator[tuple[int, str | None]]:
-        bridges = topology.hosts[self.name].bridge_mappings
-        ports = {ofport: physical for physical, bridge in bridges.items()
-                 if (ofport := self.ports[BR_INT].get(names.int_device(bridge))) is not None}
-        network_at = {(network.physical_network, network.segmentation_id): name
-                      for name, network in topology.networks.items() if network.physical_network is not None}
-        for row in rows:
-            if is_compiled(row.cookie) and row.vlan is not None and row.in_port in ports:
-                yield row.vlan, network_at.get((ports[row.in_port], row.segment))
-
     def _recover(self, topology: Topology) -> None:
+        overlay = self._overlay(topology)
         if self.vlans is None:
-            wanted = {BR_TUN, BR_INT} if topology.hosts[self.name].bridge_mappings else {BR_TUN}
-            if not wanted <= self.read.keys():
+            if self.tunnels is None or (self.segments is None and topology.hosts[self.name].bridge_mappings):
                 return
-            self.vlans = {name: vlan for used in self.read.values() for vlan, name in used.items() if name is not None}
+            self.vlans = {name: vlan for vlan, name in [*self._outside(topology), *overlay] if name is not None}
             self.allot(topology)
         network_of = {vlan: name for name, vlan in self.vlans.items()}
         # A VLAN whose tunnel id is another network's now is stale.
-        self.forget += [Forget(vlan=vlan) for vlan, name in self.read.pop(BR_TUN, {}).items()
-                        if name is None or network_of.get(vlan) != name]
+        self.forget += [Forget(vlan=vlan) for vlan, name in overlay if name is None or network_of.get(vlan) != name]
+        self.tunnels = None
+
+    def _overlay(self, topology: Topology) -> list[tuple[int, str | None]]:
+        """The local VLANs in use in br-tun, and the network that each is of; None: of none that the topology has."""
+        by_tunnel = {network.tunnel_id: name for name, network in topology.networks.items()
+                     if network.tunnel_id is not None}
+        return [(vlan, by_tunnel.get(tunnel_id)) for tunnel_id, vlan in self.tunnels or () if tunnel_id is not None]
+
+    def _outside(self, topology: Topology) -> Iterator[tuple[int, str | None]]:
+        """The same for br-int, where provider networks come in."""
+        bridges = topology.hosts[self.name].bridge_mappings
+        physical = {names.int_device(bridge): network for network, bridge in bridges.items()}
+        network_at = {(network.physical_network, network.segmentation_id): name
+                      for name, network in topology.networks.items() if network.physical_network is not None}
+        for device, segment, vlan in self.segments or ():
+            if device in physical:
+                yield vlan, network_at.get((physical[device], segment))
 
     def allot(self, topology: Topology) -> None:
         """Local VLANs for what the host carries now; what was learned under one that changes hands is forgotten."""
@@ -108,9 +114,6 @@ class HostState:
                 if provider == bridge or (bridge == BR_INT and names.int_device(provider) in changed)}
 
 
-def _overlay(topology: Topology, rows: Iterable[Installed]) -> Iterator[tuple[int, str | None]]:
-    by_tunnel: Mapping[int | None, str] = {network.tunnel_id: name for name, network in topology.networks.items()
-                                           if network.tunnel_id is not None}
-    for row in rows:
-        if is_compiled(row.cookie) and row.vlan is not None:
-            yield row.vlan, by_tunnel.get(row.tunnel_id)
+def _given(row: Installed) -> int:
+    """The local VLAN that a compiled row gives to frames; 0 if none."""
+    return row.vlan or 0 if is_compiled(row.cookie) else 0
