@@ -52,22 +52,33 @@ def frames(mac: str, address: str) -> tuple[bytes, ...]:
     return make(bytes.fromhex(mac.replace(":", "")), parsed.packed)
 
 
+def is_here(address: str) -> bool:
+    """Whether this namespace has an address: it may have moved on meanwhile, and somebody else announces it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.bind((address, 0))
+        return True
+    return False
+
+
+def say(interface: str, said: tuple[bytes, ...]) -> None:
+    """Send frames; an interface that has gone has nothing more to say."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out, contextlib.suppress(OSError):
+        out.bind((interface, 0))
+        for frame in said:
+            out.send(frame)
+
+
 def main(words: list[str]) -> None:
-    """Announce until all pauses are over; an interface that has gone has nothing more to say."""
-    what = [(interface, frames(mac, address))
-            for interface, mac, address in zip(words[::3], words[1::3], words[2::3], strict=True)]
-    with contextlib.ExitStack() as stack:
-        out = {}
-        for interface in dict(what):
-            with contextlib.suppress(OSError):
-                out[interface] = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
-                out[interface].bind((interface, 0))
-        for pause in PAUSES:
-            for interface, said in what:
-                with contextlib.suppress(OSError):
-                    for frame in said:
-                        out[interface].send(frame)
-            time.sleep(pause)
+    """Announce until all pauses are over, or until no address is left here."""
+    what = list(zip(words[::3], words[1::3], words[2::3], strict=True))
+    for pause in PAUSES:
+        what = [one for one in what if is_here(one[2])]
+        for interface, mac, address in what:
+            say(interface, frames(mac, address))
+        if not what:
+            break
+        time.sleep(pause)
 
 
 if __name__ == "__main__":
