@@ -17,7 +17,7 @@ _ECHO_REQUEST = {4: 8, 6: 128}  # RFC 792; RFC 4443, 4.1
 _ND_SOLICITATION = 135  # RFC 4861, 4.3
 _TTL: Final = 64  # RFC 1340, what hosts send
 _TAG: Final = 4  # bytes of an 802.1Q tag
-_INSIDE: Final = frozenset(field.name for field in (f.CT_STATE, *f.REGISTERS))
+_INSIDE: Final = frozenset({f.CT_STATE.name, "ct_zone", *(field.name for field in f.REGISTERS)})
 
 
 @dataclass(frozen=True)

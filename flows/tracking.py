@@ -16,6 +16,8 @@ from flows.packet import ICMP, TCP, Packet
 
 _NEW, _ESTABLISHED, _REPLY, _INVALID, _TRACKED = (CT_FLAGS[name] for name in ("new", "est", "rpl", "inv", "trk"))
 _TRANSLATED: Final = {"src": CT_FLAGS["snat"], "dst": CT_FLAGS["dnat"]}
+_TRANSLATIONS: Final = CT_FLAGS["snat"] | CT_FLAGS["dnat"]
+_ZONE: Final = "ct_zone"
 _ECHO_REPLY, _ECHO_REQUEST = 0, 8  # RFC 792
 _OTHER_ECHO: Final = {_ECHO_REPLY: _ECHO_REQUEST, _ECHO_REQUEST: _ECHO_REPLY}
 _PORTS: Final = {TCP: ("tcp_src", "tcp_dst"), f.UDP: ("udp_src", "udp_dst"), ICMP: ("icmp_id", "icmp_id")}
@@ -58,20 +60,34 @@ class Conntrack:
 
     def track(self, action: Track, packet: Packet) -> tuple[Packet, Conntrack]:
         """The packet as the next table sees it, and the connections then."""
+        before = packet.get(f.CT_STATE) or 0 if packet.get(_ZONE) == action.zone else 0  # another zone's is forgotten
+        packet = packet.with_(**{_ZONE: action.zone})
         ends = _ends(packet)
-        found = self.connections.get((action.zone, ends)) if ends else None
+        found, reply = self._find(action.zone, ends, translated=bool(before & _TRANSLATIONS))
         if ends is None or (found is None and ends.echo == _ECHO_REPLY):
             return packet.with_(ct_state=_TRACKED | _INVALID), self
         if found is None:
             return self._new(action, packet, ends)
-        return self._known(action, packet, found, reply=ends == found.answer)
+        return self._known(action, packet.with_(ct_state=before), found, reply=reply)
+
+    def _find(self, zone: int, ends: Ends | None, *, translated: bool) -> tuple[Connection | None, bool]:
+        """The connection of these ends, and whether they are an answer's.
+
+        What this zone has translated shows the other end's view already.
+        """
+        if ends is None:
+            return None, False
+        ends = ends.back if translated else ends
+        found = self.connections.get((zone, ends))
+        return found, found is not None and (ends == found.answer) != translated
 
     def _known(self, action: Track, packet: Packet, found: Connection, *, reply: bool) -> tuple[Packet, Conntrack]:
         after = self._with(action.zone, replace(found, answered=True)) if reply and not found.answered else self
-        # It calls a conversation new until it is answered, but for a ping.
-        new = not reply and not found.answered and found.first.proto != ICMP
-        state = _TRACKED | (_NEW if new else _ESTABLISHED) | (_REPLY if reply else 0)
-        if found.translated and (action.nat or action.translation):
+        before = packet.get(f.CT_STATE) or 0
+        # It calls a conversation new until it is answered.
+        new = not reply and not found.answered
+        state = before & ~_NEW | _TRACKED | (_NEW if new else _ESTABLISHED) | (_REPLY if reply else 0)
+        if found.translated and (action.nat or action.translation) and not before & _TRANSLATIONS:
             state |= _TRANSLATED[found.translated]
             packet = _showing(packet, found.first.back if reply else found.answer.back)
         return packet.with_(ct_state=state), after
