@@ -87,12 +87,16 @@ def exec_argv(rundir: Path, name: str, command: Sequence[str]) -> tuple[list[str
 
 
 def _router(rundir: Path, name: str) -> LabRouter | None:
-    """The router of a name that no node has. Refusal if it has no interface."""
+    """The router of a name that no node has. Refusal if nothing of it is there."""
     plan = in_force(rundir)
     router = plan.routers.get(name) if plan and name not in lab.kinds(plan) else None
-    if router is not None and not router.shown.legs:
+    if plan is None or router is None:
+        return None
+    if not router.shown.legs:
         raise Refusal(f"The router {name} has no interface, so nothing of it is on {router.host}; attach a subnet to "
                       f"it in the file.", BAD_INPUT)
+    if any(one.name == router.shown.name and not one.whole for one in plan.hypervisors[router.host].namespaces):
+        raise Refusal(f"The router {name} could not be set up; `tunbridge lab up` tries again and says why.", MISSING)
     return router
 
 

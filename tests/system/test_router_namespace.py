@@ -12,83 +12,22 @@ from pathlib import Path
 
 import pytest
 from labkit import ROOT, TUNBRIDGE, Sniffer, until
-from labsite import Site, kill_all, site
+from labsite import kill_all, site
+from routedsite import FLOATING, GATEWAY, ROUTES, Routed, qrouter, router, text_of, topology
 
 from controller.host import nat, processes
 from controller.host.routers import namespace
-from controller.model import names, reading
-from controller.model.topology import Topology
+from controller.model import names
 from controller.tools import lab
-from controller.tools.errors import BAD_INPUT, MISSING, Refusal
+from controller.tools.errors import MISSING, Refusal
 
 pytestmark = pytest.mark.system
-
-CLOUD = """
-cloud: routed
-underlay: {cidr: 192.0.2.0/24, mtu: 1500}
-firewall: none
-hosts:
-  c1: {tunnel_ip: 192.0.2.11}
-  n1: {tunnel_ip: 192.0.2.21, role: network}
-networks:
-  blue: {tunnel_id: 7, subnets: {blue-s: {cidr: 10.0.1.0/24, gateway: 10.0.1.1}}}
-  green: {tunnel_id: 8, subnets: {green-s: {cidr: 10.0.2.0/24, gateway: 10.0.2.1}}}
-  public: {external: true, subnets: {public-s: {cidr: 203.0.113.0/24, gateway: 203.0.113.1}}}
-vms:
-  a: {host: c1, network: blue, ip: 10.0.1.11}
-  b: {host: c1, network: green, ip: 10.0.2.11}
-"""
-GATEWAY = "gateway: {network: public, ip: 203.0.113.10}"
-ROUTES = "routes: [{destination: 198.51.100.0/24, nexthop: 10.0.1.11}]"
-FLOATING = "floating_ips:\n  203.0.113.50: {vm: a, network: blue}\n"
-
-
-def router(*subnets: str, more: str = GATEWAY, driver: str = "namespace") -> str:
-    return f"{{host: n1, driver: {driver}, interfaces: [{', '.join(subnets)}], {more}}}"
-
-
-def text_of(floating: str = "", **routers: str) -> str:
-    lines = "".join(f"  {name}: {value}\n" for name, value in routers.items())
-    return f"{CLOUD}{floating}" + (f"routers:\n{lines}" if routers else "")
-
-
-def topology(floating: str = "", **routers: str) -> Topology:
-    found = reading.parse(text_of(floating, **routers), "routed.yaml")
-    assert found.topology, found.problems
-    return found.topology
-
-
-class Routed(Site):
-    """A site for labs of that cloud."""
-
-    def up(self, floating: str = "", **routers: str) -> None:
-        self.build(topology(floating, **routers))
-
-    def says(self, node: str, *command: str) -> str:
-        done = self.run(node, *command)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def namespaces(self, host: str = "n1") -> set[str]:
-        return {line.split()[0] for line in self.says(host, "ip", "netns", "list").splitlines()}
-
-    def legs(self, name: str) -> list[str]:
-        """Names of a router's legs, as its namespace has them."""
-        return re.findall(r"\b(q[rg]-[0-9a-f-]{11})@", self.says(name, "ip", "-o", "link", "show"))
-
-    def plugged(self) -> set[str]:
-        """Names of all legs that are ports of br-int."""
-        return {port for port in self.says("n1", "ovs-vsctl", "list-ports", "br-int").split() if port[:3] in "qr-qg-"}
 
 
 @pytest.fixture
 def place() -> Iterator[Routed]:
     with site(Routed()) as made:
         yield made
-
-
-def qrouter(name: str) -> str:
-    return names.qrouter(topology(**{name: router("blue-s")}).routers[name].id)
 
 
 def test_a_router_is_there_exactly_while_it_has_an_interface(place: Routed) -> None:
@@ -275,6 +214,8 @@ def test_a_router_that_fails_harms_no_other_and_the_next_up_mends_it(place: Rout
     (words,) = str(caught.value).splitlines()
     assert "router r1" in words and "n1" in words and f"`ip link add name {leg} " in words and "File exists" in words
     assert place.namespaces() >= {qrouter("r2")}
+    with pytest.raises(Refusal, match="could not be set up"):
+        place.says("r1", "ip", "route")
     place.switch_by_hand()
     until(lambda: place.reaches("b", "198.51.100.7"), "b reaches the world by the other router")
     place.up(**both)
@@ -305,68 +246,3 @@ def test_a_machine_without_iptables_is_told_what_it_lacks(place: Routed) -> None
     assert done.returncode == MISSING
     assert "router r1" in done.stderr and "apt-get install iptables" in done.stderr
     assert not place.pids()
-
-
-def plumb(place: Routed, text: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """On n1 as if it were a real host; its card on the underlay is there, that on the outside is `nic-external`."""
-    file = place.rundir / "routed.yaml"
-    file.write_text(text)
-    return place.run("n1", "env", f"PYTHONPATH={ROOT}", *TUNBRIDGE, "plumb", "--host", "n1", "--topology", str(file),
-                     "--rundir", os.path.realpath(place.rundir), "--underlay-device", "underlay0", *more)
-
-
-def plumbed(place: Routed, text: str, *more: str) -> str:
-    done = plumb(place, text, *more)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
-def test_plumb_finds_what_is_wrong_with_a_router_and_puts_it_right(place: Routed) -> None:
-    routed = router("blue-s", more=f"{GATEWAY}, {ROUTES}")
-    text = text_of(FLOATING, r1=routed)
-    place.up(FLOATING, r1=routed)
-    assert plumbed(place, text, "--dry-run") == ""
-    qr, qg = place.legs("r1")
-    place.says("r1", "ip", "address", "add", "203.0.113.60/32", "dev", qg)
-    place.says("r1", "ip", "route", "del", "default")
-    place.says("r1", "iptables", "-t", "nat", "-F", "neutron-l3-agent-snat")
-    place.says("r1", "sysctl", "-q", "-w", "net.ipv4.ip_forward=0")
-    place.says("n1", "ovs-vsctl", "del-port", qr)
-    todo = plumbed(place, text, "--dry-run")
-    assert "iptables-restore" in todo and "ip_forward=1" in todo and "address del 203.0.113.60/32" in todo
-    assert "route replace default" in todo and f"add-port br-int {qr}" in todo and "nic-external" not in todo
-    assert "is plumbed" in plumbed(place, text)
-    assert plumbed(place, text, "--dry-run") == ""
-    place.says("n1", "ip", "netns", "del", qrouter("r1"))
-    assert "is plumbed" in plumbed(place, text)
-    assert plumbed(place, text, "--dry-run") == ""
-    assert "is plumbed" in plumbed(place, text_of(r1=router()))
-    assert place.namespaces() == set()
-    assert not place.plugged()
-
-
-def test_plumb_respects_a_namespace_and_a_bridge_of_somebody_else(place: Routed) -> None:
-    place.up()
-    text = text_of(r1=router("blue-s"))
-    place.says("n1", "ip", "netns", "add", qrouter("r1"))
-    done = plumb(place, text)
-    assert done.returncode == MISSING and f"ip netns del {qrouter('r1')}" in done.stderr
-    place.says("n1", "ip", "netns", "del", qrouter("r1"))
-    place.says("n1", "ovs-vsctl", "add-br", "br-ex", "--", "set", "Bridge", "br-ex", "datapath_type=netdev")
-    done = plumb(place, text)
-    assert done.returncode == MISSING and "br-set-external-id br-ex tunbridge routed" in done.stderr
-
-
-def test_plumb_plugs_a_network_card_into_br_ex_and_keeps_it_there(place: Routed) -> None:
-    place.up()
-    text = text_of(r1=router("blue-s"))
-    place.says("n1", "ip", "link", "add", "name", "eth7", "type", "veth", "peer", "name", "eth7far")
-    assert "--provider-device external=NIC" in plumbed(place, text)
-    for wrong, code, words in (("eth7", BAD_INPUT, "PHYSICAL_NETWORK=NIC"),
-                               ("office=eth7", BAD_INPUT, "needs external"),
-                               ("external=eth8", MISSING, "no network card eth8")):
-        done = plumb(place, text, "--provider-device", wrong)
-        assert (done.returncode, words in done.stderr) == (code, True), done.stderr
-    assert "is plumbed" in plumbed(place, text, "--provider-device", "external=eth7")
-    assert set(place.says("n1", "ovs-vsctl", "list-ports", "br-ex").split()) == {"eth7", "phy-br-ex"}
-    assert plumbed(place, text, "--dry-run") == ""
