@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.switch.diff import Plan
+from flows.conversations import Ended
 from flows.fields import Criterion
 from flows.flow import Flow
 from flows.tables import Table
@@ -132,4 +133,12 @@ class Unlearn:
     flow: Flow
 
 
-Command = ReadFlows | Write | Drop | Log | PacketOut | Learn | Unlearn
+@dataclass(frozen=True)
+class End:
+    """Let connection tracking forget conversations. A switch that does not know how keeps them."""
+
+    conn: Any
+    ended: Ended
+
+
+Command = ReadFlows | Write | Drop | Log | PacketOut | Learn | Unlearn | End

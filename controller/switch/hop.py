@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
 
-from controller.switch.events import Asked, Command, Learn, NextHop, PacketOut, Unlearn
+from controller.switch.events import Asked, Command, End, Learn, NextHop, PacketOut, Unlearn
 from flows import fields as f
 from flows import qrouter, routed_learned
+from flows.conversations import Ended, ended
 from flows.fields import Criterion
 from flows.flow import Flow
 from flows.host import RouterLeg, SimulatedRouter
@@ -30,6 +31,7 @@ PROBES: Final = 50  # neighbours that are asked at once whether they are still t
 BREATH: Final = 1.0  # seconds until the next ones are
 _OWN: Final = 8  # in REG_TRANSLATED: the router itself made this packet, about one that was translated so
 _ARP_AT: Final = slice(12, 14)
+_REASSEMBLIES: Final = 64  # packets in fragments at once: 4 MB, as net.ipv4.ipfrag_high_thresh allows in Linux
 _REASONS: Final = 64  # reasons of refusals that are counted apart; a packet must not make the daemon's memory grow
 
 Key = tuple[str, int]  # name of a leg, address of a neighbour behind it
@@ -75,13 +77,16 @@ class Hop:
         self._announce_at = inf
         self._rounds = 0
         self._news: tuple[Sent, ...] = ()
+        self._ended: tuple[Ended, ...] = ()
         self._take(placed)
         if not quiet:
             self._announce(qrouter.announcements(self._bare))
 
     def _take(self, placed: SimulatedRouter) -> None:
         self.placed = placed
-        self._bare = qrouter.bare(placed.router)
+        limits = placed.router.limits
+        limits = replace(limits, reassemblies=min(limits.reassemblies, _REASSEMBLIES))
+        self._bare = qrouter.bare(replace(placed.router, limits=limits))
         self._numbers = {leg.name: leg for leg in placed.legs}
 
     @property
@@ -101,6 +106,8 @@ class Hop:
                 self._forget(key)
                 if self.rows.pop(key, None):
                     commands.append(self._unlearn(conn, key))
+        # By `tick`, when the rows that brought them about have gone.
+        self._ended = tuple(dict.fromkeys((*self._ended, *ended(self.placed, placed))))
         self._take(placed)
         news = tuple(sent for sent in qrouter.announcements(self._bare) if sent not in said)
         self._news = tuple(sent for sent in self._news if sent.leg in self._bare.by_name)
@@ -121,7 +128,8 @@ class Hop:
 
     def leave(self, conn: object) -> list[Command]:
         """It is gone."""
-        return [self._unlearn(conn, key) for key in sorted(self.rows)]
+        return [*(self._unlearn(conn, key) for key in sorted(self.rows)),
+                *(End(conn, one) for one in (*self._ended, *ended(self.placed, None)))]
 
     def _announce(self, news: tuple[Sent, ...]) -> None:
         self._news, self._rounds, self._announce_at = news, ROUNDS, 0.0
@@ -215,7 +223,8 @@ class Hop:
     def tick(self, conn: object, now: float) -> list[Command]:
         """What time alone brings about."""
         sent, self.state = qrouter.tick(self._bare, self.state, now)
-        commands = [*self._teach(conn, now), *self._out(conn, sent)]
+        commands = [*(End(conn, one) for one in self._ended), *self._teach(conn, now), *self._out(conn, sent)]
+        self._ended = ()
         if self._probe_at <= now:
             commands += self._probe(conn, now)
         if self._announce_at <= now:

@@ -1,7 +1,8 @@
-"""Open vSwitch's own actions, where os-ken lacks them or cannot read what a switch may hold."""
+"""Open vSwitch's own actions and messages, where os-ken lacks them or cannot read what a switch may hold."""
 from __future__ import annotations
 
 import struct
+from ipaddress import IPv4Address
 from typing import Any, Final
 
 from os_ken.ofproto import nicira_ext
@@ -31,6 +32,23 @@ class CheckPktLarger(parser.NXAction):  # type: ignore[misc]  # os-ken has no ty
         size, _, header = struct.unpack_from(cls._layout, body)
         number, _ = ofp.oxm_parse_header(header, 0)
         return cls(size, ofp.oxm_to_user_header(number))
+
+
+_VENDOR: Final = 0x00002320
+_CT_FLUSH: Final = 32  # NXT_CT_FLUSH, include/openflow/nicira-ext.h; Open vSwitch 3.1 and later
+_ORIGINAL, _REPLY, _ZONE, _DESTINATION = 0, 1, 2, 1  # its properties, and one of those inside a tuple
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
+
+
+def ct_flush(zone: int, asked: IPv4Address | None = None, shown: IPv4Address | None = None) -> bytes:
+    """The message that ends conversations of a zone: those to `asked`, those whose answers go to `shown`, or all."""
+    body = struct.pack("!IIB7x", _VENDOR, _CT_FLUSH, 0)
+    for kind, address in ((_ORIGINAL, asked), (_REPLY, shown)):
+        if address is not None:
+            inner = struct.pack("!HH", _DESTINATION, 20) + _MAPPED + address.packed + bytes(4)
+            body += struct.pack("!HH4x", kind, 8 + len(inner)) + inner
+    body += struct.pack("!HHH2x", _ZONE, 8, zone)
+    return struct.pack("!BBHI", ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, 8 + len(body), 0) + body
 
 
 _READ: Final = frozenset({

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from controller.switch import wire
-from controller.switch.events import Command, Learn, PacketOut, Unlearn
+from controller.switch import nicira, wire
+from controller.switch.events import Command, End, Learn, PacketOut, Unlearn
 
-Said = PacketOut | Learn | Unlearn
+Said = PacketOut | Learn | Unlearn | End
 
 
 def in_turns(commands: Iterable[Command]) -> Iterator[Command | list[Said]]:
@@ -41,6 +41,8 @@ def _bytes(conn: Any, command: Said) -> bytes:
             message = wire.learn(conn, flow)
         case Unlearn(_, flow):
             message = wire.unlearn(conn, flow)
+        case End(_, ended):
+            return nicira.ct_flush(ended.zone, ended.asked, ended.shown)
     conn.set_xid(message)
     message.serialize()
     return bytes(message.buf)

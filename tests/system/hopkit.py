@@ -36,7 +36,7 @@ _VLAN_VALID = 0x10
 _NUMBERS = count()
 OUTSIDE = "outside"
 OUTSIDE_MAC = "02:00:cb:00:71:01"
-_OFPT_PACKET_IN, _OFPT_SET_CONFIG, _NXM_1 = 10, 9, 1
+_OFPT_PACKET_IN, _OFPT_SET_CONFIG, _OFPT_BARRIER_REQUEST, _OFPT_BARRIER_REPLY, _NXM_1 = 10, 9, 20, 21, 1
 
 
 class HopOvs(PrivateOvs):
@@ -237,6 +237,18 @@ class Hop:
         """How many packets the rows of a table have taken whose text holds these words."""
         text = self.ovs.run("ovs-ofctl", "-O", "OpenFlow14", "dump-flows", "br-int", f"table={table}")
         return sum(int(row.split("n_packets=")[1].split(",")[0]) for row in text.splitlines() if words in row)
+
+    def tracked(self, simulated: SimulatedRouter) -> list[str]:
+        """What connection tracking remembers for a router, one line for each conversation, sorted."""
+        found = [self.ovs.run("ovs-appctl", "dpctl/dump-conntrack", f"zone={zone}").splitlines()
+                 for zone in (simulated.zone, simulated.hairpin_zone)]
+        return sorted(one.partition(",protoinfo")[0] for lines in found for one in lines if one)
+
+    def say(self, message: bytes) -> None:
+        """Send an OpenFlow message, and wait until the switch has done what it says."""
+        self._control.send(message + struct.pack("!BBHI", 5, _OFPT_BARRIER_REQUEST, 8, 0))
+        while (kind := self._control.message()[0]) != _OFPT_BARRIER_REPLY:
+            assert kind == _OFPT_PACKET_IN, f"the switch answers with a message of type {kind}"
 
     def unlearn(self, words: str) -> None:
         """Delete a row, and wait until nothing that is cached follows it."""

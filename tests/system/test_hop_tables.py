@@ -10,6 +10,8 @@ from itertools import count
 import pytest
 from hopkit import OUTSIDE, Hop, Seen, hop, learn
 
+from controller.switch import nicira
+from flows.conversations import ended
 from flows.fields import ARP_REPLY, UDP
 from flows.packet import ICMP, TCP
 from flows.routing.transport import ACK, ECHO_REPLY, FIN, SYN, TIME_EXCEEDED, icmp, quoted, sound
@@ -489,6 +491,21 @@ def test_a_whole_tcp_conversation(there: Hop, source: str, target: str, where: s
             seen = the_one(there.send(where, summed(Datagram(arrived.dst, arrived.src, TCP, back), 16)), source)
             assert seen.ways == (target, own)
         assert seen.datagram.payload[20:] == data
+
+
+def test_who_spoke_to_a_floating_ip_does_not_go_on_when_it_is_taken_away(there: Hop) -> None:
+    inward, outward, across = (next(_PORTS) for _ in range(3))
+    talks = ((OUTSIDE, _tcp(FAR, FIP_WEB, inward), "web1"), ("web1", _tcp(WEB1, FAR, outward), OUTSIDE),
+             ("web1", _tcp(WEB1, FIP_DB, across), "db1"), ("web2", _tcp(WEB2, FAR, outward), OUTSIDE))
+    for name, sent, where in talks:
+        the_one(there.send(where, answer(the_one(there.send(name, sent), where).datagram)), name)
+    one = there.host.routers[0]
+    tracked = there.tracked(one)
+    assert sum(FIP_WEB in each for each in tracked) >= 3
+    other = replace(one, router=replace(one.router, floating_ips=one.router.floating_ips[1:]))
+    for each in ended(one, other):
+        there.say(nicira.ct_flush(each.zone, each.asked, each.shown))
+    assert there.tracked(one) == [each for each in tracked if FIP_WEB not in each]
 
 
 # ---- other settings
