@@ -70,6 +70,7 @@ class _Kinds:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         routes = {route.destination for router in topology.routers.values() for route in router.routes}
+        self._nexthops = {route.nexthop for router in topology.routers.values() for route in router.routes}
         self._routes = {(route.version, route.max_prefixlen - route.prefixlen, _bits(route.network_address, route)):
                         str(route) for route in routes}
         self._shifts = sorted({key[:2] for key in self._routes})
@@ -78,8 +79,8 @@ class _Kinds:
                           for one in reversed(floating_ips) if (port := topology.fixed_port(one)) is not None}
 
     def __call__(self, port: Port) -> Kind:
-        alone = len(self._topology.vms[port.vm].ports) == 1
-        return port.subnet, alone or port.name, self._routes_to(port.ip), self._floating.get(port.name)
+        alike = len(self._topology.vms[port.vm].ports) == 1 and port.ip not in self._nexthops
+        return port.subnet, alike or port.name, self._routes_to(port.ip), self._floating.get(port.name)
 
     def _routes_to(self, address: Address) -> Kind:
         """The static routes, of whichever router, that lead to an address: one look-up per prefix length."""
@@ -135,7 +136,9 @@ def expected_targets(topology: Topology) -> Iterator[Target]:
                 ends[kind, address] = world.asks(port, address)
             end = ends[kind, address]
             seen_by = wanted.name if isinstance(wanted, Port) and end == wanted else None
-            yield Target(port.name, name, address, end is not None and end == wanted, seen_by)
+            # The internet is one, whichever of its gateways a packet comes by.
+            expected = isinstance(end, Internet) if isinstance(wanted, Internet) else end is not None and end == wanted
+            yield Target(port.name, name, address, expected, seen_by)
     for one in topology.floating_ips:
         internet = world.internets.get(topology.subnet_of(one.outside, one.address).name)
         if internet is not None and isinstance(one.address, IPv4Address):
