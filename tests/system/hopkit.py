@@ -47,6 +47,14 @@ class HopOvs(PrivateOvs):
         self.namespace = namespace
 
     def __enter__(self) -> HopOvs:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         self.run("ip", "netns", "add", self.namespace)
         for kind in ("all", "default"):
             self.inside("sysctl", "-qw", f"net.ipv6.conf.{kind}.disable_ipv6=1")
@@ -55,7 +63,6 @@ class HopOvs(PrivateOvs):
         self._daemon("ovsdb-server", f"--remote=punix:{self.dir}/db.sock", str(database))
         self.run("ovs-vsctl", "--no-wait", "init")
         self._daemon("ovs-vswitchd", f"unix:{self.dir}/db.sock")
-        return self
 
     def __exit__(self, *why: object) -> None:
         super().__exit__(None, None, None)
