@@ -148,7 +148,7 @@ def _ask_for_flows(at: Rundir, host: str | None, bridge: str | None) -> tuple[st
     from controller.tools.client import ask
 
     status = ask(at, {"do": "status"})
-    tool.check_host(host, dict.fromkeys(switch["host"] for switch in status["switches"]))
+    tool.check_target(host, bridge, ((switch["host"], switch["bridge"]) for switch in status["switches"]))
     return status["topology"], ask(at, {"do": "flows", "host": host, "bridge": bridge})["bridges"]
 
 

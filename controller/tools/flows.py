@@ -11,7 +11,7 @@ from controller.model.topology import Topology
 from controller.switch.rows import flow_json
 from controller.tools.errors import BAD_INPUT, Refusal
 from flows.compile import compile_host
-from flows.tables import PIPELINES, table
+from flows.tables import table
 
 Json = dict[str, Any]
 
@@ -20,22 +20,24 @@ def split_target(target: str | None) -> tuple[str | None, str | None]:
     """`compute1/br-tun` -> (compute1, br-tun); a host alone means all its bridges; None means all hosts."""
     if target is None:
         return None, None
-    host, slash, bridge = target.partition("/")
-    if slash and bridge not in PIPELINES:
-        raise Refusal(f"{target}: a bridge is one of {', '.join(PIPELINES)}.", BAD_INPUT)
+    host, _, bridge = target.partition("/")
     return host, bridge or None
 
 
-def check_host(host: str | None, known: Iterable[str]) -> None:
-    """Refusal if there is no such host."""
-    known = list(known)
-    if host is not None and host not in known:
-        raise Refusal(f"There is no host {host}, only {', '.join(known)}.", BAD_INPUT)
+def check_target(host: str | None, bridge: str | None, known: Iterable[tuple[str, str]]) -> None:
+    """Refusal if there is no such host, or it has no such bridge; `known` are all (host, bridge)."""
+    bridges: dict[str, list[str]] = {}
+    for name, own in known:
+        bridges.setdefault(name, []).append(own)
+    if host is not None and host not in bridges:
+        raise Refusal(f"There is no host {host}, only {', '.join(bridges)}.", BAD_INPUT)
+    if host is not None and bridge is not None and bridge not in bridges[host]:
+        raise Refusal(f"{host} has no bridge {bridge}, only {', '.join(bridges[host])}.", BAD_INPUT)
 
 
 def intended(topology: Topology, host: str | None = None, bridge: str | None = None) -> list[Json]:
     """What every asked bridge shall hold, with the numbers that a freshly built host would have. No switch is asked."""
-    check_host(host, topology.hosts)
+    check_target(host, bridge, topology.bridges.values())
     found = []
     for name in topology.hosts:
         if host in (None, name):
