@@ -7,7 +7,8 @@ from flows.host import CONTROLLER_METER, Meter, SimulatedRouter
 
 RATE: Final = 100  # packets a second of one VM, or of all that the topology does not know behind one leg
 BURST: Final = 50
-EVERYTHING: Final = Meter(CONTROLLER_METER, 2000, 500)  # more the daemon could not handle beside its other work
+# All that a switch may ask. A packet costs the daemon up to half a millisecond, and there are other switches.
+EVERYTHING: Final = Meter(CONTROLLER_METER, 1000, 500)
 
 
 def of_router(router: SimulatedRouter) -> tuple[Meter, ...]:
