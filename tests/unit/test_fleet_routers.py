@@ -1,6 +1,7 @@
 """Stories of routers, provider networks and meters that come, change and go, told to the fleet with model switches."""
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,8 @@ from controller.model.names import int_device, phy_device
 from controller.model.topology import Topology
 from controller.switch.fleet import Fleet
 from controller.switch.pieces import of_router
+from controller.switch.planning import plan
+from controller.switch.routers import described
 from controller.switch.session import Counters, Session, State
 from flows.host import CONTROLLER_METER
 from flows.tables import BR_INT, BR_TUN
@@ -277,3 +280,30 @@ def test_a_router_that_moves_to_another_host_is_forgotten_where_it_was_learned()
     world.apply(cloud(R1.replace("network1", "network2"), head=head))
     world.settle()
     assert not switch.learned()
+
+
+# ---- before an edit, and after
+
+def test_a_plan_shows_what_comes_and_goes_with_a_router() -> None:
+    world = running(cloud(R2))
+    shown = plan(world.fleet, cloud(R1.replace(", gateway: {network: public, ip: 203.0.113.10}", "")))
+    br_int = next(one for one in shown["switches"] if (one["host"], one["bridge"]) == INT)
+    assert {flow["origin"] for flow in br_int["delete"]} >= {"routers.r2", "networks.amber"}
+    assert {flow["origin"] for flow in br_int["add"]} >= {"routers.r1", "networks.blue", "networks.green"}
+    assert not world.waiting()
+
+
+def test_a_router_is_described_as_it_is() -> None:
+    world = running(cloud(floating="  203.0.113.50: {vm: web, network: blue}\n"))
+    first, second = described(world.fleet)
+    assert (first["name"], first["host"], first["driver"], second["name"]) == ("r1", "network1", "simulated", "r2")
+    assert [(one["what"], one["addresses"], one["mtu"]) for one in first["interfaces"]] == [
+        ("r1 on blue-subnet", ["10.0.1.1/24"], 1450), ("r1 on green-subnet", ["10.0.2.1/24"], 1450),
+        ("r1 on public-subnet", ["203.0.113.10/24"], 1500)]
+    assert {"destination": "0.0.0.0/0", "leg": first["gateway"]["leg"], "via": "203.0.113.1",
+            "source": "203.0.113.10"} in first["routes"]
+    assert first["floating_ips"] == {"203.0.113.50": "10.0.1.11"}
+    neighbours = [(one["address"], one["learned"]) for one in first["neighbours"]]
+    assert neighbours == [("10.0.1.11", False), ("10.0.2.11", False)]
+    assert first["counters"]["refused"] == {}
+    json.dumps(first)
