@@ -88,8 +88,8 @@ TRANSLATED_OUT = _table(
     BR_INT, 47, "translated-out", "Which address shall a new conversation show?",
     matches=(f.REG_ROUTER, f.REG_TRANSLATED, f.CT_STATE, f.ETH_TYPE, f.IPV4_SRC, f.IP_PROTO),
     goes_to=("translated-out", "leave", "ask"),
-    ranks={"settled": 8, "query": 7, "exhausted": 6, "invalid": 5, "hairpin-floating": 4, "hairpin": 3, "floating": 2,
-           "new": 1, "miss": 0})
+    ranks={"settled": 9, "query": 8, "exhausted": 7, "invalid": 6, "hairpin-floating": 5, "hairpin": 4, "floating": 3,
+           "new": 2, "known": 1, "miss": 0})
 LEAVE = _table(
     BR_INT, 48, "leave", "Which network is behind that leg?",
     matches=(f.REG_LEAVES_BY,), goes_to=("deliver",), ranks={"known": 1, "miss": 0})

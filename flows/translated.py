@@ -63,8 +63,10 @@ def base() -> Iterator[Flow]:
                    why="no port is left for it outside, and it may not show its own address")
     yield flow(TRANSLATED_OUT, "query", when(_IP, _ICMP, f.REG_TRANSLATED(Mark.SETTLED)), Goto(ASK), origin=_PIPELINE,
                why="another host's query has its id: the controller lends it another one")
-    yield flow(TRANSLATED_OUT, "miss", ANY, Goto(LEAVE), origin=_PIPELINE,
-               why="translated as the rest of its conversation")
+    for state in ("-new", "+snat"):
+        yield flow(TRANSLATED_OUT, "known", when(_IP, ct_state(state)), Goto(LEAVE), origin=_PIPELINE,
+                   why="translated as the rest of its conversation")
+    yield flow(TRANSLATED_OUT, "miss", ANY, origin=_PIPELINE, why="nobody says which address it shall show")
 
 
 def router(simulated: SimulatedRouter) -> Iterator[Flow]:

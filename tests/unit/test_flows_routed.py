@@ -103,6 +103,15 @@ def test_what_finds_no_free_port_outside_does_not_leave_but_a_query_may_get_an_i
         "icmp,reg5=0x10 actions=goto_table:58", "reg5=0x10 actions=drop", "reg5=0x11 actions=drop"]
 
 
+def test_a_new_conversation_leaves_only_if_a_row_says_which_address_it_shows() -> None:
+    """While the rows of a router come or go, none leaves as it is."""
+    found = [one for one in compiler.compile_base(HOST) if one.table == TRANSLATED_OUT]
+    assert lines(tuple(found), words="priority=0") == ["table=47,priority=0 actions=drop"]
+    assert sorted(lines(tuple(found), words="priority=1,")) == [
+        "table=47,priority=1,ct_state=+trk+snat,ip actions=goto_table:48",
+        "table=47,priority=1,ct_state=-new+trk,ip actions=goto_table:48"]
+
+
 # ---- routes and neighbours
 
 def test_of_two_ways_to_one_prefix_only_the_first_has_a_row() -> None:

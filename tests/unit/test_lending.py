@@ -3,16 +3,22 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
+from controller.switch.events import Asked, PacketOut
+from controller.switch.hop import Hop
+from flows import fields as f
 from flows.packet import ICMP
 from flows.qrouter import Forwarded, Refused
 from flows.routing import lending
 from flows.routing.lending import LIMIT, TIMEOUT, Loans, inward, lend, outward, returned
 from flows.routing.transport import ECHO_REPLY, icmp, quoted, sound
 from flows.routing.wireformat import Datagram, Frame
-from tests.routerkit import FAR, A, G, framed, number, ping, router, tcp_to
+from flows.tables import LEAVE, TRANSLATE_OUT
+from tests import hopcloud
+from tests.routerkit import FAR, A, G, framed, mac_of, number, ping, router, tcp_to
 
 OWN, HOST, OTHER = number("203.0.113.10"), "10.0.1.21", "10.0.2.21"
 
@@ -102,3 +108,23 @@ def test_what_is_no_query_or_has_a_floating_ip_is_refused(datagram: Datagram) ->
     assert isinstance(lend(router(), Loans(), framed(G, datagram), 0.0)[0], Refused)
     assert isinstance(lend(router(outside=False), Loans(), framed(G, datagram), 0.0)[0], Refused)
     assert isinstance(lend(router(), Loans(), b"short", 0.0)[0], Refused)
+
+
+def test_the_daemon_lends_and_returns() -> None:
+    placed = hopcloud.routers()[0]
+    hop, outside = Hop(placed, quiet=True), placed.legs[-1]
+    query = ping("10.0.1.12", FAR, 77, ttl=63).framed(mac_of("10.0.1.12"), mac_of(FAR))
+    asked = Asked(placed.number, placed.legs[0].number, lending.MARK, query)
+    (out,) = (one for one in hop.asked("conn", placed.legs[0].name, asked, 1.0) if isinstance(one, PacketOut))
+    assert (out.registers, out.table) == ((f.REG_LEAVES_BY(outside.number),), LEAVE)
+    leaving = Datagram.parse(Frame.parse(out.data).payload)
+    assert (leaving.src, leaving.ttl) == (OWN, 63) and ident(leaving) != 77
+    back = answer(leaving).framed(mac_of(FAR), placed.router.legs[-1].hardware)
+    known = replace(placed, router=replace(placed.router, known=(
+        (placed.legs[0].name, IPv4Address("10.0.1.12"), "fa:16:3e:00:00:0c"),)))
+    hop.become("conn", known)
+    (home,) = (one for one in hop.asked("conn", outside.name, Asked(placed.number, outside.number, 1, back), 2.0)
+               if isinstance(one, PacketOut))
+    assert Datagram.parse(Frame.parse(home.data).payload) == replace(
+        ping(FAR, "10.0.1.12", 77, kind=ECHO_REPLY), ttl=63)
+    assert home.table == TRANSLATE_OUT
