@@ -14,6 +14,7 @@ Address = IPv4Address | IPv6Address
 ICMP: Final = f.ICMP
 TCP: Final = 6
 _ECHO_REQUEST = {4: 8, 6: 128}  # RFC 792; RFC 4443, 4.1
+_ICMP_WORDS: Final = {0: "echo reply", 3: "destination unreachable", 11: "time exceeded"}  # RFC 792
 _ND_SOLICITATION = 135  # RFC 4861, 4.3
 _TTL: Final = 64  # RFC 1340, what hosts send
 _TAG: Final = 4  # bytes of an 802.1Q tag
@@ -174,6 +175,8 @@ def _arp_words(packet: Packet) -> str:
 def _protocol(packet: Packet) -> str:
     if packet.get("icmpv4_type") == _ECHO_REQUEST[4] or packet.get(f.ICMPV6_TYPE) == _ECHO_REQUEST[6]:
         return "ICMP echo request"
+    if (kind := _ICMP_WORDS.get(packet.get("icmpv4_type") or 0)) and packet.get(f.IP_PROTO) == ICMP:
+        return f"ICMP {kind}"
     for name in ("tcp", "udp"):
         if (port := packet.get(f"{name}_dst")) is not None:
             return f"{name.upper()} port {port}"

@@ -15,6 +15,7 @@ from controller.model.topology import Port, Topology
 from controller.tools.simulate import Crossing, Ending, Stop, Visit
 from flows.evaluate import Step
 from flows.packet import Packet
+from flows.qrouter import Kept
 from flows.tables import BR_INT, BR_TUN
 from flows.text import line
 
@@ -23,6 +24,7 @@ from flows.text import line
 VM, TAP, QBR, QVB, PORT, TABLE, PATCH, TUNNEL, UNDERLAY, ROUTER, PROVIDER, WORLD = (
     "vm", "tap", "qbr", "qvb", "port", "table", "patch", "tunnel", "underlay", "router", "provider", "internet")
 _MISS = "no flow matches"
+_DEVICE_CHARS = 15
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Journey:
 def story(journey: Journey) -> Iterator[str]:
     """Lines for people, in rich's markup: one a hop, and one for each packet and for the end."""
     widths = [max((len(word) for word in column), default=0)
-              for column in zip(*((hop.host, hop.device, hop.table or "") for hop in journey.hops), strict=True)]
+              for column in zip(*((hop.host, _short(hop.device), hop.table or "") for hop in journey.hops), strict=True)]
     for leg in journey.legs:
         yield f"[bold]{escape(leg.title)}[/bold]"
         before = [leg.hops[0].packet, *(hop.packet for hop in leg.hops)] if leg.hops else []
@@ -83,14 +85,19 @@ def story(journey: Journey) -> Iterator[str]:
 
 
 def _line(hop: Hop, widths: list[int], was: str) -> str:
-    place = "  ".join(f"{word:<{width}}" for word, width in zip((hop.host, hop.device, hop.table or ""), widths,
-                                                                strict=True))
+    place = "  ".join(f"{word:<{width}}" for word, width in zip((hop.host, _short(hop.device), hop.table or ""),
+                                                                widths, strict=True))
     wears = [f"VLAN {hop.vlan}"] if hop.vlan is not None else []
     wears += [f"tunnel id {hop.tunnel_id}"] if hop.tunnel_id is not None else []
     wears += [f"now {escape(hop.packet)}"] if hop.packet != was else []
     tags = f"  [cyan]({', '.join(wears)})[/cyan]" if wears else ""
     why = escape(hop.why)
     return f"  {escape(place)}  {why if hop.kind == TABLE else f'[dim]{why}[/dim]'}{tags}"
+
+
+def _short(device: str) -> str:
+    """A router's namespace by the beginning of its id, as long as a device's name can be."""
+    return device[:_DEVICE_CHARS]
 
 
 def hops(topology: Topology, source: Port, packet: Packet, ending: Ending) -> Iterator[Hop]:
@@ -101,7 +108,10 @@ def hops(topology: Topology, source: Port, packet: Packet, ending: Ending) -> It
             yield from _out_of_router(stop, onward)
         else:
             yield from _tables(stop, onward.packet)
-            yield from _into_router(stop, onward) if isinstance(onward, Crossing) else _between(topology, stop, onward)
+            if isinstance(onward, Visit):
+                yield from _between(topology, stop, onward)
+            else:
+                yield from _into_router(stop, onward, onward is ending.stop)
     if isinstance(ending.stop, Visit):
         yield from _tables(ending.stop, ending.packet)
     if ending.port:
@@ -160,9 +170,10 @@ def _table(visit: Visit, step: Step, after: Packet) -> Hop:
                step.after.tunnel_id or None if visit.bridge == BR_TUN else None, str(after))
 
 
-def _into_router(visit: Visit, crossing: Crossing) -> Iterator[Hop]:
+def _into_router(visit: Visit, crossing: Crossing, ends_there: bool) -> Iterator[Hop]:
     passage, text = crossing.passage, str(crossing.packet)
-    why = f"{passage.router}: {passage.outcome.why}"
+    waits = isinstance(passage.outcome, Kept) and not ends_there
+    why = f"{passage.router}: {'it asks who has the next hop, and is told' if waits else passage.outcome.why}"
     if crossing.is_namespace:
         yield Hop(visit.host, passage.leg, PORT, None, None, "out of br-int", None, None, text)
     yield Hop(visit.host, passage.place, ROUTER, None, None, why, None, None, text)

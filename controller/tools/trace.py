@@ -19,7 +19,7 @@ from controller.tools.telling import answerer, learned, numbers, refusal, router
 from flows import fields as f
 from flows import packet as packets
 from flows.packet import Packet
-from flows.tables import BR_INT, BR_TUN
+from flows.tables import BR_TUN
 
 __all__ = ["Journey", "story", "trace"]
 
@@ -124,7 +124,7 @@ class _Trace:
         ask = Leg(f"{source.name} asks who has {address}", way,
                   f"The same question came to {', '.join(heard)}." if heard else "")
         if answered is None or answered.port is None:
-            return Journey(DROPPED, self._nobody(address, endings, shown), (ask,))
+            return Journey(DROPPED, self._nobody(address, shown), (ask,))
         if address == self.target.address and self.target.port and self.target.port.network != source.network:
             owner = answered.port.name if answered.port != source else answerer(answered)
             twin = f"in {source.network}, {address} is {owner}, not {self.target.name}"
@@ -174,7 +174,7 @@ class _Trace:
             return Journey(DROPPED, f"{why(shown)}{self._no_neighbour(shown)}", legs)
         if spoken.packet.get(_TYPE) == _ECHO_REPLY:
             return Journey(ANSWERED, self._own_answer(spoken), legs)
-        return Journey(DROPPED, f"{refusal(spoken)}, and tells {source.name}", legs)
+        return Journey(DROPPED, f"{refusal(spoken)}, and tells {source.name}{self._apart()}", legs)
 
     def _reached(self, reached: Ending, legs: tuple[Leg, ...]) -> Journey:
         target, port = self.target, reached.port
@@ -235,16 +235,15 @@ class _Trace:
         """What is behind a frame that waits in a router."""
         if not isinstance(shown.stop, Crossing):
             return ""
-        return f"; nobody answers {shown.stop.passage.router}"
+        return ", and nobody answers"
 
     # ---- words
 
-    def _nobody(self, address: Address, endings: tuple[Ending, ...], shown: Ending) -> str:
+    def _nobody(self, address: Address, shown: Ending) -> str:
         """Why there is no answer."""
         source, target = self.source, self.target
-        asked = {one.port.name for one in endings if one.port}
         stop = shown.stop
-        if not asked and isinstance(stop, Visit) and stop.bridge == BR_INT and not stop.walk.outputs:
+        if isinstance(stop, Visit) and stop.before is None and not stop.walk.outputs:  # it did not leave br-int
             return f"{why(shown)}{self._apart()}"
         if address != target.address:
             return f"nobody in {source.network} is the gateway {address}{self._no_gateway()}"

@@ -7,6 +7,7 @@
   compute1  br-int          classify   web1 is attached to blue  [cyan](VLAN 1)[/cyan]
   compute1  br-int          arp-spoof  web1 claims its own IP address by ARP  [cyan](VLAN 1)[/cyan]
   compute1  br-int          mac-spoof  web1 asks or answers with its own MAC  [cyan](VLAN 1)[/cyan]
+  compute1  br-int          router     it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute1  br-int          deliver    broadcast and multicast go to all of blue, here and elsewhere
   compute1  qvoa07cc819-19             [dim]out of br-int[/dim]
   compute1  qvba07cc819-19             [dim]the wire between qbra07cc819-19 and br-int[/dim]
@@ -24,6 +25,7 @@
   compute1  br-int          classify   web1 is attached to blue  [cyan](VLAN 1)[/cyan]
   compute1  br-int          arp-spoof  it claims no address  [cyan](VLAN 1)[/cyan]
   compute1  br-int          mac-spoof  web1 speaks with its own MAC and IP address  [cyan](VLAN 1)[/cyan]
+  compute1  br-int          router     it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute1  br-int          deliver    db1 lives on this host
   compute1  qvoa07cc819-19             [dim]out of br-int[/dim]
   compute1  qvba07cc819-19             [dim]the wire between qbra07cc819-19 and br-int[/dim]

@@ -7,6 +7,7 @@
   compute2  br-int           classify        web2 is attached to blue  [cyan](VLAN 1)[/cyan]
   compute2  br-int           arp-spoof       web2 claims its own IP address by ARP  [cyan](VLAN 1)[/cyan]
   compute2  br-int           mac-spoof       web2 asks or answers with its own MAC  [cyan](VLAN 1)[/cyan]
+  compute2  br-int           router          it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute2  br-int           deliver         broadcast and multicast go to all of blue, here and elsewhere  [cyan](VLAN 1)[/cyan]
   compute2  patch-tun                        [dim]to br-tun[/dim]  [cyan](VLAN 1)[/cyan]
   compute2  br-tun           from            from this host's br-int  [cyan](VLAN 1)[/cyan]
@@ -20,6 +21,7 @@
   compute1  br-tun           learn           remember at once which tunnel an ARP came by  [cyan](VLAN 1, tunnel id 1001)[/cyan]
   compute1  patch-int                        [dim]to br-int[/dim]  [cyan](VLAN 1)[/cyan]
   compute1  br-int           classify        from br-tun, already tagged with the local VLAN  [cyan](VLAN 1)[/cyan]
+  compute1  br-int           router          it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute1  br-int           deliver         broadcast and multicast go to all of blue, here and elsewhere
   compute1  qvo719eda88-2f                   [dim]out of br-int[/dim]
   compute1  qvb719eda88-2f                   [dim]the wire between qbr719eda88-2f and br-int[/dim]
@@ -37,6 +39,7 @@
   compute2  br-int           classify        web2 is attached to blue  [cyan](VLAN 1)[/cyan]
   compute2  br-int           arp-spoof       it claims no address  [cyan](VLAN 1)[/cyan]
   compute2  br-int           mac-spoof       web2 speaks with its own MAC and IP address  [cyan](VLAN 1)[/cyan]
+  compute2  br-int           router          it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute2  br-int           deliver         not on this host: br-tun may know where it lives in blue  [cyan](VLAN 1)[/cyan]
   compute2  patch-tun                        [dim]to br-tun[/dim]  [cyan](VLAN 1)[/cyan]
   compute2  br-tun           from            from this host's br-int  [cyan](VLAN 1)[/cyan]
@@ -50,6 +53,7 @@
   compute1  br-tun           learn           remember which tunnel its MAC lives behind  [cyan](VLAN 1, tunnel id 1001)[/cyan]
   compute1  patch-int                        [dim]to br-int[/dim]  [cyan](VLAN 1)[/cyan]
   compute1  br-int           classify        from br-tun, already tagged with the local VLAN  [cyan](VLAN 1)[/cyan]
+  compute1  br-int           router          it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute1  br-int           deliver         web1 lives on this host
   compute1  qvo719eda88-2f                   [dim]out of br-int[/dim]
   compute1  qvb719eda88-2f                   [dim]the wire between qbr719eda88-2f and br-int[/dim]

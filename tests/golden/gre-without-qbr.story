@@ -4,6 +4,7 @@
   compute1  br-int          classify     web1 is attached to blue  [cyan](VLAN 1)[/cyan]
   compute1  br-int          arp-spoof    web1 claims its own IP address by ARP  [cyan](VLAN 1)[/cyan]
   compute1  br-int          mac-spoof    web1 asks or answers with its own MAC  [cyan](VLAN 1)[/cyan]
+  compute1  br-int          router       it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute1  br-int          deliver      broadcast and multicast go to all of blue, here and elsewhere  [cyan](VLAN 1)[/cyan]
   compute1  patch-tun                    [dim]to br-tun[/dim]  [cyan](VLAN 1)[/cyan]
   compute1  br-tun          from         from this host's br-int  [cyan](VLAN 1)[/cyan]
@@ -17,6 +18,7 @@
   compute2  br-tun          learn        remember at once which tunnel an ARP came by  [cyan](VLAN 1, tunnel id 1001)[/cyan]
   compute2  patch-int                    [dim]to br-int[/dim]  [cyan](VLAN 1)[/cyan]
   compute2  br-int          classify     from br-tun, already tagged with the local VLAN  [cyan](VLAN 1)[/cyan]
+  compute2  br-int          router       it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute2  br-int          deliver      broadcast and multicast go to all of blue, here and elsewhere
   compute2  tap7a178b64-9e               [dim]out of br-int[/dim]
   compute2  eth0                         [dim]web2 gets it[/dim]
@@ -28,6 +30,7 @@
   compute1  br-int          classify     web1 is attached to blue  [cyan](VLAN 1)[/cyan]
   compute1  br-int          arp-spoof    it claims no address  [cyan](VLAN 1)[/cyan]
   compute1  br-int          mac-spoof    web1 speaks with its own MAC and IP address  [cyan](VLAN 1)[/cyan]
+  compute1  br-int          router       it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute1  br-int          deliver      not on this host: br-tun may know where it lives in blue  [cyan](VLAN 1)[/cyan]
   compute1  patch-tun                    [dim]to br-tun[/dim]  [cyan](VLAN 1)[/cyan]
   compute1  br-tun          from         from this host's br-int  [cyan](VLAN 1)[/cyan]
@@ -41,6 +44,7 @@
   compute2  br-tun          learn        remember which tunnel its MAC lives behind  [cyan](VLAN 1, tunnel id 1001)[/cyan]
   compute2  patch-int                    [dim]to br-int[/dim]  [cyan](VLAN 1)[/cyan]
   compute2  br-int          classify     from br-tun, already tagged with the local VLAN  [cyan](VLAN 1)[/cyan]
+  compute2  br-int          router       it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute2  br-int          deliver      web2 lives on this host
   compute2  tap7a178b64-9e               [dim]out of br-int[/dim]
   compute2  eth0                         [dim]web2 gets it[/dim]

@@ -7,6 +7,7 @@
   compute1  br-int          classify       six1 is attached to blue  [cyan](VLAN 1)[/cyan]
   compute1  br-int          arp-spoof      it claims no address  [cyan](VLAN 1)[/cyan]
   compute1  br-int          mac-spoof      six1 speaks with its own MAC and IPv6 address  [cyan](VLAN 1)[/cyan]
+  compute1  br-int          router         it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute1  br-int          deliver        broadcast and multicast go to all of blue, here and elsewhere  [cyan](VLAN 1)[/cyan]
   compute1  patch-tun                      [dim]to br-tun[/dim]  [cyan](VLAN 1)[/cyan]
   compute1  br-tun          from           from this host's br-int  [cyan](VLAN 1)[/cyan]
@@ -20,6 +21,7 @@
   compute2  br-tun          learn          remember which tunnel its MAC lives behind  [cyan](VLAN 1, tunnel id 1001)[/cyan]
   compute2  patch-int                      [dim]to br-int[/dim]  [cyan](VLAN 1)[/cyan]
   compute2  br-int          classify       from br-tun, already tagged with the local VLAN  [cyan](VLAN 1)[/cyan]
+  compute2  br-int          router         it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute2  br-int          deliver        broadcast and multicast go to all of blue, here and elsewhere
   compute2  qvo49768eb2-41                 [dim]out of br-int[/dim]
   compute2  qvb49768eb2-41                 [dim]the wire between qbr49768eb2-41 and br-int[/dim]
@@ -38,6 +40,7 @@
   compute1  br-int          classify       six1 is attached to blue  [cyan](VLAN 1)[/cyan]
   compute1  br-int          arp-spoof      it claims no address  [cyan](VLAN 1)[/cyan]
   compute1  br-int          mac-spoof      six1 speaks with its own MAC and IPv6 address  [cyan](VLAN 1)[/cyan]
+  compute1  br-int          router         it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute1  br-int          deliver        not on this host: br-tun may know where it lives in blue  [cyan](VLAN 1)[/cyan]
   compute1  patch-tun                      [dim]to br-tun[/dim]  [cyan](VLAN 1)[/cyan]
   compute1  br-tun          from           from this host's br-int  [cyan](VLAN 1)[/cyan]
@@ -51,6 +54,7 @@
   compute2  br-tun          learn          remember which tunnel its MAC lives behind  [cyan](VLAN 1, tunnel id 1001)[/cyan]
   compute2  patch-int                      [dim]to br-int[/dim]  [cyan](VLAN 1)[/cyan]
   compute2  br-int          classify       from br-tun, already tagged with the local VLAN  [cyan](VLAN 1)[/cyan]
+  compute2  br-int          router         it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   compute2  br-int          deliver        six2 lives on this host
   compute2  qvo49768eb2-41                 [dim]out of br-int[/dim]
   compute2  qvb49768eb2-41                 [dim]the wire between qbr49768eb2-41 and br-int[/dim]

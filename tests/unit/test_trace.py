@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from itertools import permutations
 
 import pytest
 
 from controller.model import placement, reading
 from controller.model.placement import Seen
+from controller.model.reachability import INTERNET, all_pairs, expected_pairs, expected_targets
 from controller.model.topology import Topology
 from controller.tools.errors import BAD_INPUT, Refusal
 from controller.tools.trace import Journey, story, trace
@@ -31,13 +31,18 @@ networks:
       blue-subnet: {cidr: 10.0.1.0/24, gateway: 10.0.1.1}
       blue-second: {cidr: 10.0.3.0/24}
   green: {tunnel_id: 1002, subnets: {green-subnet: {cidr: 10.0.2.0/24, gateway: 10.0.2.1}}}
+  alone: {tunnel_id: 1003, subnets: {alone-subnet: {cidr: 10.0.4.0/24, gateway: 10.0.4.1}}}
+  wrong: {tunnel_id: 1004, subnets: {wrong-subnet: {cidr: 10.0.5.0/24, gateway: 10.0.5.1}}}
 routers:
-  r1: {host: network1, interfaces: [blue-subnet, green-subnet]}
+  r1: {host: network1, driver: DRIVER, interfaces: [blue-subnet, green-subnet, {subnet: wrong-subnet, ip: 10.0.5.2}]}
 vms:
   web1: {host: compute1, network: blue, ip: 10.0.1.11}
   db1: {host: compute1, network: green, ip: 10.0.2.11}
   far1: {host: compute1, network: blue, ip: 10.0.3.11}
+  alone1: {host: compute1, network: alone, ip: 10.0.4.11}
+  wrong1: {host: compute1, network: wrong, ip: 10.0.5.11}
 """
+DRIVERS = ("simulated", "namespace")
 
 
 def demo() -> Topology:
@@ -51,6 +56,13 @@ STORIES = {
     "demo-same-host": (demo, "web1", "db1"),
     "demo-other-tenant": (demo, "web1", "shop2"),
     "demo-nobody": (demo, "web1", "10.0.1.99"),
+    "demo-routed-simulated": (demo, "web1", "store1"),
+    "demo-routed-namespace": (demo, "shop1", "vault1"),
+    "demo-gateway-simulated": (demo, "web1", "10.0.2.1"),
+    "demo-gateway-namespace": (demo, "shop1", "10.0.2.1"),
+    "demo-internet-simulated": (demo, "db1", "internet"),
+    "demo-internet-namespace": (demo, "shop1", "internet"),
+    "demo-floating-ip-between-tenants": (demo, "shop1", "203.0.113.50"),
     "answered-by-br-tun": (lambda: golden("l2population-arp-responder"), "web1", "web2"),
     "geneve-over-ipv6": (lambda: parse((GOLDEN / "ipv6-underlay.yaml").read_text().replace(
         "hosts:", "tunnel: {type: geneve, port: 6081}\nhosts:", 1)), "web2", "web1"),
@@ -78,20 +90,49 @@ def verdict(cloud: Topology, source: str, target: str) -> tuple[str, str]:
     return journey.verdict, journey.reason
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize(("source", "target", "reason"), [
     ("web1", "web1", "web1 talks to itself; nothing leaves it"),
-    ("web1", "db1", "nobody in blue is the gateway 10.0.1.1; db1 is on green, web1 on blue, and the router r1 between "
-                    "them is not built by this version"),
-    ("web1", "10.0.2.11", "nobody in blue is the gateway 10.0.1.1: the router r1 is not built by this version"),
-    ("web1", "far1", "nobody in blue is the gateway 10.0.1.1; far1 is on blue-second, web1 on blue-subnet, and no "
-                     "router joins them"),
+    ("web1", "far1", "r1 on network1: no route to its destination, and tells web1; far1 is on blue-second, web1 on "
+                     "blue-subnet, and no router joins them"),
+    ("web1", "198.51.100.7", "r1 on network1: no route to its destination, and tells web1"),
+    ("web1", "10.0.2.99", "r1 on network1: it waits until the next hop answers ARP, and nobody answers"),
+    ("web1", "wrong1", "wrong1 got it on compute1, but its answer is lost: nobody in wrong tells wrong1 the MAC of "
+                       "10.0.5.1"),
+    ("wrong1", "web1", "nobody in wrong is the gateway 10.0.5.1; r1 on wrong-subnet is 10.0.5.2"),
+    ("alone1", "10.0.1.11", "nobody in alone is the gateway 10.0.4.1: no router stands there"),
+    ("alone1", "web1", "nobody in alone is the gateway 10.0.4.1; web1 is on blue, alone1 on alone, and no router joins "
+                       "them"),
     ("far1", "web1", "10.0.1.11 is outside of 10.0.3.0/24, and blue-second has no gateway; web1 is on blue-subnet, "
                      "far1 on blue-second, and no router joins them"),
     ("web1", "2001:db8::1", "web1 has no IPv6 address"),
     ("web1", "10.0.1.99", "nobody in blue has 10.0.1.99"),
 ])
-def test_why_a_packet_goes_no_further(source: str, target: str, reason: str) -> None:
-    assert verdict(parse(ROUTED), source, target) == ("delivered" if source == target else "dropped", reason)
+def test_why_a_packet_goes_no_further(driver: str, source: str, target: str, reason: str) -> None:
+    cloud = parse(ROUTED.replace("DRIVER", driver))
+    assert verdict(cloud, source, target) == ("delivered" if source == target else "dropped", reason)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_both_tunnel_ids_are_told(driver: str) -> None:
+    journey = trace(parse(ROUTED.replace("DRIVER", driver)), "web1", "db1")
+    assert journey.reason == ("db1 got it on compute1: VLAN 2 on compute1, tunnel id 1001 to network1, r1, tunnel id "
+                              "1002 to compute1, VLAN 3 on compute1")
+    ids = [hop.tunnel_id for hop in journey.legs[2].hops if hop.kind == "underlay"]
+    assert ids == [1001, 1002]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_gateway_answers_for_itself(driver: str) -> None:
+    cloud = parse(ROUTED.replace("DRIVER", driver))
+    for address, leg in (("10.0.1.1", "blue-subnet"), ("10.0.2.1", "green-subnet")):
+        assert verdict(cloud, "web1", address) == (
+            "answered", f"r1 on network1 answers as {address}, which is r1 on {leg}")
+
+
+def test_nothing_outside_is_refused() -> None:
+    with pytest.raises(Refusal, match="no network with a gateway outside"):
+        trace(parse(ROUTED.replace("DRIVER", "simulated")), "web1", "internet")
 
 
 def test_an_address_is_found_in_the_network_of_the_source() -> None:
@@ -156,8 +197,13 @@ def test_json_has_every_hop_with_every_key() -> None:
         "ARP: who has 10.0.1.12? asks 10.0.1.11", "ICMP echo request 10.0.1.11 > 10.0.1.12"]
 
 
-def test_no_journey_of_the_demo_crosses_networks() -> None:
+def test_every_journey_of_the_demo_ends_as_the_topology_says() -> None:
     cloud = demo()
-    for source, target in permutations(cloud.ports(), 2):
-        expected = "delivered" if source.network == target.network else "dropped"
-        assert trace(cloud, source.name, target.name).verdict == expected
+    expected = expected_pairs(cloud)
+    for pair in all_pairs(cloud):
+        assert trace(cloud, *pair).verdict == ("delivered" if pair in expected else "dropped")
+    for target in expected_targets(cloud):
+        if target.source != INTERNET:
+            found = trace(cloud, target.source, str(target.address)).verdict
+            assert (found != "dropped") == target.expected
+            assert found == "delivered" or target.seen_by is None
