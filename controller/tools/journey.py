@@ -72,8 +72,8 @@ class Journey:
 
 def story(journey: Journey) -> Iterator[str]:
     """Lines for people, in rich's markup: one a hop, and one for each packet and for the end."""
-    widths = [max((len(word) for word in column), default=0)
-              for column in zip(*((hop.host, _short(hop.device), hop.table or "") for hop in journey.hops), strict=True)]
+    places = ((hop.host, _short(hop.device), hop.table or "") for hop in journey.hops)
+    widths = [max((len(word) for word in column), default=0) for column in zip(*places, strict=True)]
     for leg in journey.legs:
         yield f"[bold]{escape(leg.title)}[/bold]"
         before = [leg.hops[0].packet, *(hop.packet for hop in leg.hops)] if leg.hops else []
