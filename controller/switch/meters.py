@@ -15,3 +15,8 @@ def of_router(router: SimulatedRouter) -> tuple[Meter, ...]:
     """The meters that a router's flows name, each once."""
     ids = [leg.meter for leg in router.legs] + [neighbour.meter for neighbour in router.neighbours]
     return tuple(Meter(number, RATE, BURST) for number in dict.fromkeys(ids))
+
+
+def made_here(meter: Meter) -> bool:
+    """Whether it is one of ours, as far as a meter can show it: ids say nothing, and with it go all its flows."""
+    return (meter.rate, meter.burst) in {(RATE, BURST), (EVERYTHING.rate, EVERYTHING.burst)}

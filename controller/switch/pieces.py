@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from controller.model import placement
+from controller.model import placement, routing
 from controller.model.topology import Topology
 from controller.switch import meters
 from controller.switch.hoststate import HostState
@@ -44,5 +44,5 @@ def _piece(topology: Topology, state: HostState, flows: Iterable[Flow],
 
 def placed_routers(topology: Topology, state: HostState) -> dict[str, SimulatedRouter]:
     """The simulated routers of a host by name, all numbers allotted."""
-    return {name: placement.place_router(topology, state.name, name, state.seen)
-            for name in placement.simulated(topology, state.name)}
+    vlans = state.vlans or {}
+    return {name: routing.place_router(topology, name, vlans) for name in placement.simulated(topology, state.name)}

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from controller.switch.diff import Forget, Plan, diff
+from controller.switch.meters import made_here
 from flows.cookie import OWNER, OWNER_MASK, cookie_of, is_compiled
 from flows.flow import Flow
 from flows.host import Meter
@@ -204,4 +205,5 @@ class Session:
         want, have = self.meters, self._have_meters
         plan = replace(plan, meters_add=tuple(meter for number, meter in want.items() if number not in have),
                        meters_change=tuple(meter for number, meter in want.items() if have.get(number, meter) != meter))
-        return plan or Plan(meters_delete=tuple(sorted(have.keys() - want.keys())))
+        gone = (number for number, meter in have.items() if number not in want and made_here(meter))
+        return plan or Plan(meters_delete=tuple(sorted(gone)))

@@ -194,16 +194,17 @@ def test_the_meter_of_a_vm_that_goes_is_deleted_after_the_flows_that_used_it() -
     assert not plans[1].add and not plans[1].delete
 
 
-def test_a_meter_that_somebody_changed_is_set_right_and_one_that_nobody_wants_is_deleted() -> None:
+def test_a_meter_that_somebody_changed_is_set_right_one_that_nobody_wants_is_deleted_a_strangers_stays() -> None:
     world = running(cloud())
     meters = world.switches[INT].meters
     wanted = dict(meters)
     spoilt = next(number for number in meters if number != CONTROLLER_METER)
     meters[spoilt] = replace(meters[spoilt], rate=9)
-    meters[777] = replace(meters[spoilt], id=777)
+    stranger = meters[778] = replace(meters[spoilt], id=778)
+    meters[777] = replace(wanted[spoilt], id=777)
     world.recompute()
     world.settle()
-    assert meters == wanted
+    assert meters == {**wanted, 778: stranger}
     assert next(plan.meters_change for _, _, plan in world.writes) == (wanted[spoilt],)
 
 
