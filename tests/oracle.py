@@ -38,7 +38,13 @@ def may_send(port: Port, mac: str, address: str) -> bool:
 
 
 def carriers(topology: Topology, network: str) -> set[str]:
-    """The hosts that may ever see a frame of a network."""
+    """The hosts that may ever see a frame of a network: of a physical one all that are wired to it."""
+    physical = topology.networks[network].physical_network
+    same = {name for name, each in topology.networks.items() if physical and each.physical_network == physical}
+    return {host for name in same | {network} for host in _members(topology, name)}
+
+
+def _members(topology: Topology, network: str) -> set[str]:
     routers = {router.host for router in topology.routers.values() if network in routed.networks(topology, router)}
     return {port.host for port in topology.ports() if port.network == network} | routers
 

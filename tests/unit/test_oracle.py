@@ -18,7 +18,8 @@ from tests import oracle
 from tests.clouds import CASES, golden, parse
 from tests.random_clouds import random_cloud
 
-RUNS = range(12)
+RUNS = range(18)
+DRIVERS = ((), ("simulated",), ("simulated", "namespace"))  # of the routers, in turn; with them come physical networks
 
 
 @pytest.fixture
@@ -27,8 +28,9 @@ def pick(seed: int, request: pytest.FixtureRequest) -> random.Random:
 
 
 @pytest.fixture
-def cloud(pick: random.Random) -> Topology:
-    text = random_cloud(pick)
+def cloud(pick: random.Random, run: int) -> Topology:
+    drivers = DRIVERS[run % len(DRIVERS)]
+    text = random_cloud(pick, drivers, outside=bool(drivers))
     print(text)  # shown only if the test fails
     return parse(text)
 
@@ -38,7 +40,7 @@ def hearers(endings: Iterable[Ending]) -> list[str]:
 
 
 def visited(endings: Iterable[Ending]) -> set[str]:
-    return {visit.host for ending in endings for visit in ending.visit.way}
+    return {stop.host for ending in endings for stop in ending.stop.way}
 
 
 def broadcast(port: Port) -> Packet:
@@ -84,12 +86,15 @@ def test_after_a_first_exchange_unicast_visits_two_hosts_and_no_third(cloud: Top
             paper.send(other, question if run % 2 else broadcast(other))
             endings = paper.send(one, unicast(one, other.mac))
             assert hearers(endings) == [other.name]
-            assert visited(endings) == {one.host, other.host}
+            if cloud.networks[one.network].physical_network is None:
+                assert visited(endings) == {one.host, other.host}
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_a_ping_arrives_exactly_where_the_topology_lets_it(cloud: Topology, pick: random.Random, run: int) -> None:
-    pairs = list(permutations(cloud.ports(), 2))
+    # A VM with several cards may answer by another one than it was asked by; a trace tells of the one.
+    pairs = [(one, other) for one, other in permutations(cloud.ports(), 2)
+             if one.subnet == other.subnet or len(cloud.vms[other.vm].ports) == 1]
     for one, other in pick.sample(pairs, min(12, len(pairs))):
         assert (trace(cloud, one.name, other.name).verdict == "delivered") == oracle.reaches(cloud, one, other)
 
