@@ -178,14 +178,25 @@ def quoted(value: str) -> str:
 
 # The tunnels' own address.
 
+# Connection tracking of the userspace datapath, for routers that translate (ovs-vswitchd(8)).
+_TRACKING = (
+    Step(("ovs-appctl", "--timeout=10", "dpctl/ipf-set-min-frag", "v4", "400"),
+         "Open vSwitch would not put together honest fragments of less than 1200 bytes", tolerant=True),
+    Step(("ovs-appctl", "--timeout=10", "dpctl/ct-disable-tcp-seq-chk"),
+         "a TCP segment outside its window is the hosts' business, as in Neutron's routers", tolerant=True),
+)
+
+
 def footing(want: Devices) -> tuple[Step, ...]:
-    """The tunnels' address and neighbours again, from nothing: a restarted ovs-vswitchd has forgotten the latter."""
+    """The tunnels' address, and again from nothing what a restarted ovs-vswitchd has forgotten."""
     return tuple(_underlay(want.underlay, None))
 
 
 def _underlay(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:
     if new is None:
         return
+    if new.uplink and (old is None or old.device != new.device):
+        yield from _TRACKING
     if old is None or (new.device, new.address) != (old.device, old.address):
         yield from steps.ip_batch(_addresses(new, old), "the address that the tunnels start from")
     known = set() if old is None or old.device != new.device else set(old.neighbours)
