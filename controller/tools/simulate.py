@@ -23,7 +23,6 @@ from flows.compile import compile_host
 from flows.evaluate import Pipeline, Walk
 from flows.fields import Criterion
 from flows.packet import Packet
-from flows.qrouter import Kept
 from flows.tables import BR_INT, BR_TUN, Table
 from flows.tracking import Conntrack
 
@@ -229,14 +228,16 @@ class Cloud:
 
     def _through(self, crossing: Crossing) -> Iterator[Ending | _Entry]:
         passage = crossing.passage
+        told = crossing.packet.get(f.ETH_TYPE) == f.ARP
         for put in passage.puts:
-            before = crossing
-            if put.forwarded and passage.router in self._waiting:  # it came before, and waited for this one
-                before = self._waiting.pop(passage.router)
-            yield self._entry(put, before)
-        if isinstance(passage.outcome, Kept):
-            self._waiting[passage.router] = crossing
-        elif not passage.puts:
+            asks = put.packet.get(f.ETH_TYPE) == f.ARP
+            if told and not asks and passage.router in self._waiting:  # what it sends came before, and waited for this
+                yield self._entry(put, self._waiting.pop(passage.router))
+                continue
+            if asks and not told:
+                self._waiting[passage.router] = crossing
+            yield self._entry(put, crossing)
+        if not passage.puts:
             yield Ending(crossing, None, crossing.packet)
 
     @staticmethod

@@ -178,6 +178,8 @@ class _Trace:
 
     def _reached(self, reached: Ending, legs: tuple[Leg, ...]) -> Journey:
         target, port = self.target, reached.port
+        if port is None and not world.has(self.topology, IPv4Address(reached.packet.get(f.IPV4_DST) or 0)):
+            return Journey(DROPPED, f"the world outside is not {target.address}, and passes nothing on", legs)
         if target.port and port != target.port and (port is None or target.port.network != port.network):
             who = port.name if port else "the world outside"
             return Journey(DROPPED, f"from {self.source.network}, {target.address} is {who}, not {target.name}"
@@ -204,17 +206,26 @@ class _Trace:
             reply = echo_reply((packet.shown(f.ETH_DST), asked), (packet.shown(f.ETH_SRC), asker))
             endings = self.cloud.send_from_outside(network, reply)
         else:
-            next_hop, reason = self._next_hop(port, ip_address(asker))
-            mac = next_hop and self._mac_of(port, next_hop)
+            card = self._card_towards(port, ip_address(asker))
+            next_hop, reason = self._next_hop(card, ip_address(asker))
+            mac = next_hop and self._mac_of(card, next_hop)
             if not mac:
-                return None, reason or f"nobody in {port.network} tells {port.name} the MAC of {next_hop}"
-            endings = self.cloud.send(port, echo_reply((port.mac, asked), (mac, asker)))
+                return None, reason or f"nobody in {card.network} tells {card.name} the MAC of {next_hop}"
+            endings = self.cloud.send(card, echo_reply((card.mac, asked), (mac, asker)))
         came = next((one for one in endings if one.port == self.source and one.packet.get(_TYPE) == _ECHO_REPLY), None)
         if came is None:
             return None, why(_most_telling(endings, self.source))
         if came.packet.shown(f.IPV4_SRC) != str(self.target.address):
             return None, f"it shows {came.packet.shown(f.IPV4_SRC)}, which {self.source.name} did not ask"
         return came, ""
+
+    def _card_towards(self, port: Port, address: Address) -> Port:
+        """The port by which a VM answers, whichever it was asked by."""
+        near = [(self.topology.subnets[card.subnet].cidr.prefixlen, card) for card in self.topology.vms[port.vm].ports
+                if address in self.topology.subnets[card.subnet].cidr]
+        if near:
+            return max(near, key=lambda one: one[0])[1]
+        return World(self.topology).default_cards.get(port.vm, port)
 
     def _mac_of(self, port: Port, address: Address) -> str | None:
         """What a VM learns if it asks for an address of its network."""

@@ -27,6 +27,13 @@ def gateways(topology: Topology, network: str) -> tuple[IPv4Address, ...]:
                  if isinstance(subnet.gateway, IPv4Address) and subnet.gateway not in taken)
 
 
+def has(topology: Topology, address: IPv4Address) -> bool:
+    """Whether it takes a packet for an address for its own; it passes nothing on to networks that it is on."""
+    near = [network for network in topology.networks.values() if network.physical_network is not None]
+    return any(address in gateways(topology, network.name) for network in near) or not any(
+        address in subnet.cidr for network in near for subnet in network.subnets)
+
+
 def dressed(topology: Topology, network: str, packet: Packet) -> Packet:
     """As a network's frames are on its physical network: with the VLAN of its segment, or without one."""
     segment = topology.networks[network].segmentation_id
