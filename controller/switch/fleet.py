@@ -11,7 +11,7 @@ from math import inf
 
 from controller.model.topology import Topology
 from controller.switch import pieces
-from controller.switch.changes import changed_networks, changed_routers, moved_ports, style, surroundings
+from controller.switch.changes import changed_networks, changed_routers, style, surroundings
 from controller.switch.diff import Forget, Plan
 from controller.switch.events import Asked, Command, Drop, Installed, Log, ReadFlows, Removed, Write
 from controller.switch.hoststate import HostState
@@ -182,16 +182,7 @@ class Fleet:
             return []
         carried = state.carried(self.topology)
         gone = [name for name in state.vlans if name not in carried]
-        moved = moved_ports(old, self.topology)
-        state.forget += [Forget(vlan=state.vlans[port.network], mac=port.mac) for port in moved
-                         if port.network in state.vlans and state.name != port.host]
-        # What was learned under a VLAN carries the tunnel id of its network in its actions.
-        state.forget += [Forget(vlan=vlan) for name, vlan in state.vlans.items()
-                         if name in self.topology.networks
-                         and old.networks[name].tunnel_id != self.topology.networks[name].tunnel_id]
-        if old.forwarding != self.topology.forwarding:
-            state.forget.append(Forget())
-        state.allot(self.topology)
+        state.edit(old, self.topology)
         before, routers = state.routing.placed, pieces.placed_routers(self.topology, state)
         work = _Work(base, networks & carried, [routers[name] for name in sorted(changed_routers(before, routers))],
                      [*gone, *(pieces.of_router(name) for name in before if name not in routers)])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from controller.model import names, placement
 from controller.model.placement import Seen
 from controller.model.topology import Topology
+from controller.switch.changes import moved_ports
 from controller.switch.diff import Forget
 from controller.switch.events import Installed, NextHop
 from controller.switch.routing import Routing
@@ -78,6 +79,18 @@ class HostState:
         for device, segment, vlan in self.segments or ():
             if device in physical:
                 yield vlan, network_at.get((physical[device], segment))
+
+    def edit(self, old: Topology, new: Topology) -> None:
+        """Another topology is in force: what was learned and is wrong now is forgotten, what comes gets its VLAN."""
+        vlans = self.vlans or {}
+        self.forget += [Forget(vlan=vlans[port.network], mac=port.mac) for port in moved_ports(old, new)
+                        if port.network in vlans and self.name != port.host]
+        # What was learned under a VLAN carries the tunnel id of its network in its actions.
+        self.forget += [Forget(vlan=vlan) for name, vlan in vlans.items() if name in new.networks
+                        and old.networks[name].tunnel_id != new.networks[name].tunnel_id]
+        if old.forwarding != new.forwarding:
+            self.forget.append(Forget())
+        self.allot(new)
 
     def allot(self, topology: Topology) -> None:
         """Local VLANs for what the host carries now; what was learned under one that changes hands is forgotten."""
