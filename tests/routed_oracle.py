@@ -120,6 +120,9 @@ def asks(cloud: Topology, source: Port, address: str) -> str:
     first = _leaves(cloud, source, address)
     memory: Memory = {}
     end, arrived = _question(cloud, first, (str(source.ip), address), memory)
+    if end in {f"port {port.name}" for vm in cloud.vms.values() for port in vm.ports
+               if arrived[0] in {str(card.ip) for card in vm.ports}}:
+        return ""  # nobody answers himself
     came_back = _answer(cloud, end, arrived, memory) if end else ""
     return end if came_back == f"port {source.name} to {source.ip} from {address}" else ""
 

@@ -11,7 +11,7 @@ FIRST_ZONE: Final = 0x8000  # of connection tracking, 16 bits: the lower half is
 ZONES: Final = 2  # per router
 ROUTERS: Final = (0x10000 - FIRST_ZONE) // ZONES  # per host
 LEGS: Final = 0xFFFF  # per host: 16 bits, and 0 is none
-METERS: Final = 262143  # per bridge, as Open vSwitch 3.1 takes them from 1 on
+METERS: Final = 262142  # per bridge, from 1 on; Open vSwitch 3.1 takes one more, flows.host.ANNOUNCEMENT_METER
 
 
 class NumbersExhausted(Exception):

@@ -73,6 +73,11 @@ def _neighbours(topology: Topology, leg: RouterPort, meters: Mapping[UUID, int])
                 port.name, port.path, leg.device, port.mac, port.ip,
                 fixed=port.port_security and port.ip in inside and port.ip not in contested,
                 meter=meters.get(port.id, meters[leg.id]))
+            for pair in port.allowed_address_pairs if port.port_security else ():
+                address = pair.ip.network_address
+                if isinstance(address, IPv4Address) and pair.ip.num_addresses == 1 and address in inside:
+                    yield narrow.RouterNeighbour(port.name, port.path, leg.device, pair.mac, address, fixed=False,
+                                                 meter=meters.get(port.id, meters[leg.id]))
     for other in topology.legs_by_network[leg.network]:
         if other.router != leg.router:
             for name, address in _answers(topology, other):

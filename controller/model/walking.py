@@ -103,7 +103,7 @@ class World:
     def _there_and_back(self, first: Hop | None, packet: Packet, asker: Port | Internet) -> Holder | None:
         talk = Conversation()
         end, arrived = self._walk(first, packet, talk)
-        if end is None:
+        if end is None or (isinstance(end, Port) and self._is_own(end, arrived.source)):
             return None
         talk.answering = True
         answer = Packet(arrived.destination, arrived.source)
@@ -113,6 +113,10 @@ class World:
         else:
             came_back = back == asker
         return end if came_back and heard == Packet(packet.destination, packet.source) else None
+
+    def _is_own(self, port: Port, address: IPv4Address) -> bool:
+        """Whether a VM takes a sender for itself, and so does not answer: a martian."""
+        return any(card.ip == address for card in self.topology.vms[port.vm].ports)
 
     # ---- the first hop, from those who are no routers
 

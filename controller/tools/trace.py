@@ -177,7 +177,7 @@ class _Trace:
         return Journey(DROPPED, f"{refusal(spoken)}, and tells {source.name}{self._apart()}", legs)
 
     def _reached(self, reached: Ending, legs: tuple[Leg, ...]) -> Journey:
-        target, port = self.target, reached.port
+        target, port, seen_as = self.target, reached.port, reached.packet.shown(f.IPV4_SRC)
         if port is None and not world.has(self.topology, IPv4Address(reached.packet.get(f.IPV4_DST) or 0)):
             return Journey(DROPPED, f"the world outside is not {target.address}, and passes nothing on", legs)
         if target.port and port != target.port and (port is None or target.port.network != port.network):
@@ -185,10 +185,11 @@ class _Trace:
             return Journey(DROPPED, f"from {self.source.network}, {target.address} is {who}, not {target.name}"
                                     f"{self._apart()}", legs)
         way = numbers(self.topology, self.cloud, self.source, reached)
+        if port and routers(reached) and port.vm == self.source.vm and seen_as in _addresses(self.topology, port.vm):
+            return Journey(DROPPED, f"{port.vm} believes nobody else who shows its own address {seen_as}", legs)
         if port is not None and not routers(reached):
             return Journey(DELIVERED, f"{port.name} got it on {port.host}: {way}", legs)
         got = f"{port.name} got it on {port.host}" if port else "the world outside got it"
-        seen_as = reached.packet.shown(f.IPV4_SRC)
         shown = f" from {seen_as}" if seen_as != str(self.source.ip) else ""
         back, lost = self._back(reached)
         if back is None:
@@ -202,13 +203,16 @@ class _Trace:
         port, packet = reached.port, reached.packet
         asker, asked = packet.shown(f.IPV4_SRC), packet.shown(f.IPV4_DST)
         if port is None:
-            network = reached.outside or ""
-            reply = echo_reply((packet.shown(f.ETH_DST), asked), (packet.shown(f.ETH_SRC), asker))
+            network = world.near(self.topology, IPv4Address(asker))
+            mac = self._mac_from_outside(network, IPv4Address(asker)) if network else None
+            if not network or not mac:
+                return None, f"the world outside finds no way to {asker}"
+            reply = echo_reply((world.mac(self.topology, network), asked), (mac, asker))
             endings = self.cloud.send_from_outside(network, reply)
         else:
             card = self._card_towards(port, ip_address(asker))
             next_hop, reason = self._next_hop(card, ip_address(asker))
-            mac = next_hop and self._mac_of(card, next_hop)
+            mac = self._mac_of(card, next_hop) if next_hop else None
             if not mac:
                 return None, reason or f"nobody in {card.network} tells {card.name} the MAC of {next_hop}"
             endings = self.cloud.send(card, echo_reply((card.mac, asked), (mac, asker)))
@@ -232,6 +236,17 @@ class _Trace:
         for one in self.cloud.send(port, _question(port, address)):
             if one.port is not None and _is_answer(one, port, address):
                 return _mac(one.packet) if one.port == port else _mac_for(one.port, address)
+        return None
+
+    def _mac_from_outside(self, network: str, address: IPv4Address) -> str | None:
+        """What the world outside learns if it asks for an address."""
+        own = next(iter(world.gateways(self.topology, network)), IPv4Address(0))
+        question = packets.arp_request(world.mac(self.topology, network), own, address)
+        for one in self.cloud.send_from_outside(network, question):
+            if one.outside == network and one.packet.get(f.ARP_OP) == f.ARP_REPLY:
+                return _mac(one.packet)
+            if one.port is not None and _owns(one.port, address):
+                return _mac_for(one.port, address)
         return None
 
     def _own_answer(self, spoken: Ending) -> str:
@@ -294,6 +309,10 @@ def _mac(packet: Packet) -> str:
     return f.ETH_SRC.show(packet.get(f.ETH_SRC) or 0)
 
 
+def _addresses(topology: Topology, vm: str) -> frozenset[str]:
+    return frozenset(str(port.ip) for port in topology.vms[vm].ports)
+
+
 def _is_answer(ending: Ending, source: Port, address: Address) -> bool:
     """The copy that came to the owner of the address, or back to the asker as an answer."""
     if ending.port is None:
@@ -311,7 +330,9 @@ def _has_come(ending: Ending) -> bool:
     if ending.port is None:
         return ending.outside is not None
     to = packet.shown(f.IPV4_DST) or packet.shown(f.IPV6_DST)
-    return bool(to) and _owns(ending.port, ip_address(to))
+    if not to or not _owns(ending.port, ip_address(to)):
+        return False
+    return packet.shown(f.ETH_DST) == _mac_for(ending.port, ip_address(to))  # else it was only flooded
 
 
 def _owns(port: Port, address: Address) -> bool:

@@ -92,9 +92,7 @@ def test_after_a_first_exchange_unicast_visits_two_hosts_and_no_third(cloud: Top
 
 @pytest.mark.parametrize("run", RUNS)
 def test_a_ping_arrives_exactly_where_the_topology_lets_it(cloud: Topology, pick: random.Random, run: int) -> None:
-    # A VM with several cards may answer by another one than it was asked by; a trace tells of the one.
-    pairs = [(one, other) for one, other in permutations(cloud.ports(), 2)
-             if one.subnet == other.subnet or len(cloud.vms[other.vm].ports) == 1]
+    pairs = list(permutations(cloud.ports(), 2))
     for one, other in pick.sample(pairs, min(12, len(pairs))):
         assert (trace(cloud, one.name, other.name).verdict == "delivered") == oracle.reaches(cloud, one, other)
 
