@@ -129,8 +129,10 @@ def test_a_simulated_router_is_the_hop_and_its_numbers() -> None:
 def test_neighbours_are_fixed_where_nobody_else_may_have_their_address() -> None:
     router = only(cloud(), "r1")
     first, second, outside = (leg.name for leg in router.legs)
-    assert {one.name: one.fixed for one in router.neighbours if one.leg == first} == {
-        "web1": True, "web2": False, "lb1": True, "lb2": False, "fw1": False}
+    assert {(one.name, str(one.address)): one.fixed for one in router.neighbours if one.leg == first} == {
+        ("web1", "10.0.1.11"): True, ("web2", "10.0.2.12"): False, ("lb1", "10.0.1.13"): True,
+        ("lb2", "10.0.1.14"): False, ("fw1", "10.0.1.50"): False,
+        ("lb1", "10.0.1.14"): False, ("lb1", "10.0.1.15"): False}  # what it may use beside its own
     assert [one.name for one in router.neighbours if one.leg == second and one.fixed] == ["web2"]
     assert [(one.name, str(one.address), one.fixed) for one in router.neighbours if one.leg == outside] == [
         ("r2 on public-a", "203.0.113.20", True), ("r2 for shop1", "203.0.113.51", True)]
