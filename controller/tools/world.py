@@ -29,9 +29,14 @@ def gateways(topology: Topology, network: str) -> tuple[IPv4Address, ...]:
 
 def has(topology: Topology, address: IPv4Address) -> bool:
     """Whether it takes a packet for an address for its own; it passes nothing on to networks that it is on."""
-    near = [network for network in topology.networks.values() if network.physical_network is not None]
-    return any(address in gateways(topology, network.name) for network in near) or not any(
-        address in subnet.cidr for network in near for subnet in network.subnets)
+    network = near(topology, address)
+    return network is None or address in gateways(topology, network)
+
+
+def near(topology: Topology, address: IPv4Address) -> str | None:
+    """The network by which it is a neighbour of an address. It has no other way into the cloud."""
+    return next((network.name for network in topology.networks.values() if network.physical_network is not None
+                 for subnet in network.subnets if address in subnet.cidr), None)
 
 
 def dressed(topology: Topology, network: str, packet: Packet) -> Packet:
