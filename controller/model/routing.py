@@ -64,7 +64,11 @@ def _gateway(topology: Topology, leg: RouterPort) -> hop.Gateway:
 # ---- who is behind a leg
 
 def _neighbours(topology: Topology, leg: RouterPort, meters: Mapping[UUID, int]) -> Iterator[narrow.RouterNeighbour]:
-    """The VMs on a leg's network; then the legs of other routers there, and the floating IPs that these answer for."""
+    """The VMs on a leg's network; then what other simulated routers of this host answer for there.
+
+    These are compiled because they cannot be asked: a router's ARP request leaves behind the tables that would answer
+    it. All other routers are asked, so that many on one external network do not need a row for each two of them.
+    """
     inside = topology.subnets[leg.subnet].cidr
     contested = topology.contested_by_network[leg.network]
     for port in topology.ports_by_network.get(leg.network, ()):
@@ -79,7 +83,7 @@ def _neighbours(topology: Topology, leg: RouterPort, meters: Mapping[UUID, int])
                     yield narrow.RouterNeighbour(port.name, port.path, leg.device, pair.mac, address, fixed=False,
                                                  meter=meters.get(port.id, meters[leg.id]))
     for other in topology.legs_by_network[leg.network]:
-        if other.router != leg.router:
+        if other.router != leg.router and other.host == leg.host and other.driver == leg.driver:
             for name, address in _answers(topology, other):
                 yield narrow.RouterNeighbour(
                     name, other.path, leg.device, other.mac, address,
