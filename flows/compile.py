@@ -51,6 +51,6 @@ def compile_host(host: Host) -> dict[str, tuple[Flow, ...]]:
     flows = list(compile_base(host))
     for network in host.networks:
         flows += compile_network(host, network)
-    for simulated in host.routers:
-        flows += compile_router(host, simulated)
+    # Two routers may bring the very same row (see `routed`).
+    flows += dict.fromkeys(row for simulated in host.routers for row in compile_router(host, simulated))
     return by_bridge(flows, bridges(host))

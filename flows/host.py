@@ -173,6 +173,7 @@ class SimulatedRouter:
     neighbours: tuple[RouterNeighbour, ...]
 
 
+ANNOUNCEMENT_METER: Final = 262143  # of gratuitous ARP that routers overhear; the last that Open vSwitch 3.1 takes
 CONTROLLER_METER: Final = 0xFFFFFFFE  # OpenFlow 1.4, 7.3.4.5: OFPM_CONTROLLER; it meters every packet-in of a bridge
 
 

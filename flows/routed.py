@@ -30,7 +30,7 @@ from flows.flow import (
     flow,
     when,
 )
-from flows.host import RouterLeg, SimulatedRouter
+from flows.host import ANNOUNCEMENT_METER, RouterLeg, SimulatedRouter
 from flows.routed_learned import match as next_hop
 from flows.router import Leg, Router, Target
 from flows.tables import ASK, DELIVER, LEAVE, NEXT_HOP, ROUTE, ROUTER, TRANSLATE_IN, TRANSLATE_OUT
@@ -64,6 +64,7 @@ def router(simulated: SimulatedRouter) -> Iterator[Flow]:
     for leg, numbers in _legs(simulated):
         yield from _attend(simulated, leg, numbers)
         yield _leave(simulated, numbers)
+    yield from _overhear(simulated)
     yield from translated.router(simulated)
     yield from _own(simulated)
     yield from _routes(simulated)
@@ -104,6 +105,37 @@ def _attend(simulated: SimulatedRouter, leg: Leg, numbers: RouterLeg) -> Iterato
     # Frames that a router sends do not pass `router`; those to a leg of another router here must.
     yield flow(DELIVER, "known", when(vlan, mac), SetField(f.REG_TRANSLATED(0)), Resubmit(ROUTER), origin=origin,
                why=f"from another router of this host to {numbers.what}")
+
+
+def _overhear(simulated: SimulatedRouter) -> Iterator[Flow]:
+    """Gratuitous ARP of those whose MAC may change: a virtual address that moves, a next hop that is replaced.
+
+    Several routers may wait for one address, so the row names none of them: each brings the very same.
+    """
+    legs = _by_name(simulated)
+    for name, address in changeable(simulated):
+        claim = when(tagged(legs[name][1].vlan), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT), _ARP, f.ARP_SPA(address),
+                     f.ARP_TPA(address))
+        yield flow(ROUTER, "arp", claim, Metered(ANNOUNCEMENT_METER), Ask(), Goto(DELIVER), origin=simulated.origin,
+                   why=f"{address} says where it is now: routers of this host hear it, too")
+
+
+def changeable(simulated: SimulatedRouter) -> tuple[tuple[str, IPv4Address], ...]:
+    """(leg, address) of neighbours that the topology names, but whose MAC it cannot vouch for."""
+    known = simulated.router.permanent
+    return tuple((leg, address) for leg, address in dict.fromkeys(_asked_for(simulated))
+                 if (leg, int(address)) not in known)
+
+
+def _asked_for(simulated: SimulatedRouter) -> Iterator[tuple[str, IPv4Address]]:
+    router_, gateway = simulated.router, simulated.router.gateway
+    yield from ((neighbour.leg, neighbour.address) for neighbour in simulated.neighbours if not neighbour.fixed)
+    if gateway and gateway.nexthop:
+        yield gateway.leg, gateway.nexthop
+    for route in router_.routes:
+        target = router_.lookup(int(route.nexthop))
+        if target is not None and target.gateway is None:
+            yield target.leg.name, route.nexthop
 
 
 def _came_by(simulated: SimulatedRouter, numbers: RouterLeg) -> tuple[Action, ...]:

@@ -16,7 +16,7 @@ from flows import cookie as cookies
 from flows import fields as f
 from flows.fields import Field
 from flows.host import Meter
-from flows.tables import ASK, CLASSIFY, TUNNEL_TO_VLAN
+from flows.tables import ASK, CLASSIFY, ROUTER, TUNNEL_TO_VLAN
 
 VERSION: Final = ofp.OFP_VERSION
 _READ: Final = frozenset({ofp.OFPT_HELLO, ofp.OFPT_ERROR, ofp.OFPT_ECHO_REQUEST, ofp.OFPT_ECHO_REPLY,
@@ -95,7 +95,7 @@ def _number(oxm: Any, field: Field) -> int:
 
 def asked(message: Any) -> Asked | None:
     """A packet-in, if it comes from a flow of ours that asks."""
-    if message.table_id != ASK.id or not cookies.is_compiled(message.cookie):
+    if message.table_id not in (ASK.id, ROUTER.id) or not cookies.is_compiled(message.cookie):
         return None
     router, leg, translated = (_number(message.match, field)
                                for field in (f.REG_ROUTER, f.REG_CAME_BY, f.REG_TRANSLATED))

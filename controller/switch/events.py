@@ -24,7 +24,10 @@ class NextHop:
 
 @dataclass(frozen=True)
 class Asked:
-    """A packet that the tables of a simulated router could not handle: untagged, and what its registers say."""
+    """A packet that the tables of a simulated router could not handle: untagged, and what its registers say.
+
+    Router 0: gratuitous ARP, tagged, which all routers with a leg in that VLAN overhear.
+    """
 
     router: int  # number of the router
     leg: int  # number of the leg that it came in by

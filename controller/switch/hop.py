@@ -94,6 +94,10 @@ class Hop:
         """What it routes."""
         return self.placed.router
 
+    def vlan_of(self, leg: str) -> int:
+        """The local VLAN behind a leg (named)."""
+        return self._numbers[leg].vlan
+
     # ---- edits
 
     def become(self, conn: object, placed: SimulatedRouter) -> list[Command]:

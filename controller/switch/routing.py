@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
+from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -79,6 +80,8 @@ class Routing:
 
     def asked(self, asked: Asked, now: float) -> list[Command]:
         """The switch could not handle a packet alone."""
+        if not asked.router:
+            return self._overheard(asked, now)
         found = self._legs.get((asked.router, asked.leg))
         if found is None or self.conn is None:
             self.unknown += 1
@@ -86,6 +89,16 @@ class Routing:
         hop, leg = found
         commands = self._harmless(hop, partial(hop.asked, self.conn, leg, asked, now))
         self._due = min(self._due, hop.due)
+        return commands
+
+    def _overheard(self, asked: Asked, now: float) -> list[Command]:
+        """Every leg in the frame's VLAN hears it; who has not dealt with its sender takes no notice."""
+        vlan, untagged = int.from_bytes(asked.data[14:16], "big") & 0xFFF, asked.data[:12] + asked.data[16:]
+        commands: list[Command] = []
+        for (router, leg), (hop, name) in self._legs.items():
+            if hop.vlan_of(name) == vlan:
+                mine = replace(asked, router=router, leg=leg, data=untagged)
+                commands += self.asked(mine, now)
         return commands
 
     def removed(self, leg: int, address: int) -> list[Command]:

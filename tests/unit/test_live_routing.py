@@ -194,6 +194,25 @@ def test_a_neighbour_that_has_another_mac_now_gets_another_row(told: Told) -> No
     assert [row.mac for row in told.rows.values()] == [OTHER_MAC]
 
 
+@pytest.mark.parametrize("op", [f.ARP_REQUEST, f.ARP_REPLY])
+def test_an_address_that_moves_is_believed_by_its_gratuitous_arp(told: Told, op: int) -> None:
+    told.meet()
+    told.wait(2)
+    leg, _ = told.leg("green-subnet")
+    address, mac = int(udp_to(STRANGER, STRANGER).src), bytes_of(OTHER_MAC)
+    claim = Arp(op, mac, address, mac, address).framed(mac, BROADCAST_MAC)
+
+    def hear(vlan: int) -> list[PacketOut]:
+        tagged = claim[:12] + b"\x81\x00" + vlan.to_bytes(2, "big") + claim[12:]
+        return told.obey(told.routing.asked(Asked(0, 0, 0, tagged), told.now))
+
+    vlan = told.hop().vlan_of(leg.name)
+    assert not hear(vlan + 1)
+    assert [row.mac for row in told.rows.values()] == [MAC]
+    assert not hear(vlan)
+    assert [row.mac for row in told.rows.values()] == [OTHER_MAC]
+
+
 def test_a_row_that_nobody_uses_is_forgotten_and_its_neighbour_asked_no_more(told: Told) -> None:
     told.meet()
     (leg, address), = told.rows
