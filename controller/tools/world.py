@@ -34,9 +34,10 @@ def has(topology: Topology, address: IPv4Address) -> bool:
 
 
 def near(topology: Topology, address: IPv4Address) -> str | None:
-    """The network by which it is a neighbour of an address. It has no other way into the cloud."""
+    """The network by which it is a neighbour of an address: it is the gateway of its subnet. It knows no other way."""
     return next((network.name for network in topology.networks.values() if network.physical_network is not None
-                 for subnet in network.subnets if address in subnet.cidr), None)
+                 for subnet in network.subnets
+                 if address in subnet.cidr and subnet.gateway in gateways(topology, network.name)), None)
 
 
 def dressed(topology: Topology, network: str, packet: Packet) -> Packet:
