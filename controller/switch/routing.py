@@ -5,12 +5,17 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from functools import partial
 from math import inf
+from typing import Final
 
 from controller.switch.events import Asked, Command, Log, NextHop, Unlearn
 from controller.switch.hop import Hop
 from flows import routed_learned
 from flows.host import SimulatedRouter
 from flows.text import match_words
+
+_TCI: Final = slice(14, 16)  # of a tagged frame (IEEE 802.1Q)
+_VLAN_ID_BITS: Final = 0xFFF
+_SENDER: Final = slice(28, 32)  # of ARP in an untagged frame: the sender's IPv4 address (RFC 826)
 
 
 class Routing:
@@ -92,11 +97,15 @@ class Routing:
         return commands
 
     def _overheard(self, asked: Asked, now: float) -> list[Command]:
-        """Every leg in the frame's VLAN hears it; who has not dealt with its sender takes no notice."""
-        vlan, untagged = int.from_bytes(asked.data[14:16], "big") & 0xFFF, asked.data[:12] + asked.data[16:]
+        """Those legs in the frame's VLAN hear it that have dealt with its sender; others would take no notice.
+
+        All routers may be on one network outside, so each frame for each of them would cost too much.
+        """
+        vlan, untagged = int.from_bytes(asked.data[_TCI], "big") & _VLAN_ID_BITS, asked.data[:12] + asked.data[16:]
+        sender = int.from_bytes(untagged[_SENDER], "big")
         commands: list[Command] = []
         for (router, leg), (hop, name) in self._legs.items():
-            if hop.vlan_of(name) == vlan:
+            if hop.vlan_of(name) == vlan and (name, sender) in hop.state.neighbours:
                 mine = replace(asked, router=router, leg=leg, data=untagged)
                 commands += self.asked(mine, now)
         return commands
