@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from ipaddress import IPv4Address
 
 import pytest
 
 from controller.host.campaign import Campaign, Leak, Observation, Options, Probe, Way
-from controller.model.reachability import Pair
+from controller.model.reachability import INTERNET, Pair, Target
 
 SEGMENTS = {"a1": frozenset("a"), "a2": frozenset("a"), "b1": frozenset("b")}
 EXPECTED = frozenset({("a1", "a2"), ("a2", "a1")})
@@ -144,3 +145,64 @@ def test_no_more_is_sent_than_the_rate_allows_and_no_more_waits_than_the_window(
         now += max(run.wait(now), 0.01)
     assert most <= 10
     assert run.result().reached == frozenset(pairs)
+
+
+GATEWAY = Target("a1", "r1 on blue-subnet", IPv4Address("10.0.1.1"), True, None)
+FLOATING = Target("a1", "floating IP of b1", IPv4Address("203.0.113.50"), True, "b1")
+NOWHERE = Target("b1", INTERNET, IPv4Address("203.0.113.1"), False, None)
+OUTSIDE = {**SEGMENTS, INTERNET: frozenset(("public",))}
+
+
+def aimed(*targets: Target) -> Campaign:
+    return Campaign((), EXPECTED, OUTSIDE, FAST, targets)
+
+
+def test_a_gateway_is_answered_by_its_reply_alone_and_asked_until_then() -> None:
+    run = aimed(GATEWAY)
+
+    def the_third_time(run: Campaign, probe: Probe) -> None:
+        if probe.attempt == 2:
+            run.heard(probe.number, "a1", is_reply=True)
+
+    sent, _ = play(run, the_third_time)
+    assert [(probe.aim, probe.attempt) for _, probe in sent] == [(GATEWAY, 0), (GATEWAY, 1), (GATEWAY, 2)]
+    assert run.result() == Observation(frozenset(), (), frozenset({GATEWAY}))
+
+
+def test_a_floating_ip_is_reached_only_if_its_vm_has_seen_the_request_and_that_is_no_leak() -> None:
+    run = aimed(FLOATING)
+    play(run, lambda run, probe: run.heard(probe.number, "a1", is_reply=True))
+    assert run.result() == Observation(frozenset(), ())
+    run = aimed(FLOATING)
+
+    def translated(run: Campaign, probe: Probe) -> None:
+        run.heard(probe.number, "b1", is_reply=False)
+        run.heard(probe.number, "a1", is_reply=True)
+
+    play(run, translated)
+    assert run.result() == Observation(frozenset(), (), frozenset({FLOATING}))
+
+
+def test_what_shall_not_be_reached_is_asked_once_and_told_if_it_answers() -> None:
+    run = aimed(NOWHERE)
+    sent, over = play(run, silence)
+    assert len(sent) == 1
+    assert over >= FAST.listen
+    run = aimed(NOWHERE)
+    play(run, lambda run, probe: run.heard(probe.number, "b1", is_reply=True))
+    assert run.result().answered == {NOWHERE}
+
+
+@pytest.mark.parametrize(("target", "at", "leaks"), [
+    (GATEWAY, "b1", (Leak("a1", "r1 on blue-subnet", "b1"),)), (GATEWAY, INTERNET, ()), (FLOATING, "a2", ())])
+def test_a_request_that_comes_where_it_has_no_business_is_a_leak(
+        target: Target, at: str, leaks: tuple[Leak, ...]) -> None:
+    run = aimed(target)
+    play(run, lambda run, probe: run.heard(probe.number, at, is_reply=False))
+    assert run.result().leaks == leaks
+
+
+def test_a_broadcast_that_gets_outside_is_a_leak() -> None:
+    run = Campaign([("a1", "a2")], EXPECTED, OUTSIDE, FAST)
+    play(run, lambda run, probe: run.heard(probe.number, INTERNET, is_reply=False))
+    assert run.result().leaks == (Leak("a1", None, INTERNET),)

@@ -114,3 +114,37 @@ def test_green_is_as_expected_and_red_is_not() -> None:
 def test_a_pair_that_was_not_asked_is_left_empty() -> None:
     one = Reach((Answer("web1", "web2", "10.0.0.1", True, True),), (), NETWORKS, Sample(1, 7))
     assert "blue   web1    .    yes\n" in shown(one)
+
+
+TARGETS = (Answer("web1", "r1 on blue-subnet", "10.0.1.1", True, True),
+           Answer("web1", "r1 on public-subnet", "203.0.113.10", True, True),
+           Answer("web1", "floating IP of shop1", "203.0.113.50", True, False),
+           Answer("web1", "internet", "203.0.113.1", True, True),
+           Answer("alone", "internet", "203.0.113.1", False, False),
+           Answer("internet", "floating IP of shop1", "203.0.113.50", True, True))
+
+
+def test_what_is_no_vm_has_columns_of_its_own() -> None:
+    reach = Reach(observed().answers, (), NETWORKS, None, TARGETS)
+    assert shown(reach) == lines("""
+                         blue        green         admin   beyond
+                         web1  web2  shop1  shop2  alone  gateways  floating IPs  internet
+        blue      web1    .    yes     -      -      -      2/2         no!         yes
+                  web2   yes    .      -      -      -
+        green     shop1   -     -      .     yes     -
+                  shop2   -     -     yes     .      -
+        admin     alone   -     -      -      -      .                               -
+        internet                                                        1/1
+        yes: reached, -: not reached, both as the topology says; YES! and no!: not as it says; n/m: n of m
+        reached
+        wrong: web1 -> floating IP of shop1 (203.0.113.50) was not reached and should be
+        20 pairs and 6 others asked: 1 not as the topology says, 0 leaks
+        """)
+
+
+def test_what_is_no_vm_is_summed_up_with_the_rest() -> None:
+    reach = Reach(observed().answers, (), NETWORKS, None, TARGETS)
+    assert shown(reach, width=70).splitlines()[:3] == [
+        "          blue  green  admin  gateways  floating IPs  internet",
+        "blue      2/2    0/4    0/2     2/2       0/1 (!1)      1/1",
+        "green     0/4    2/2    0/2"]

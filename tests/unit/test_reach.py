@@ -8,7 +8,8 @@ from controller.model import reading
 from controller.model.reachability import all_pairs, expected_pairs
 from controller.model.topology import Topology
 from controller.tools.errors import MISSING, Refusal
-from controller.tools.reach import Answer, Reach, Sample, chosen, endpoints
+from controller.tools.reach import Answer, Reach, Sample, chosen, chosen_targets, endpoints
+from tests.clouds import ROOT
 
 
 @pytest.fixture
@@ -55,6 +56,24 @@ def test_the_document_is_what_programs_rely_on() -> None:
     sampled = Reach(answers[:1], (), {"a": "x", "b": "y"}, Sample(1, 7)).document()
     assert sampled["ok"] is True
     assert sampled["sample"] == {"size": 1, "of": 2, "seed": 7}
+
+
+def test_a_sample_of_the_demo_asks_as_many_targets_half_of_them_allowed(seed: int) -> None:
+    demo = reading.load(ROOT / "topology.yaml").topology
+    assert demo is not None
+    everything = chosen_targets(demo, None)
+    sampled = chosen_targets(demo, Sample(4, seed))
+    assert len(set(sampled)) == 4
+    assert set(sampled) <= set(everything)
+    assert sum(target.expected for target in sampled) == 2
+    assert chosen_targets(demo, Sample(4, seed)) == sampled
+
+
+def test_what_was_asked_and_is_no_port_stands_beside_the_pairs() -> None:
+    found = Reach((), (), {"a": "x"}, None, (Answer("a", "internet", "203.0.113.1", True, False),))
+    assert not found.ok
+    assert found.document()["targets"] == [
+        {"src": "a", "dst": "internet", "address": "203.0.113.1", "expected": True, "observed": False}]
 
 
 def test_a_leak_alone_is_not_ok() -> None:
