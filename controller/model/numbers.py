@@ -30,11 +30,12 @@ class Numbers:
 
 def number(routers: Iterable[UUID], legs: Iterable[UUID], senders: Iterable[UUID]) -> Numbers:
     """The numbers of a host. Senders beyond the last meter have none. NumbersExhausted for too many routers or legs."""
+    routers, legs = set(routers), set(legs)
+    if len(routers) > ROUTERS or len(legs) > LEGS:
+        raise NumbersExhausted(f"one host can have {ROUTERS} simulated routers with {LEGS} legs")
     steps, own = spread(routers, ROUTERS), spread(legs, LEGS)
     meters = spread(own, METERS)
     spread(senders, METERS, meters)
-    if len(steps) < len(set(routers)) or len(own) < len(set(legs)):
-        raise NumbersExhausted(f"one host can have {ROUTERS} simulated routers with {LEGS} legs")
     return Numbers({each: FIRST_ZONE + ZONES * step for each, step in steps.items()},
                    {each: 1 + step for each, step in own.items()},
                    {each: 1 + step for each, step in meters.items()})

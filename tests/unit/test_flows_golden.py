@@ -71,6 +71,6 @@ def test_the_hash_seed_changes_no_byte() -> None:
                "sys.stdout.writelines(line + '\\n' for case in CASES for line in text(golden(case)))")
     outputs = {subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True,
                               env={**os.environ, "PYTHONHASHSEED": hash_seed}).stdout
-               for hash_seed in ("0", "1", "4711", "random")}
+               for hash_seed in ("1", "random")}
     assert len(outputs) == 1
     assert outputs.pop().count(b"cookie=") > 500
