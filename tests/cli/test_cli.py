@@ -111,10 +111,23 @@ def test_listen_values_are_addresses_and_none_is_none() -> None:
     ("flows compute1/br-ex --intended", "br-int, br-tun"),
     ("trace nobody web1", "web1"),
     ("trace web1 nobody", "nobody"),
+    ("routers r3", "r1"),
     ("plumb --host nowhere", "compute1, compute2, network1"),
     ("run --listen none --host nowhere", "compute1, compute2, network1")])
 def test_an_unknown_name_is_answered_with_the_known_ones(rundir: Path, words: str, said: str) -> None:
     run(*words.split(), rundir=rundir).refused(2, said)
+
+
+def test_routers_are_told_without_a_daemon_as_far_as_they_are_known(rundir: Path) -> None:
+    done = run("routers", "--json", rundir=rundir)
+    assert done.code == 0, done.words
+    found = json.loads(done.out)["routers"]
+    assert [(one["name"], one["driver"], one["sessions"]) for one in found] == [
+        ("r1", "simulated", None), ("r2", "namespace", None)]
+    only = run("routers", "r2", rundir=rundir)
+    assert only.code == 0
+    assert "r2  namespace on network1" in only.out
+    assert "r1" not in only.out
 
 
 # ---- what is not there

@@ -67,7 +67,9 @@ def test_the_demo_shows_what_it_promises_and_leaves_nothing_running(home: Path) 
     done = subprocess.run(["tunbridge", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True,
                           stdin=subprocess.DEVNULL, timeout=120)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    for promise in ("all as the topology says", "One packet's way", "tunnel id 1001 between them", "Look further"):
+    for promise in ("all as the topology says", "One packet's way", "tunnel id 1001 between them",
+                    "Another's, to another network", "tunnel id 1001 to network1, r1, tunnel id 1003 to compute2",
+                    "Look further"):
         assert promise in done.stdout
     assert sorted(path.name for path in (home / "run").iterdir()) == ["daemon.lock", "daemon.log"]
     assert "Traceback" not in (home / "run" / "daemon.log").read_text()
