@@ -16,7 +16,8 @@ from controller.model import names
 from controller.model.topology import Address, Host, Network, Subnet, Topology
 
 # Whoever is called, it answers, but by ARP it speaks for its own addresses alone; and nobody has to wait for an error.
-SYSCTLS = ("net/ipv4/conf/all/arp_ignore=1", "net/ipv4/conf/all/arp_announce=2", "net/ipv4/conf/all/rp_filter=0",
+SYSCTLS = ("net/ipv4/ip_forward=0", "net/ipv4/conf/all/arp_ignore=1", "net/ipv4/conf/all/arp_announce=2",
+           "net/ipv4/conf/all/rp_filter=0",
            "net/ipv4/conf/default/rp_filter=0", "net/ipv4/icmp_ratelimit=0",
            "net/ipv4/icmp_msgs_per_sec=1000000", "net/ipv4/icmp_msgs_burst=1000000")
 WORLD = ("link set dev lo up", "route replace local 0.0.0.0/0 dev lo table main")

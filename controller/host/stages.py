@@ -103,13 +103,19 @@ def _settings(new: LabPlan, started: Iterable[str]) -> Iterator[Job]:
         elif new.outside and name == new.outside.name:
             yield from _run(name, (*_quiet(), *steps.sysctl(outside.SYSCTLS, "it is everybody outside"),
                                    *steps.ip_batch(outside.WORLD, "it has every address of the world")))
-        elif all(":" not in card.address for card in new.vms[name].cards):
-            yield from _run(name, _quiet())
+        else:
+            speaks = any(":" in card.address for card in new.vms[name].cards)
+            yield from _run(name, (*(() if speaks else _quiet()), *_still()))
 
 
 def _quiet() -> tuple[Step, ...]:
     keys = (f"net/ipv6/conf/{which}/disable_ipv6=1" for which in ("all", "default"))
     return steps.sysctl(keys, "no address of this node is IPv6, so it shall not chat in it")
+
+
+def _still() -> tuple[Step, ...]:
+    """A new namespace may inherit what the machine does."""
+    return steps.sysctl(("net/ipv4/ip_forward=0",), "a VM forwards nothing, whatever this machine does")
 
 
 def _private_namespaces() -> tuple[Step, ...]:

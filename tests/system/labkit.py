@@ -107,9 +107,9 @@ class Cloud:
 
     def start_daemon(self) -> None:
         with self.log.open("a") as log:
+            environment = {**os.environ, "TUNBRIDGE_RUNDIR": str(self.rundir), "PYTHONPATH": str(ROOT)}
             self.daemon = subprocess.Popen([*self._command, "run", str(self.file), "--listen", "none"], cwd=ROOT,
-                                           env={**os.environ, "TUNBRIDGE_RUNDIR": str(self.rundir), "PYTHONPATH": str(ROOT)},
-                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                           env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         client.wait_for_status(self.where, PATIENCE, lambda _: True)
 
     def kill_daemon(self, number: int = signal.SIGKILL) -> int:
