@@ -55,6 +55,7 @@ class Leak:
     source: str
     target: str | None
     seen_at: str
+    routed: bool = False  # it was sent by the source's own routes: a router may have brought it there
 
 
 @dataclass(frozen=True)
@@ -126,18 +127,18 @@ class Campaign:
             times.append(self._next_slot)
         return max(0.0, min(times, default=now) - now)
 
-    def heard(self, number: int, at: str, is_reply: bool) -> None:
-        """A probe of this campaign arrived at a port."""
+    def heard(self, number: int, at: str, *, is_reply: bool, for_it: bool = True) -> None:
+        """A probe of this campaign arrived at a port; `for_it`: in a frame to its MAC, and not just flooded."""
         if number >= len(self._tasks):
             return
         task = self._tasks[number]
         if is_reply:
-            task.replied = task.replied or at == task.probe.source
+            task.replied = task.replied or (for_it and at == task.probe.source)
         else:
-            task.saw = task.saw or at == task.seen_by
+            task.saw = task.saw or (for_it and at == task.seen_by)
         if self._is_leak(task, at, is_reply):
             name = task.probe.aim.name if task.probe.aim else task.probe.target
-            self._leaks[Leak(task.probe.source, name, at)] = None
+            self._leaks[Leak(task.probe.source, name, at, task.probe.way is Way.ROUTED)] = None
         if task.expected and task.is_answered():
             self._settle(task)
 

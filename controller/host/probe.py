@@ -28,6 +28,7 @@ from controller.host.echo import Address
 from controller.model.reachability import Pair, Target
 
 _ETH_P_ALL: Final = 3  # linux/if_ether.h
+_OTHER_HOST: Final = 3  # linux/if_packet.h, PACKET_OTHERHOST
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
 _SO_RCVBUFFORCE: Final = 33
 _INSTRUCTION_BYTES: Final = 8  # struct sock_filter
@@ -97,16 +98,16 @@ class _Station:
         frame_to = (self.endpoint.interface, family.ethertype, 0, 0, bytes.fromhex(mac.replace(":", "")))
         self.capture.sendto(echo.packet(self.endpoint.address, address, run, probe.number, ident), frame_to)
 
-    def arrivals(self) -> Iterator[echo.Heard]:
-        """What has arrived since the last call."""
+    def arrivals(self) -> Iterator[tuple[echo.Heard, bool]]:
+        """What has arrived since the last call, and whether in a frame to this station."""
         while True:
             try:
-                data = self.capture.recv(2048)
+                data, (_, _, kind, *_) = self.capture.recvfrom(2048)
             except BlockingIOError:
                 return
             heard = echo.parse(data)
             if heard is not None:
-                yield heard
+                yield heard, kind != _OTHER_HOST
 
 
 def _drive(campaign: Campaign, stations: dict[str, _Station], run: int) -> None:
@@ -123,8 +124,8 @@ def _drive(campaign: Campaign, stations: dict[str, _Station], run: int) -> None:
 
 def _hear(campaign: Campaign, station: _Station) -> None:
     try:
-        for heard in station.arrivals():
-            campaign.heard(heard.number, station.endpoint.name, heard.is_reply)
+        for heard, for_it in station.arrivals():
+            campaign.heard(heard.number, station.endpoint.name, is_reply=heard.is_reply, for_it=for_it)
     except OSError as error:
         if error.errno != errno.ENETDOWN:  # said once by an interface that is down, which then just hears nothing
             raise ProbeError(_cannot(station.endpoint, error)) from error

@@ -100,14 +100,28 @@ class World:
         """The same from a gateway of the internet, to an address on its own subnet."""
         return self._there_and_back(Hop(internet.network, address), Packet(internet.address, address), internet)
 
-    def _there_and_back(self, first: Hop | None, packet: Packet, asker: Port | Internet) -> Holder | None:
+    def ends(self, source: Port | Internet, address: IPv4Address) -> tuple[Holder | None, Holder | None]:
+        """Who gets what a VM's card or the internet sends to an address, and who the answer: perhaps somebody else."""
+        if isinstance(source, Internet):
+            end, back, _ = self._both_ways(Hop(source.network, address), Packet(source.address, address))
+        elif isinstance(source.ip, IPv4Address):
+            end, back, _ = self._both_ways(self._out_of(source, address), Packet(source.ip, address))
+        else:
+            return None, None
+        return end, back
+
+    def _both_ways(self, first: Hop | None, packet: Packet) -> tuple[Holder | None, Holder | None, Packet]:
+        """Who gets the packet, who gets its answer, and what this looks like then."""
         talk = Conversation()
         end, arrived = self._walk(first, packet, talk)
         if end is None or (isinstance(end, Port) and self._is_own(end, arrived.source)):
-            return None
+            return end, None, arrived
         talk.answering = True
         answer = Packet(arrived.destination, arrived.source)
-        back, heard = self._walk(self._answers_by(end, answer), answer, talk)
+        return end, *self._walk(self._answers_by(end, answer), answer, talk)
+
+    def _there_and_back(self, first: Hop | None, packet: Packet, asker: Port | Internet) -> Holder | None:
+        end, back, heard = self._both_ways(first, packet)
         if isinstance(asker, Internet):
             came_back = isinstance(back, Internet)
         else:

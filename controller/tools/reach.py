@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,6 +14,7 @@ from controller.host.campaign import Leak, Options
 from controller.host.probe import Endpoint
 from controller.model.reachability import INTERNET, Pair, Target, all_pairs, expected_pairs, expected_targets
 from controller.model.topology import Topology
+from controller.model.walking import World
 from controller.tools import lab
 from controller.tools.errors import MISSING, Refusal
 
@@ -90,8 +91,26 @@ def reach(topology: Topology, pids: Mapping[str, int], sample: Sample | None = N
     addresses = {port.name: str(port.ip) for port in topology.ports()}
     answers = (Answer(*pair, addresses[pair[1]], pair in expected, pair in seen.reached) for pair in pairs)
     others = (Answer(aim.source, aim.name, str(aim.address), aim.expected, aim in seen.answered) for aim in targets)
-    return Reach(tuple(answers), seen.leaks, {port.name: port.network for port in topology.ports()}, sample,
+    leaks = unexplained(topology, seen.leaks, targets)
+    return Reach(tuple(answers), leaks, {port.name: port.network for port in topology.ports()}, sample,
                  tuple(others))
+
+
+def unexplained(topology: Topology, leaks: Sequence[Leak], targets: Iterable[Target]) -> tuple[Leak, ...]:
+    """The leaks without those that are routers' work: what arrives, though no answer can come back, is routed, too."""
+    if not any(leak.routed for leak in leaks):
+        return tuple(leaks)
+    world, ports = World(topology), {port.name: port for port in topology.ports()}
+    addresses = {(aim.source, aim.name): aim.address for aim in targets}
+
+    def is_routed(leak: Leak) -> bool:
+        target = ports.get(leak.target or "")
+        address = target.ip if target else addresses.get((leak.source, leak.target or ""))
+        sources = [ports[leak.source]] if leak.source in ports else [*world.internets.values()]
+        return isinstance(address, IPv4Address) and any(
+            ports.get(leak.seen_at) in world.ends(source, address) for source in sources)
+
+    return tuple(dict.fromkeys(replace(leak, routed=False) for leak in leaks if not leak.routed or not is_routed(leak)))
 
 
 def of_lab(topology: Topology, rundir: Path, sample: Sample | None = None, options: Options | None = None) -> Reach:

@@ -89,8 +89,8 @@ def test_islands_that_are_joined_by_mistake_are_caught(wire: Wire) -> None:
     endpoints = [replace(endpoint, segments=frozenset((endpoint.name,))) for endpoint in wired]
     seen = probe.observe(endpoints, everyone(endpoints), frozenset(), QUICK)
     assert seen.reached == {("a1", "b2"), ("b2", "a1")}
-    assert set(seen.leaks) == {Leak("a1", "b2", "b2"), Leak("b2", "a1", "a1"),
-                               Leak("a1", None, "b2"), Leak("b2", None, "a1")}
+    assert {replace(leak, routed=False) for leak in seen.leaks} == {
+        Leak("a1", "b2", "b2"), Leak("b2", "a1", "a1"), Leak("a1", None, "b2"), Leak("b2", None, "a1")}
 
 
 def test_a_frame_that_goes_one_way_only_is_a_leak_and_no_reachability(wire: Wire) -> None:
@@ -98,7 +98,7 @@ def test_a_frame_that_goes_one_way_only_is_a_leak_and_no_reachability(wire: Wire
     attacker = replace(wire("b1", "both", "10.0.2.1", "fa:16:3e:00:00:02"), segments=frozenset("b"))
     seen = probe.observe([victim, attacker], [("b1", "a1")], frozenset(), QUICK)
     assert seen.reached == frozenset()
-    assert set(seen.leaks) == {Leak("b1", "a1", "a1"), Leak("b1", None, "a1")}
+    assert {replace(leak, routed=False) for leak in seen.leaks} == {Leak("b1", "a1", "a1"), Leak("b1", None, "a1")}
 
 
 def test_two_subnets_on_one_network_may_flood_each_other_but_do_not_reach_each_other(wire: Wire) -> None:

@@ -94,7 +94,7 @@ def test_whatever_is_seen_in_another_network_is_a_leak_said_once(way: Way, targe
 
     run = campaign(("a1", "b1"))
     play(run, leaky)
-    assert run.result() == Observation(frozenset(), (Leak("a1", target, "b1"),))
+    assert run.result() == Observation(frozenset(), (Leak("a1", target, "b1", way is Way.ROUTED),))
 
 
 def test_a_reply_that_strays_into_another_network_is_a_leak() -> None:
@@ -105,7 +105,7 @@ def test_a_reply_that_strays_into_another_network_is_a_leak() -> None:
 
     run = campaign(("a1", "a2"))
     play(run, stray)
-    assert run.result() == Observation(frozenset({("a1", "a2")}), (Leak("a1", "a2", "b1"),))
+    assert run.result() == Observation(frozenset({("a1", "a2")}), (Leak("a1", "a2", "b1", routed=True),))
 
 
 def test_a_frame_flooded_in_its_own_network_is_no_leak() -> None:
@@ -183,6 +183,16 @@ def test_a_floating_ip_is_reached_only_if_its_vm_has_seen_the_request_and_that_i
     assert run.result() == Observation(frozenset(), (), frozenset({FLOATING}))
 
 
+def test_a_frame_that_is_for_another_mac_reaches_nobody() -> None:
+    def flooded(run: Campaign, probe: Probe) -> None:
+        run.heard(probe.number, "a2", is_reply=False, for_it=False)
+        run.heard(probe.number, "a1", is_reply=True)
+
+    run = campaign(("a1", "a2"))
+    play(run, flooded)
+    assert run.result().reached == frozenset()
+
+
 def test_what_shall_not_be_reached_is_asked_once_and_told_if_it_answers() -> None:
     run = aimed(NOWHERE)
     sent, over = play(run, silence)
@@ -194,7 +204,7 @@ def test_what_shall_not_be_reached_is_asked_once_and_told_if_it_answers() -> Non
 
 
 @pytest.mark.parametrize(("target", "at", "leaks"), [
-    (GATEWAY, "b1", (Leak("a1", "r1 on blue-subnet", "b1"),)), (GATEWAY, INTERNET, ()), (FLOATING, "a2", ())])
+    (GATEWAY, "b1", (Leak("a1", "r1 on blue-subnet", "b1", True),)), (GATEWAY, INTERNET, ()), (FLOATING, "a2", ())])
 def test_a_request_that_comes_where_it_has_no_business_is_a_leak(
         target: Target, at: str, leaks: tuple[Leak, ...]) -> None:
     run = aimed(target)

@@ -1,6 +1,8 @@
 """Which pairs are asked, and the document a program reads."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controller.host.campaign import Leak
@@ -8,7 +10,7 @@ from controller.model import reading
 from controller.model.reachability import all_pairs, expected_pairs
 from controller.model.topology import Topology
 from controller.tools.errors import MISSING, Refusal
-from controller.tools.reach import Answer, Reach, Sample, chosen, chosen_targets, endpoints
+from controller.tools.reach import Answer, Reach, Sample, chosen, chosen_targets, endpoints, unexplained
 from tests.clouds import ROOT
 
 
@@ -74,6 +76,33 @@ def test_what_was_asked_and_is_no_port_stands_beside_the_pairs() -> None:
     assert not found.ok
     assert found.document()["targets"] == [
         {"src": "a", "dst": "internet", "address": "203.0.113.1", "expected": True, "observed": False}]
+
+
+ONE_WAY = """
+cloud: one-way
+underlay: {cidr: 192.0.2.0/24}
+hosts: {n: {tunnel_ip: 192.0.2.1, role: network}}
+networks:
+  blue: {tunnel_id: 1, subnets: {blue-subnet: {cidr: 10.0.1.0/24, gateway: 10.0.1.1}}}
+  green: {tunnel_id: 2, subnets: {green-subnet: {cidr: 10.0.2.0/24}}}
+  grey: {tunnel_id: 3, subnets: {grey-subnet: {cidr: 10.0.3.0/24}}}
+routers: {r: {host: n, interfaces: [blue-subnet, {subnet: green-subnet, ip: 10.0.2.1}]}}
+vms:
+  blue1: {host: n, network: blue, ip: 10.0.1.11}
+  green1: {host: n, network: green, ip: 10.0.2.11}
+  grey1: {host: n, network: grey, ip: 10.0.3.11}
+"""
+
+
+def test_what_a_router_brings_is_no_leak_though_no_answer_comes_back() -> None:
+    cloud = reading.parse(ONE_WAY, "topology.yaml").topology
+    assert cloud is not None
+    assert not expected_pairs(cloud), "green has no gateway, so nobody there can answer"
+    routed = Leak("blue1", "green1", "green1", routed=True)
+    elsewhere = Leak("blue1", "green1", "grey1", routed=True)
+    by_force = Leak("blue1", "green1", "green1")
+    assert unexplained(cloud, (routed,), ()) == ()
+    assert unexplained(cloud, (routed, elsewhere, by_force), ()) == (replace(elsewhere, routed=False), by_force)
 
 
 def test_a_leak_alone_is_not_ok() -> None:
