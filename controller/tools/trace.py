@@ -11,6 +11,18 @@ from controller.model.reachability import INTERNET
 from controller.model.topology import Address, Port, RouterPort, Topology
 from controller.model.walking import World
 from controller.tools import world
+from controller.tools.arrivals import (
+    ECHO_REPLY,
+    ICMP_TYPE,
+    has_come,
+    is_answer,
+    mac_for,
+    mac_of,
+    most_telling,
+    own_addresses,
+    owns,
+    question,
+)
 from controller.tools.errors import BAD_INPUT, Refusal
 from controller.tools.frames import echo_reply
 from controller.tools.journey import TABLE, Hop, Journey, Leg, hops, story
@@ -18,14 +30,11 @@ from controller.tools.simulate import Cloud, Crossing, Ending, Visit
 from controller.tools.telling import answerer, learned, numbers, refusal, routers, why
 from flows import fields as f
 from flows import packet as packets
-from flows.packet import Packet
 from flows.tables import BR_TUN
 
 __all__ = ["Journey", "story", "trace"]
 
 DELIVERED, DROPPED, ANSWERED = "delivered", "dropped", "answered"
-_TYPE = "icmpv4_type"
-_ECHO_REPLY, _ECHO_REQUEST = 0, 8  # RFC 792
 
 
 def trace(topology: Topology, src: str, dst: str, seen: Mapping[str, Seen] | None = None) -> Journey:
@@ -112,11 +121,11 @@ class _Trace:
     def _ask(self, address: Address) -> Journey:
         """Who has the address (the target's, or its gateway's)?"""
         source = self.source
-        question = _question(source, address)
-        endings = self.cloud.send(source, question)
-        answered = next((one for one in endings if _is_answer(one, source, address)), None)
-        shown = answered or _most_telling(endings, self.target.port)
-        way = tuple(hops(self.topology, source, question, shown))
+        asked = question(source, address)
+        endings = self.cloud.send(source, asked)
+        answered = next((one for one in endings if is_answer(one, source, address)), None)
+        shown = answered or most_telling(endings, self.target.port)
+        way = tuple(hops(self.topology, source, asked, shown))
         heard = sorted({one.port.name for one in endings if one.port and one is not shown})
         told = Leg("")
         if answered is not None and answered.port == source:
@@ -130,12 +139,12 @@ class _Trace:
             twin = f"in {source.network}, {address} is {owner}, not {self.target.name}"
             return Journey(DROPPED, f"{twin}{self._apart()}", (ask,))
         if answered.port == source:  # a switch or a router answered, and not a VM
-            return self._ping(_mac(answered.packet), (ask, told))
+            return self._ping(mac_of(answered.packet), (ask, told))
         return self._answer(answered.port, address, ask)
 
     def _told(self, way: tuple[Hop, ...], answered: Ending, address: Address) -> tuple[tuple[Hop, ...], Leg]:
         """The hops up to where the question was answered, and the answer in words."""
-        who, mac = answerer(answered), _mac(answered.packet)
+        who, mac = answerer(answered), mac_of(answered.packet)
         words = f"{who} answers: {address} is at {mac}"
         if who.startswith(BR_TUN):
             return way, Leg(words)
@@ -145,7 +154,7 @@ class _Trace:
 
     def _answer(self, owner: Port, address: Address, ask: Leg) -> Journey:
         """The owner's answer goes back, and teaches the tunnels on its way."""
-        source, mac = self.source, _mac_for(owner, address)
+        source, mac = self.source, mac_for(owner, address)
         answer = (packets.arp_reply if address.version == 4 else packets.neighbour_advertisement)(
             mac, address, source.mac, source.ip)
         endings = self.cloud.send(owner, answer)
@@ -163,16 +172,16 @@ class _Trace:
         source, target = self.source, self.target
         echo = packets.icmp_echo((source.mac, source.ip), (mac, target.address))
         endings = self.cloud.send(source, echo)
-        reached = next((one for one in endings if _has_come(one)), None)
-        spoken = next((one for one in endings if one.port == source and one.packet.get(_TYPE) is not None), None)
-        shown = reached or spoken or _most_telling(endings, target.port)
+        reached = next((one for one in endings if has_come(one)), None)
+        spoken = next((one for one in endings if one.port == source and one.packet.get(ICMP_TYPE) is not None), None)
+        shown = reached or spoken or most_telling(endings, target.port)
         legs = (*before, Leg(f"{source.name} pings {target.address}",
                              tuple(hops(self.topology, source, echo, shown))))
         if reached is not None:
             return self._reached(reached, legs)
         if spoken is None:
             return Journey(DROPPED, f"{why(shown)}{self._no_neighbour(shown)}", legs)
-        if spoken.packet.get(_TYPE) == _ECHO_REPLY:
+        if spoken.packet.get(ICMP_TYPE) == ECHO_REPLY:
             return Journey(ANSWERED, self._own_answer(spoken), legs)
         return Journey(DROPPED, f"{refusal(spoken)}, and tells {source.name}{self._apart()}", legs)
 
@@ -185,7 +194,7 @@ class _Trace:
             return Journey(DROPPED, f"from {self.source.network}, {target.address} is {who}, not {target.name}"
                                     f"{self._apart()}", legs)
         way = numbers(self.topology, self.cloud, self.source, reached)
-        if port and routers(reached) and port.vm == self.source.vm and seen_as in _addresses(self.topology, port.vm):
+        if port and routers(reached) and port.vm == self.source.vm and seen_as in own_addresses(self.topology, port.vm):
             return Journey(DROPPED, f"{port.vm} believes nobody else who shows its own address {seen_as}", legs)
         if port is not None and not routers(reached):
             return Journey(DELIVERED, f"{port.name} got it on {port.host}: {way}", legs)
@@ -216,9 +225,10 @@ class _Trace:
             if not mac:
                 return None, reason or f"nobody in {card.network} tells {card.name} the MAC of {next_hop}"
             endings = self.cloud.send(card, echo_reply((card.mac, asked), (mac, asker)))
-        came = next((one for one in endings if one.port == self.source and one.packet.get(_TYPE) == _ECHO_REPLY), None)
+        came = next((one for one in endings
+                     if one.port == self.source and one.packet.get(ICMP_TYPE) == ECHO_REPLY), None)
         if came is None:
-            return None, why(_most_telling(endings, self.source))
+            return None, why(most_telling(endings, self.source))
         if came.packet.shown(f.IPV4_SRC) != str(self.target.address):
             return None, f"it shows {came.packet.shown(f.IPV4_SRC)}, which {self.source.name} did not ask"
         return came, ""
@@ -233,20 +243,20 @@ class _Trace:
 
     def _mac_of(self, port: Port, address: Address) -> str | None:
         """What a VM learns if it asks for an address of its network."""
-        for one in self.cloud.send(port, _question(port, address)):
-            if one.port is not None and _is_answer(one, port, address):
-                return _mac(one.packet) if one.port == port else _mac_for(one.port, address)
+        for one in self.cloud.send(port, question(port, address)):
+            if one.port is not None and is_answer(one, port, address):
+                return mac_of(one.packet) if one.port == port else mac_for(one.port, address)
         return None
 
     def _mac_from_outside(self, network: str, address: IPv4Address) -> str | None:
         """What the world outside learns if it asks for an address."""
         own = next(iter(world.gateways(self.topology, network)), IPv4Address(0))
-        question = packets.arp_request(world.mac(self.topology, network), own, address)
-        for one in self.cloud.send_from_outside(network, question):
+        asked = packets.arp_request(world.mac(self.topology, network), own, address)
+        for one in self.cloud.send_from_outside(network, asked):
             if one.outside == network and one.packet.get(f.ARP_OP) == f.ARP_REPLY:
-                return _mac(one.packet)
-            if one.port is not None and _owns(one.port, address):
-                return _mac_for(one.port, address)
+                return mac_of(one.packet)
+            if one.port is not None and owns(one.port, address):
+                return mac_for(one.port, address)
         return None
 
     def _own_answer(self, spoken: Ending) -> str:
@@ -298,59 +308,3 @@ class _Trace:
         joint = [leg.router for leg in self._legs(source.subnet)
                  if leg.router in {one.router for one in self._legs(other.subnet)}]
         return f"; {where}, and {f'only {joint[0]} joins them' if joint else 'no router joins them'}"
-
-
-def _question(port: Port, address: Address) -> Packet:
-    asking = packets.arp_request if address.version == 4 else packets.neighbour_solicitation
-    return asking(port.mac, port.ip, address)
-
-
-def _mac(packet: Packet) -> str:
-    return f.ETH_SRC.show(packet.get(f.ETH_SRC) or 0)
-
-
-def _addresses(topology: Topology, vm: str) -> frozenset[str]:
-    return frozenset(str(port.ip) for port in topology.vms[vm].ports)
-
-
-def _is_answer(ending: Ending, source: Port, address: Address) -> bool:
-    """The copy that came to the owner of the address, or back to the asker as an answer."""
-    if ending.port is None:
-        return False
-    if ending.port == source:
-        return ending.packet.get(f.ARP_OP) == f.ARP_REPLY
-    return _owns(ending.port, address)
-
-
-def _has_come(ending: Ending) -> bool:
-    """Whether an echo request came to whom it is for, whatever it has been called on its way."""
-    packet = ending.packet
-    if packet.get(_TYPE) not in (_ECHO_REQUEST, None) or packet.get(f.ICMPV6_TYPE) not in (128, None):
-        return False
-    if ending.port is None:
-        return ending.outside is not None
-    to = packet.shown(f.IPV4_DST) or packet.shown(f.IPV6_DST)
-    if not to or not _owns(ending.port, ip_address(to)):
-        return False
-    return packet.shown(f.ETH_DST) == _mac_for(ending.port, ip_address(to))  # else it was only flooded
-
-
-def _owns(port: Port, address: Address) -> bool:
-    """Whether a VM would take the address for its own: the port's, or one spelled out in its address pairs."""
-    pairs = (pair.ip for pair in port.allowed_address_pairs if pair.ip.prefixlen == pair.ip.max_prefixlen)
-    return address == port.ip or any(address == one.network_address for one in pairs)
-
-
-def _mac_for(port: Port, address: Address) -> str:
-    if address == port.ip:
-        return port.mac
-    return next((pair.mac for pair in port.allowed_address_pairs if pair.ip.network_address == address), port.mac)
-
-
-def _most_telling(endings: tuple[Ending, ...], wanted: Port | None) -> Ending:
-    """Of the copies that missed their target, the one that came nearest to it."""
-    def nearness(ending: Ending) -> tuple[bool, bool, int]:
-        there = wanted is not None and ending.stop.host == wanted.host
-        return there, ending.port is None, len(ending.stop.way)
-
-    return max(endings, key=nearness)
