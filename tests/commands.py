@@ -101,6 +101,13 @@ class Daemon:
             time.sleep(0.02)
         return False
 
+    def has_closed(self, most: int) -> bool:
+        """Whether at most so many files are open before patience ends."""
+        deadline = time.monotonic() + PATIENCE
+        while self.files() > most and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.files() <= most
+
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
