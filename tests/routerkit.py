@@ -132,8 +132,11 @@ _STRANGERS = 200
 class Traffic:
     """Random frames, good and bad, and answers to what came out of the router before."""
 
-    def __init__(self, rng: random.Random, made: Router) -> None:
+    def __init__(self, rng: random.Random, made: Router, *, crowded: bool = True) -> None:
+        """`crowded`: hosts choose from few ports and ids, so that their conversations are often alike outside."""
         self._rng = rng
+        self._ports = range(4000, 4006) if crowded else range(4000, 65000)
+        self._ids = range(1, 9) if crowded else range(1, 0xF000)
         self._router = made
         self._seen: list[Sent] = []  # what hosts could answer
         self._ident = 0x8000
@@ -194,9 +197,9 @@ class Traffic:
         data = self._rng.randbytes(self._rng.choice([0, 1, 8, 33, 100, 600, 1372, 1400, 1472]))
         kind = self._rng.random()
         if kind < 0.3:
-            made = ping(src, dst, self._rng.randrange(1, 9), data)
+            made = ping(src, dst, self._rng.choice(self._ids), data)
         elif kind < 0.6:
-            made = udp_to(src, dst, (self._rng.randrange(4000, 4006), self._rng.choice([53, 123])), data)
+            made = udp_to(src, dst, (self._rng.choice(self._ports), self._rng.choice([53, 123])), data)
         elif kind < 0.9:
             flags = self._rng.choice([SYN, SYN, SYN, ACK, 0x12, 0x11, 0x04, 0x00, 0x29])
             made = tcp_to(src, dst, (self._rng.randrange(5000, 65000), 80), flags, data[:1300])
@@ -208,11 +211,12 @@ class Traffic:
         """Rare things: protocols, lengths and addresses that few hosts send."""
         rng, leg, dst = self._rng, self._leg(), self._anywhere()
         src, data = self._source(leg, dst), self._rng.randbytes(self._rng.choice([0, 4, 28, 90]))
-        udp = udp_to(src, dst, (4444, 53), data)
+        odd, query = (4444, 9) if len(self._ids) < 9 else (rng.choice(self._ports), rng.choice(self._ids))
+        udp = udp_to(src, dst, (odd, 53), data)
         tcp = tcp_to(src, dst, (rng.randrange(5000, 65000), 80), SYN, b"\1" * len(data))
         made = rng.choice([
             Datagram(number(src), number(dst), ICMP, icmp(rng.choice([5, 9, 10, 15, 17, 30, 42, 255]), 0, 0, data)),
-            Datagram(number(src), number(dst), ICMP, icmp(ECHO_REQUEST, rng.choice([0, 3]), 9 << 16 | 9, data)),
+            Datagram(number(src), number(dst), ICMP, icmp(ECHO_REQUEST, rng.choice([0, 3]), query << 16 | 9, data)),
             Datagram(number(src), number(dst), ICMP, data),
             Datagram(number(src), number(dst), UDP, data),
             Datagram(number(src), number(dst), TCP, data),

@@ -1,16 +1,18 @@
 """Frames of two routers side by side, field by field; what each of them may choose freely is put aside."""
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from linuxrouter import LinuxRouter
 from routerkit import arp_in, is_at
 
 from flows.fields import ARP_REQUEST, IPV4
 from flows.packet import ICMP
-from flows.qrouter import Sent
+from flows.qrouter import Sent, State, receive
 from flows.routing.transport import (
     ERRORS,
     REDIRECT,
@@ -24,6 +26,35 @@ from flows.routing.transport import (
     with_source,
 )
 from flows.routing.wireformat import Datagram, Frame, Malformed
+
+
+class Pair:
+    """Both routers, fed alike, with hosts that answer the ARP of each."""
+
+    def __init__(self, linux: LinuxRouter) -> None:
+        self.linux = linux
+        self.state = State()
+        self._began = 0.0
+
+    def simulate(self, leg: str, frame: bytes) -> tuple[list[Sent], str]:
+        self._began = time.monotonic()
+        outcome, self.state = receive(self.linux.router, self.state, leg, frame, self._began)
+
+        def again(where: str, answer: bytes) -> list[Sent]:
+            more, self.state = receive(self.linux.router, self.state, where, answer, time.monotonic())
+            return list(more.sent)
+        return with_arp(list(outcome.sent), again), f"{type(outcome).__name__}: {outcome.why}"
+
+    def begins(self, sent: Sent) -> bool:
+        """Whether it is the first packet of a connection: then Linux has chosen a port, too."""
+        way = way_in(sent.frame)
+        found = self.state.connections.find(inverse(way), self._began) if way else None
+        return found is not None and found.connection.started >= self._began
+
+    def real(self, leg: str, frame: bytes) -> list[Sent]:
+        def again(where: str, answer: bytes) -> list[Sent]:
+            return [Sent(*one) for one in self.linux.send(where, answer)]
+        return with_arp(again(leg, frame), again)
 
 
 def with_arp(pending: list[Sent], give: Callable[[str, bytes], list[Sent]]) -> list[Sent]:
@@ -61,11 +92,8 @@ def shown(packet: Datagram) -> tuple[str, ...]:
 
 
 def is_redirect(sent: Sent) -> bool:
-    frame = Frame.parse(sent.frame)
-    if frame.kind != IPV4:
-        return False
-    packet = Datagram.parse(frame.payload)
-    return packet.proto == ICMP and packet.payload[:1] == bytes([REDIRECT])
+    packet = datagram_in(sent.frame)
+    return packet is not None and packet.proto == ICMP and packet.payload[:1] == bytes([REDIRECT])
 
 
 class Ports:
@@ -88,6 +116,12 @@ class Ports:
                 self._apart |= {one, two}
             assert two not in self._ours, f"Linux took a port that is in use: {two}"
             self._theirs[one], self._ours[two] = two, one
+
+    def part(self, frame: bytes) -> None:
+        """The two go apart here: nothing more is said of the connection of this frame."""
+        packet = datagram_in(frame)
+        way = way_of(packet) if packet else None
+        self._apart |= {way, inverse(way)} if way else set()
 
     def parted(self, frame: bytes) -> bool:
         """Whether a frame speaks of a connection that only one of both translates, since the port was not free there.

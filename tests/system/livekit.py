@@ -100,7 +100,7 @@ class Wires:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._ears: list[Ear] = []
-        self._asked = 0
+        self._asked = self._answered = self._settled = 0
         for n in range(len(NAMES)):
             self._ears.append(Ear(self._vm(f"va{n}"), {None: (n, A)}))
             self._ears.append(Ear(self._vm(f"vb{n}"), {None: (n, B)}))
@@ -158,18 +158,30 @@ class Wires:
             with suppress(BlockingIOError):
                 while True:
                     frame, vlan = _received(ear.opened)
-                    if vlan in ear.legs:
-                        n, leg = ear.legs[vlan]
+                    n, leg = ear.legs.get(vlan, (0, ""))
+                    # What is for many is heard at the card, too.
+                    copied = leg == B and vlan is None and frame[0] & 1
+                    if leg and not copied and frame[6:12].hex(":") == MACS[leg]:
                         found.append((n, Sent(leg, frame)))
-        return [(n, sent) for n, sent in found if sent.frame[6:12].hex(":") == MACS[sent.leg]]
+        return found
 
-    def settle(self, n: int, legs: list[str]) -> list[Sent]:
-        """All that the router has sent until it has answered questions by these legs; hosts answer its own ones."""
+    def glance(self, n: int, leg: str) -> list[Sent]:
+        """All that the switch has sent alone: what its controller does may come later."""
+        return [*self._until_answered(n, leg, self._arp(leg)), *self._others(n, 0)]
+
+    def settle(self, n: int, leg: str) -> list[Sent]:
+        """All that the router has sent until it has done what came before; hosts answer its questions meanwhile.
+
+        A switch works on what comes in together in any order: the controller is asked once the switch has answered.
+        """
         found: list[Sent] = []
-        for leg in legs:
+        again = True
+        while again or self._settled != self._answered:  # what waited for a host's answer leaves after it
+            again, self._settled = False, self._answered
             found += self._until_answered(n, leg, self._arp(leg))
             found += self._until_answered(n, leg, self._echo(leg))
-        return found + self._others(n, 0)
+            found += self._others(n, 0)
+        return found
 
     @staticmethod
     def _arp(leg: str) -> tuple[bytes, bytes]:
@@ -202,10 +214,15 @@ class Wires:
         for who, sent in self.heard(seconds):
             question = arp_in(sent.frame)
             if question is None or question.op != ARP_REQUEST:
-                found += [sent] if who == n else []
-            elif question.sender != question.target:  # else it announces itself
+                found += [sent] if who == n and not _announces(question) else []
+            elif not _announces(question):
+                self._answered += 1
                 self.put(who, sent.leg, is_at(sent.leg, question))
         return found
+
+
+def _announces(arp: Arp | None) -> bool:
+    return arp is not None and arp.sender == arp.target
 
 
 def _answers(frame: bytes, question: bytes) -> bool:
