@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 
 from controller.host import devices
@@ -20,7 +21,10 @@ SYSCTLS = ("net/ipv4/ip_forward=0", "net/ipv4/conf/all/arp_ignore=1", "net/ipv4/
            "net/ipv4/conf/all/rp_filter=0",
            "net/ipv4/conf/default/rp_filter=0", "net/ipv4/icmp_ratelimit=0",
            "net/ipv4/icmp_msgs_per_sec=1000000", "net/ipv4/icmp_msgs_burst=1000000")
-WORLD = ("link set dev lo up", "route replace local 0.0.0.0/0 dev lo table main")
+PRIVATE = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
+# What is private (RFC 1918) is nobody's outside: a wrong address of a tenant must not seem to answer.
+WORLD = ("link set dev lo up", "route replace local 0.0.0.0/0 dev lo table main",
+         *(f"route replace blackhole {prefix}" for prefix in PRIVATE))
 
 _TRUNK_MTU = 9216  # a physical network carries what its ends agree on
 _DEVICE_CHARS = 15

@@ -1,11 +1,12 @@
 """The world outside a cloud, on paper, as the lab has it: one neighbour on each physical network, who is everybody.
 
-It answers ARP for the gateways of the networks there, and every address beyond them is its own.
+It answers ARP for the gateways of the networks there, and every address beyond them is its own, but private ones.
 """
 from __future__ import annotations
 
 from ipaddress import IPv4Address
 
+from controller.host.outside import PRIVATE
 from controller.model import names
 from controller.model.topology import Topology
 from flows import fields as f
@@ -30,7 +31,9 @@ def gateways(topology: Topology, network: str) -> tuple[IPv4Address, ...]:
 def has(topology: Topology, address: IPv4Address) -> bool:
     """Whether it takes a packet for an address for its own; it passes nothing on to networks that it is on."""
     network = near(topology, address)
-    return network is None or address in gateways(topology, network)
+    if network is None:
+        return not any(address in prefix for prefix in PRIVATE)
+    return address in gateways(topology, network)
 
 
 def near(topology: Topology, address: IPv4Address) -> str | None:

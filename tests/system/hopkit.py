@@ -19,7 +19,7 @@ from itertools import count
 
 from flows import compile as compiler
 from flows.fields import ARP, ARP_REPLY, ARP_REQUEST, IPV4
-from flows.host import Host, SimulatedRouter
+from flows.host import ANNOUNCEMENT_METER, Host, SimulatedRouter
 from flows.qrouter import Outcome, Sent, State, bare, receive
 from flows.routed_learned import neighbour
 from flows.router import Leg, Router
@@ -350,7 +350,7 @@ def hop(*, snat: bool = True, flat: bool = True, meters: Iterable[int] = (1000, 
         sockets[OUTSIDE] = ovs.wire("br-ex", OUTSIDE, hopcloud.UPLINK)
         for opened in sockets.values():
             stack.callback(opened.close)
-        for number, rate in zip(hopcloud.METERS, meters, strict=True):
+        for number, rate in (*zip(hopcloud.METERS, meters, strict=True), (ANNOUNCEMENT_METER, 100)):
             ovs.run("ovs-ofctl", "-O", "OpenFlow14", "add-meter", "br-int",
                     f"meter={number} pktps burst stats bands=type=drop rate={rate} burst_size={rate}")
         for bridge, lines in _lines(host):
