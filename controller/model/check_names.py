@@ -149,9 +149,9 @@ def check_hosts(draft: Draft) -> Iterator[Finding]:
         pinned = host.shape.datapath_ids or {}
         bridges = providers.mappings(host, needed.get(host.name, [])).values()
         for bridge in dict.fromkeys((*names.BRIDGES, *bridges, *pinned)):
-            own = host.name.encode("utf-8", "replace").decode()
-            dpid = pinned.get(bridge) or names.datapath_id(draft.cloud, own, bridge)
-            paths.append(Use(dpid, f"{host.path}.{bridge}", host.at("datapath_ids", bridge)))
+            own, its = (name.encode("utf-8", "replace").decode() for name in (host.name, bridge))
+            dpid = pinned.get(bridge) or names.datapath_id(draft.cloud, own, its)
+            paths.append(Use(dpid, f"{host.path}.{quoted(bridge)[1:-1]}", host.at("datapath_ids", bridge)))
     yield from duplicates("TB210", paths, lambda use: f"the datapath id {use.what:016x}", "each bridge needs its own")
     tunnels = (Use(host.shape.tunnel_ip, host.path, host.at("tunnel_ip")) for host in draft.hosts.values())
     yield from duplicates("TB306", tunnels, lambda use: f"the tunnel address {use.what}", "each host needs its own")
