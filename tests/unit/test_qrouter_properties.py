@@ -94,7 +94,7 @@ def test_whatever_comes_the_router_answers_without_error_and_stays_a_function(se
             place = rng.randrange(len(frame))
             frame = frame[:place] + rng.randbytes(1) + frame[place + 1:]
         outcome, after = receive(made, state, leg, frame, step / 100)
-        assert (outcome, after) == receive(made, state, leg, frame, step / 100) or step % 50
+        assert step % 50 or (outcome, after) == receive(made, state, leg, frame, step / 100)
         for sent in outcome.sent:
             if Frame.parse(sent.frame).kind == IPV4:
                 assert parsed(sent.frame).ttl > 0
