@@ -245,7 +245,7 @@ def is_piece(sent: Sent) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_switch_the_simulation_and_linux_send_the_same_frames(live: Wires, name: str, seed: int) -> None:
-    """A difference that the same frames do not show again in a new cloud was one of time: it is said, and no failure."""
+    """A difference that the same frames do not show again in a new cloud was one of time: said, and no failure."""
     try:
         all_agree(live, name, seed)
     except AssertionError as difference:
