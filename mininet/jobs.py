@@ -95,6 +95,7 @@ class Lab:
         total, done, failed = sum(len(stage["jobs"]) for stage in stages), 0, set()
 
         def attempt(job):
+            """Do a job; of a router that has failed, nothing more is done."""
             which = (job["node"], job.get("namespace"))
             try:
                 if which not in failed:

@@ -155,6 +155,7 @@ def _bridge(bridge: Bridge, now: Bridge | None, cloud: str) -> Iterator[Command]
 
 
 def port_commands(port: OvsPort, now: OvsPort | None) -> Iterator[Command]:
+    """The ovs-vsctl commands that make a port what it shall be, from what it is now (None: it is not there)."""
     # Others may label an interface, too (Nova writes vm-uuid): their labels are none of our business.
     if (now and dict(port.options) == dict(now.options) and set(port.external_ids) <= set(now.external_ids)
             and port.tag == now.tag):

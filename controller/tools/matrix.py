@@ -91,6 +91,7 @@ class _Layout:
         return networks + ports + sum(_GAP + self._column_width(column) for column in self.columns)
 
     def table(self) -> Table:
+        """Sources as rows, targets as columns, a word in each cell."""
         table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False)
         by_port = any(port for _, port in self.rows)
         for _ in range(2 if by_port else 1):
