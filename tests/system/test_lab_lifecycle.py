@@ -97,7 +97,8 @@ def test_a_vm_and_a_host_are_added_and_nothing_that_runs_notices(place: Small) -
     place.switch_by_hand()
     until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
     before = place.pids()
-    argv, environment = lab.exec_argv(place.rundir, "a", ("ping", "-q", "-n", "-i", "0.02", "-w", "4", "10.0.0.12"))
+    # A count, not a deadline (-w): with a deadline, ping ends without the answer to what it sent last.
+    argv, environment = lab.exec_argv(place.rundir, "a", ("ping", "-n", "-i", "0.02", "-c", "200", "10.0.0.12"))
     with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as ping:
         place.up(hosts={**HOSTS, "c3": "192.0.2.13"}, vms={**VMS, "d": ("c3", "10.0.0.14"), "e": ("c2", "10.0.0.15")})
         said = ping.communicate(timeout=60)[0]
