@@ -21,7 +21,9 @@ IPV4: Final = 0x0800
 IPV6: Final = 0x86DD
 DOT1Q: Final = 0x8100
 ICMP: Final = 1
+TCP: Final = 6
 UDP: Final = 17
+SCTP: Final = 132
 ICMPV6: Final = 58
 ND_ROUTER_ADVERTISEMENT: Final = 134  # RFC 4861, 4.2
 ND_NEIGHBOR_ADVERTISEMENT: Final = 136  # RFC 4861, 4.4
@@ -158,9 +160,32 @@ REG_LEAVES_BY = Field("reg2", "reg2", "NXM_NX_REG2", 32, Kind.HEX, "number of th
 REG_NEXT_HOP = Field("reg3", "reg3", "NXM_NX_REG3", 32, Kind.HEX, "IPv4 address of the next hop")
 REG_TRANSLATED = Field("reg5", "reg5", "NXM_NX_REG5", 32, Kind.HEX, "how it was translated on its way in")
 REG_TOO_LARGE = Field("reg8", "reg8", "NXM_NX_REG8", 32, Kind.HEX, "1 if it is larger than the leg's MTU")
+# What the security groups' tables note down.
+REG_OUT_PORT = Field("reg6", "reg6", "NXM_NX_REG6", 32, Kind.HEX,
+                     "OpenFlow port of the VM that it is for; 0 while it leaves one")
+REG_PROFILE = Field("reg7", "reg7", "NXM_NX_REG7", 32, Kind.HEX, "number of that VM's set of security groups")
+REG_ZONE = Field("reg9", "reg9", "NXM_NX_REG9", 32, Kind.HEX, "zone of connection tracking of that VM's port")
+REG_BEGAN = Field("reg10", "reg10", "NXM_NX_REG10", 32, Kind.HEX, "who began the conversation, see BY_VM and BY_OTHERS")
+# The first packet of a conversation, as connection tracking remembers it (ovs-fields(7)): the same for all its packets,
+# answers and related ICMP errors included. Only where CT_STATE is matched as tracked and not invalid.
+CT_NW_SRC = Field("ct_nw_src", "ct_nw_src", "NXM_NX_CT_NW_SRC", 32, Kind.IPV4, "who began the conversation",
+                  maskable=True)
+CT_NW_DST = Field("ct_nw_dst", "ct_nw_dst", "NXM_NX_CT_NW_DST", 32, Kind.IPV4, "with whom it was begun",
+                  maskable=True)
+CT_IPV6_SRC = Field("ct_ipv6_src", "ct_ipv6_src", "NXM_NX_CT_IPV6_SRC", 128, Kind.IPV6, "who began the conversation",
+                    maskable=True)
+CT_IPV6_DST = Field("ct_ipv6_dst", "ct_ipv6_dst", "NXM_NX_CT_IPV6_DST", 128, Kind.IPV6, "with whom it was begun",
+                    maskable=True)
+CT_NW_PROTO = Field("ct_nw_proto", "ct_nw_proto", "NXM_NX_CT_NW_PROTO", 8, Kind.NUMBER, "its protocol")
+CT_TP_SRC = Field("ct_tp_src", "ct_tp_src", "NXM_NX_CT_TP_SRC", 16, Kind.NUMBER, "its source port; of ICMP: the type",
+                  maskable=True)
+CT_TP_DST = Field("ct_tp_dst", "ct_tp_dst", "NXM_NX_CT_TP_DST", 16, Kind.NUMBER, "its destination port; ICMP: the code",
+                  maskable=True)
+CONJ_ID = Field("conj_id", "conj_id", "NXM_NX_CONJ_ID", 32, Kind.NUMBER, "the conjunction of which every clause holds")
 TUN_ID = Field("tunnel_id", "tun_id", "NXM_NX_TUN_ID", 64, Kind.HEX, "tunnel id (VNI) of the packet's network")
 IN_PORT = Field("in_port", "in_port", "NXM_OF_IN_PORT", 32, Kind.NUMBER, "OpenFlow port the packet came in by")
-VLAN_VID = Field("vlan_vid", "dl_vlan", "NXM_OF_VLAN_TCI", 13, Kind.NUMBER, "local VLAN of the packet's network")
+VLAN_VID = Field("vlan_vid", "dl_vlan", "NXM_OF_VLAN_TCI", 13, Kind.NUMBER, "local VLAN of the packet's network",
+                 maskable=True)
 ETH_SRC = Field("eth_src", "dl_src", "NXM_OF_ETH_SRC", 48, Kind.MAC, "sender's MAC", maskable=True)
 ETH_DST = Field("eth_dst", "dl_dst", "NXM_OF_ETH_DST", 48, Kind.MAC, "receiver's MAC", maskable=True)
 ETH_TYPE = Field("eth_type", "dl_type", "NXM_OF_ETH_TYPE", 16, Kind.HEX, "what the frame carries")
@@ -177,14 +202,18 @@ IP_TTL = Field("nw_ttl", "nw_ttl", "NXM_NX_IP_TTL", 8, Kind.NUMBER, "time to liv
 IP_PROTO = Field("ip_proto", "nw_proto", "NXM_OF_IP_PROTO", 8, Kind.NUMBER, "protocol inside IP")
 UDP_SRC = Field("udp_src", "tp_src", "NXM_OF_UDP_SRC", 16, Kind.NUMBER, "UDP source port")
 UDP_DST = Field("udp_dst", "tp_dst", "NXM_OF_UDP_DST", 16, Kind.NUMBER, "UDP destination port")
+SCTP_SRC = Field("sctp_src", "tp_src", "OXM_OF_SCTP_SRC", 16, Kind.NUMBER, "SCTP source port", maskable=True)
+SCTP_DST = Field("sctp_dst", "tp_dst", "OXM_OF_SCTP_DST", 16, Kind.NUMBER, "SCTP destination port", maskable=True)
 ICMPV6_TYPE = Field("icmpv6_type", "icmp_type", "NXM_NX_ICMPV6_TYPE", 8, Kind.NUMBER, "kind of ICMPv6 message")
 ND_TARGET = Field("ipv6_nd_target", "nd_target", "NXM_NX_ND_TARGET", 128, Kind.IPV6,
                   "IPv6 address a neighbour message is about", maskable=True)
 
-REGISTERS: Final = (REG_ROUTER, REG_CAME_BY, REG_LEAVES_BY, REG_NEXT_HOP, REG_TRANSLATED, REG_TOO_LARGE)
-FIELDS: Final = (CT_STATE, *REGISTERS, TUN_ID, IN_PORT, VLAN_VID, ETH_SRC, ETH_DST, ETH_TYPE, IPV6_SRC, IPV6_DST,
+REGISTERS: Final = (REG_ROUTER, REG_CAME_BY, REG_LEAVES_BY, REG_NEXT_HOP, REG_TRANSLATED, REG_OUT_PORT, REG_PROFILE,
+                    REG_TOO_LARGE, REG_ZONE, REG_BEGAN)
+FIELDS: Final = (CONJ_ID, CT_STATE, CT_NW_SRC, CT_IPV6_SRC, CT_NW_DST, CT_IPV6_DST, CT_NW_PROTO, CT_TP_SRC, CT_TP_DST,
+                 *REGISTERS, TUN_ID, IN_PORT, VLAN_VID, ETH_SRC, ETH_DST, ETH_TYPE, IPV6_SRC, IPV6_DST,
                  IPV4_SRC, IPV4_DST, ARP_SPA, ARP_TPA, IP_PROTO, ARP_OP, ARP_SHA, ARP_THA, IP_TTL, ICMPV6_TYPE,
-                 ND_TARGET, UDP_SRC, UDP_DST)
+                 ND_TARGET, UDP_SRC, UDP_DST, SCTP_SRC, SCTP_DST)
 ORDER: Final = {field.name: place for place, field in enumerate(FIELDS)}
 
 # OpenFlow 1.4, 7.2.3.8, "prerequisites": a switch refuses ARP fields where the match does not say that it is ARP.
@@ -193,13 +222,19 @@ NEEDS: Final[dict[Field, tuple[Criterion, ...]]] = {
     **dict.fromkeys((IPV4_SRC, IPV4_DST, IP_TTL), (ETH_TYPE(IPV4),)),
     **dict.fromkeys((IPV6_SRC, IPV6_DST), (ETH_TYPE(IPV6),)),
     **dict.fromkeys((UDP_SRC, UDP_DST), (IP_PROTO(UDP),)),
+    **dict.fromkeys((SCTP_SRC, SCTP_DST), (IP_PROTO(SCTP),)),
+    **dict.fromkeys((CT_NW_SRC, CT_NW_DST), (ETH_TYPE(IPV4),)),
+    **dict.fromkeys((CT_IPV6_SRC, CT_IPV6_DST), (ETH_TYPE(IPV6),)),
     ICMPV6_TYPE: (ETH_TYPE(IPV6), IP_PROTO(ICMPV6)),
     ND_TARGET: (ETH_TYPE(IPV6), IP_PROTO(ICMPV6)),
 }
 
+BY_VM, BY_OTHERS = 1, 2  # values of REG_BEGAN
+
 GROUP_BIT: Final = "01:00:00:00:00:00"  # IEEE 802, the I/G bit: set in broadcast and multicast MACs
 BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 UNTAGGED: Final = VLAN_VID(NO_VLAN)
+ANY_TAG: Final = VLAN_VID(VLAN_PRESENT, VLAN_PRESENT)
 
 
 def ct_state(flags: str) -> Criterion:

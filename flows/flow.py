@@ -139,6 +139,58 @@ class Resubmit:
     table: Table
 
 
+# ---- what the security groups add
+
+@dataclass(frozen=True)
+class LookUp:
+    """Ask another table what it notes down in registers, then go on here (ovs-actions(7), resubmit)."""
+
+    table: Table
+
+
+@dataclass(frozen=True)
+class Clone:
+    """Do this with a copy of the packet and of all registers; its last action leads on (ovs-actions(7), clone).
+
+    `Resubmit` is the one way onward inside of it, and there it may lead to any table.
+    """
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True)
+class OutputTo:
+    """Send a copy out of the port that a register names."""
+
+    register: Field
+
+
+@dataclass(frozen=True)
+class LearnPort:
+    """Add a flow made from this packet: whom its source MAC belongs to is behind the port it came in by.
+
+    The learned flow matches the packet's VLAN and, as destination, its source MAC; it writes the ingress port into
+    REG_OUT_PORT. `limit`: no more flows than that with this cookie (ovs-actions(7), learn).
+    """
+
+    into: Table
+    rank: str
+    hard_timeout: int
+    cookie: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Conjunction:
+    """This flow is clause `clause` of the `of` clauses of a conjunctive match (ovs-fields(7), conj_id)."""
+
+    id: int
+    clause: int
+    of: int
+
+
+# ---- and again the routed hop
+
 @dataclass(frozen=True)
 class Ask:
     """Send the whole packet to the controller (a packet-in, reason "action")."""
@@ -167,7 +219,7 @@ class Track:
     (which needs `commit`) it is translated that way from now on. It is the last action of its flow.
     """
 
-    zone: int
+    zone: int | Field  # a register holds it in its lower 16 bits
     table: Table
     nat: bool = False
     commit: bool = False
@@ -177,7 +229,8 @@ class Track:
 _ZONES: Final = 0xFFFF
 
 Action = PushVlan | PopVlan | SetField | Move | Output | OutputBack | Learn | Goto \
-    | DecTtl | AnyPort | CheckLarger | Resubmit | Ask | Metered | Track
+    | DecTtl | AnyPort | CheckLarger | Resubmit | Ask | Metered | Track \
+    | LookUp | Clone | OutputTo | LearnPort | Conjunction
 
 
 @dataclass(frozen=True)
@@ -237,7 +290,7 @@ def _leads(table: Table, onward: Table) -> None:
 
 
 def _tracks(action: Track) -> None:
-    if not 0 < action.zone <= _ZONES:
+    if isinstance(action.zone, int) and not 0 < action.zone <= _ZONES:
         raise Undeclared(f"{action.zone} is no zone of connection tracking")
     if action.translation and not action.commit:
         raise Undeclared("only a connection that is remembered can be given another address")

@@ -24,6 +24,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """How a port with security groups is filtered."""
+
+    zone: int  # of connection tracking: its own on this host
+    profile: int  # number of its set of groups on its network; unique on this host
+
+
+@dataclass(frozen=True)
 class Port:
     """A VM's port on this host's br-int. `identities` is empty where port security is off."""
 
@@ -32,6 +40,7 @@ class Port:
     ofport: int
     mac: str
     identities: tuple[Identity, ...]
+    filter: Filter | None = None  # None: it lists no security group, and nothing is filtered
 
     @property
     def macs(self) -> tuple[str, ...]:
@@ -41,9 +50,9 @@ class Port:
 
 @dataclass(frozen=True)
 class Device:
-    """A port of this host's own on br-int: a namespace router's `qr-` or `qg-`. It is trusted."""
+    """A port of this host's own on br-int: a namespace router's `qr-` or `qg-`, a DHCP server's tap. It is trusted."""
 
-    name: str  # for people: `r1 on blue-subnet`
+    name: str  # for people: `r1 on blue-subnet`, `DHCP of blue`
     origin: str
     ofport: int
     mac: str
@@ -113,6 +122,47 @@ def wearers(ports: Iterable[_Wearer]) -> dict[str, list[_Wearer]]:
     return found
 
 
+# ---- security groups
+
+@dataclass(frozen=True)
+class RemoteGroup:
+    """A group that rules of this network's ports name as their remote, in one direction and IP version."""
+
+    number: int  # of its conjunction; unique on this host
+    name: str
+    origin: str
+    by_vm: bool  # True: the VM begins, and the members are whom it may reach; False: they begin
+    version: int  # of IP
+    members: tuple[Prefix, ...]  # of those on networks that this one is joined with
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one rule of a security group allows: conversations by who begins them, and how."""
+
+    origin: str  # security_groups.web[0]
+    what: str  # for people: `web: tcp 80 from 0.0.0.0/0`
+    by_vm: bool  # egress: the VM begins; ingress: others begin
+    version: int  # of IP
+    protocol: int | None  # None: any
+    ports: tuple[int, int] | None  # destination ports, first and last
+    icmp_type: int | None
+    icmp_code: int | None
+    remote: Prefix | None  # None: anybody, or those of `group`
+    group: int | None  # number of a RemoteGroup
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the ports of one network with the same set of groups may say and hear."""
+
+    number: int
+    what: str  # for people: `web, ssh on blue`
+    origin: str
+    rules: tuple[Rule, ...]  # each once
+    may_begin: bool  # none of its groups has an egress rule: its VMs may begin anything
+
+
 @dataclass(frozen=True)
 class Network:
     """A network as this host carries it."""
@@ -126,6 +176,8 @@ class Network:
     neighbours: tuple[Neighbour, ...]  # ports of VMs, and legs of routers, on other hosts
     devices: tuple[Device, ...] = ()
     segment: Segment | None = None
+    profiles: tuple[Profile, ...] = ()  # of its ports on this host
+    remote_groups: tuple[RemoteGroup, ...] = ()  # that these name
 
     @property
     def here(self) -> tuple[Port | Device, ...]:
@@ -201,3 +253,5 @@ class Host:
     mac_aging_time: int  # seconds
     providers: tuple[ProviderBridge, ...] = ()
     routers: tuple[SimulatedRouter, ...] = ()
+    firewall: str = "none"  # iptables_hybrid | openvswitch | none
+    strangers: int | None = None  # br-tun's port for tunnel packets of hosts that the topology does not know

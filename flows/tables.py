@@ -42,8 +42,9 @@ def _table(bridge: str, id_: int, name: str, question: str, *, matches: tuple[Fi
 
 CLASSIFY = _table(
     BR_INT, 0, "classify", "Who sent this?",
-    matches=(f.IN_PORT, f.VLAN_VID), goes_to=("arp-spoof", "router"),
-    ranks={"admit": 2, "tagged": 1, "miss": 0})
+    matches=(f.IN_PORT, f.VLAN_VID), goes_to=("arp-spoof", "router", "base-egress"),
+    # `relearn`: from br-tun, in a network with ports without port security here: who moved there is learned again.
+    ranks={"relearn": 3, "admit": 2, "tagged": 1, "miss": 0})
 CANARY = _table(BR_INT, 23, "canary", "Did the switch restart?", ranks={"miss": 0})
 ARP_SPOOF = _table(
     BR_INT, 24, "arp-spoof", "Does it claim an address that is its own?",
@@ -54,8 +55,9 @@ MAC_SPOOF = _table(
     BR_INT, 25, "mac-spoof", "Does it wear its own MAC and IP address?",
     matches=(f.IN_PORT, f.ETH_SRC, f.ETH_TYPE, f.IPV4_SRC, f.IPV6_SRC, f.IP_PROTO, f.UDP_SRC, f.UDP_DST,
              f.ICMPV6_TYPE),
-    goes_to=("router",),
-    ranks={"own": 1, "miss": 0})
+    goes_to=("router", "base-egress"),
+    # The drops are rows of each port, so that it can be said who was refused what, and how often.
+    ranks={"server": 5, "own": 4, "foreign-address": 3, "foreign-mac": 2, "miss": 0})
 # The routed hop, for simulated routers; the tables below it stand in the order of a packet's way through a router.
 ROUTER = _table(
     BR_INT, 40, "router", "Is this for a router on this host?",
@@ -98,15 +100,52 @@ ASK = _table(
     matches=(f.REG_CAME_BY, f.ETH_SRC), ranks={"sender": 2, "leg": 1, "miss": 0})
 DELIVER = _table(
     BR_INT, 60, "deliver", "Where does this go?",
-    matches=(f.VLAN_VID, f.ETH_DST), goes_to=("router",),  # back, from one router of this host to another
+    matches=(f.VLAN_VID, f.ETH_DST),
+    goes_to=("router", "behind", "unknown", "base-ingress"),  # to the router: from one of this host to another
     ranks={"known": 3, "flood": 2, "unknown": 1, "miss": 0})
+# Ports without port security: MACs that the topology does not know live behind them.
+BEHIND = _table(
+    BR_INT, 61, "behind", "By which port did this MAC come last?",
+    matches=(f.VLAN_VID, f.ETH_DST), ranks={"learned": 1, "miss": 0})
+UNKNOWN = _table(
+    BR_INT, 62, "unknown", "Where does a MAC live that the topology does not know?",
+    matches=(f.VLAN_VID, f.REG_OUT_PORT), goes_to=("base-ingress",), ranks={"behind": 2, "anywhere": 1, "miss": 0})
+
+# Security groups, by the `openvswitch` firewall. A packet from a VM passes them before it goes anywhere, with
+# REG_OUT_PORT 0; a packet for a VM before it is handed over. A conversation is judged anew with each of its packets,
+# by who began it and how (the ct_ fields), so a rule that goes takes its conversations with it at once.
+BASE_EGRESS = _table(
+    BR_INT, 71, "base-egress", "Does this leave a VM whatever its groups say?",
+    matches=(f.ETH_TYPE, f.IP_PROTO, f.UDP_SRC, f.UDP_DST, f.ICMPV6_TYPE),
+    goes_to=("router", "conversation"), ranks={"free": 2, "ip": 1, "miss": 0})
+BASE_INGRESS = _table(
+    BR_INT, 81, "base-ingress", "Does this reach a VM whatever its groups say?",
+    matches=(f.ETH_TYPE, f.IP_PROTO, f.UDP_SRC, f.UDP_DST, f.ICMPV6_TYPE, f.IPV4_DST, f.REG_OUT_PORT),
+    goes_to=("conversation", "onward"), ranks={"free": 2, "ip": 1, "miss": 0})
+CONVERSATION = _table(
+    BR_INT, 82, "conversation", "Who began this conversation?",
+    matches=(f.CT_STATE, f.REG_OUT_PORT, f.ETH_TYPE), goes_to=("rules",),
+    ranks={"invalid": 3, "leaves": 2, "enters": 1, "miss": 0})
+RULES = _table(
+    BR_INT, 83, "rules", "Do the security groups allow this conversation?",
+    matches=(f.CONJ_ID, f.CT_STATE, f.REG_PROFILE, f.REG_BEGAN, f.VLAN_VID, f.ETH_TYPE, f.CT_NW_SRC, f.CT_NW_DST,
+             f.CT_IPV6_SRC, f.CT_IPV6_DST, f.CT_NW_PROTO, f.CT_TP_SRC, f.CT_TP_DST, f.IP_PROTO, f.SCTP_SRC, f.SCTP_DST),
+    goes_to=("accepted",),
+    # `group` holds the clauses of conjunctions, one for members and one for rules; `both` is where two have met.
+    ranks={"rule": 3, "both": 2, "group": 1, "miss": 0})
+ACCEPTED = _table(
+    BR_INT, 84, "accepted", "Must this conversation be remembered?",
+    matches=(f.CT_STATE, f.ETH_TYPE), goes_to=("onward",), ranks={"new": 1, "miss": 0})
+ONWARD = _table(
+    BR_INT, 85, "onward", "Is it on its way out of a VM, or into one?",
+    matches=(f.REG_OUT_PORT, f.VLAN_VID), goes_to=("router",), ranks={"leaves": 2, "enters": 1, "miss": 0})
 
 # ---- br-tun: between local VLANs and tunnel ids
 
 FROM = _table(
     BR_TUN, 0, "from", "From this host, or from a tunnel?",
     matches=(f.IN_PORT,), goes_to=("to-tunnel", "gre-to-vlan", "vxlan-to-vlan", "geneve-to-vlan"),
-    ranks={"known": 1, "miss": 0})
+    ranks={"known": 1, "stranger": 1, "miss": 0})
 TO_TUNNEL = _table(
     BR_TUN, 2, "to-tunnel", "Is it for one, or for all?",
     matches=(f.ETH_DST, f.ETH_TYPE), goes_to=("unicast", "arp-responder", "flood"),
@@ -149,7 +188,8 @@ def _translate(bridge: str) -> Table:
 
 PIPELINES: Final[Mapping[str, tuple[Table, ...]]] = {
     BR_INT: (CLASSIFY, CANARY, ARP_SPOOF, MAC_SPOOF, ROUTER, TRANSLATE_IN, TRANSLATED_IN, ROUTE, NEXT_HOP,
-             TRANSLATE_OUT, TRANSLATED_OUT, LEAVE, ASK, DELIVER),
+             TRANSLATE_OUT, TRANSLATED_OUT, LEAVE, ASK, DELIVER, BEHIND, UNKNOWN, BASE_EGRESS, BASE_INGRESS,
+             CONVERSATION, RULES, ACCEPTED, ONWARD),
     BR_TUN: (FROM, TO_TUNNEL, *TUNNEL_TO_VLAN.values(), LEARN, UNICAST, ARP_RESPONDER, FLOOD),
 }
 
