@@ -18,8 +18,11 @@ BRIDGES = ("br-int", "br-tun")
 
 PATCH_TUN = "patch-tun"  # on br-int, leads to br-tun
 PATCH_INT = "patch-int"  # on br-tun, leads to br-int
+STRANGERS = "strangers"  # on br-tun: where tunnel packets arrive that no tunnel port of a known host takes
 
+STRANGERS: Final = "strangers"  # on br-tun: the tunnel port of whoever is no host of the topology
 QR, QG = "qr-", "qg-"  # a router's legs: on a tenant's subnet, and to the outside
+TAP: Final = "tap"  # a VM's port, and that of a DHCP server
 EXTERNAL: Final = "external"  # the physical network of an external network that names none
 _DEVICE_CHARS: Final = 15  # IFNAMSIZ without its final zero
 _HASH_CHARS: Final = 6  # Neutron's INTERFACE_HASH_LEN
@@ -43,6 +46,11 @@ def device(prefix: str, object_id_: UUID) -> str:
 def qrouter(router_id: UUID) -> str:
     """The network namespace of a router."""
     return f"qrouter-{router_id}"
+
+
+def qdhcp(network_id: UUID) -> str:
+    """The network namespace of a network's DHCP server."""
+    return f"qdhcp-{network_id}"
 
 
 def provider_bridge(physical_network: str) -> str:
