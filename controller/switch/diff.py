@@ -11,16 +11,23 @@ from flows.host import Meter
 
 @dataclass(frozen=True, order=True)
 class Forget:
-    """Learned flows to delete: those of a local VLAN, of one MAC in it, those that lead to a port; or simply all."""
+    """Learned flows to delete: of a local VLAN, of one MAC in it, those that lead to a port; or simply all.
+
+    `source`: what br-int has learned from this port, for where MACs behind ports without port security live.
+    """
 
     vlan: int | None = None
     mac: str | None = None
     ofport: int | None = None
+    source: int | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One write to one switch. Additions come first: nothing is deleted before its successor is there."""
+    """One write to one switch, and one atomic bundle: no packet meets a half of it.
+
+    Additions come first: nothing is deleted before its successor is there.
+    """
 
     add: tuple[tuple[int, Flow], ...] = ()  # (cookie, flow)
     delete: tuple[int, ...] = ()  # cookies
@@ -28,6 +35,8 @@ class Plan:
     meters_add: tuple[Meter, ...] = ()  # before all flows
     meters_change: tuple[Meter, ...] = ()  # the switch has one with that id
     meters_delete: tuple[int, ...] = ()  # ids; in a plan of their own: a switch deletes the flows of a meter with it
+    flush: tuple[int, ...] = ()  # zones of connection tracking to empty before all flows: somebody new gets them
+    flush_again: tuple[int, ...] = ()  # and after all flows: until then, somebody else could fill them
 
     def __bool__(self) -> bool:
         return any((self.add, self.delete, self.forget, self.meters_add, self.meters_change, self.meters_delete))

@@ -50,6 +50,7 @@ class Installed:
 
     A row that gives frames a local VLAN says which, and what it knows them by: their tunnel id, or the port that they
     come in by and the VLAN that they wear there (None: no tag). The row of a neighbour that was learned says all.
+    `zone`: of connection tracking, where a row puts packets into one.
     """
 
     cookie: int
@@ -59,6 +60,7 @@ class Installed:
     in_port: int | None = None
     segment: int | None = None
     neighbour: NextHop | None = None
+    zone: int | None = None
 
 
 @dataclass(frozen=True)
