@@ -136,9 +136,10 @@ class Cases:
             return None
         target = self._pick.choice(others)
         mine, theirs = self._address(source), self._address(target)
-        if mine.version == 6 and target.ip.version == 4 or self._pick.random() < 0.08 and source.network == target.network:
+        neighbours = source.network == target.network
+        if neighbours and (source.ip.version != target.ip.version or self._pick.random() < 0.08):
             mine, theirs = link_local(source.mac), link_local(target.mac)
-        if mine.version != theirs.version or (theirs not in (target.ip, mine) and source.network != target.network):
+        if mine.version != theirs.version or (theirs != target.ip and not neighbours):
             return None
         packet = self._packet(self._protocol(mine.version), mine, theirs)
         return None if packet is None else self._to(source.name, packet, target)
@@ -162,7 +163,8 @@ class Cases:
     def _packet(self, protocol: int, source: Address, target: Address) -> Packet | None:
         pick = self._pick
         if protocol in (TCP, UDP):
-            return Packet(protocol, source, target, self._port(), max(1, pick.choice(EDGES) + pick.choice((-1, 0, 0, 1))))
+            dport = max(1, pick.choice(EDGES) + pick.choice((-1, 0, 0, 1)))
+            return Packet(protocol, source, target, self._port(), dport)
         if protocol in (ICMP, ICMPV6):
             kind = pick.choice((8, 8, 13)) if protocol == ICMP else 128
             return Packet(protocol, source, target, self._port(), icmp_type=kind, icmp_code=pick.choice((0, 0, 0, 1)))
@@ -191,4 +193,3 @@ def kinds(cases: list[Case]) -> str:
     """How many cases of each kind there are, in words."""
     found = sorted({case.what for case in cases})
     return ", ".join(f"{sum(case.what == kind for case in cases)} {kind}" for kind in found)
-

@@ -15,8 +15,8 @@ _PROTOCOLS = ("tcp", "tcp", "tcp", "udp", "udp", "udp", "icmp", "icmp", "any", "
               132)
 _V6_PROTOCOLS = ("tcp", "tcp", "udp", "udp", "icmp", "icmpv6", "any", "sctp", 89)
 _V6_REMOTES = ("fd00:1::b", "fd00:1::c", "fd00:1::8/126", "fd00:1::/64", "::/0", "fe80::/10")
-_REMOTES = ("10.0.1.11", "10.0.1.12", "10.0.1.0/24", "10.0.1.8/30", "10.0.2.11", "10.0.2.0/24", "10.0.2.8/30", "10.0.0.0/8",
-            "0.0.0.0/0", "0.0.0.0/1", "255.255.255.255/32")
+_REMOTES = ("10.0.1.11", "10.0.1.12", "10.0.1.0/24", "10.0.1.8/30", "10.0.2.11", "10.0.2.0/24", "10.0.2.8/30",
+            "10.0.0.0/8", "0.0.0.0/0", "0.0.0.0/1", "255.255.255.255/32")
 EDGES = (1, 22, 53, 79, 80, 81, 443, 1000, 1023, 1024, 8000, 8080, 8191, 8192, 10000)  # where ranges begin and end
 
 
@@ -105,8 +105,9 @@ def _some(pick: random.Random, rules: tuple[str, ...]) -> Iterator[str]:
 
 
 def _cards(pick: random.Random) -> Iterator[Card]:
-    for network, start, many, mac in (("blue", "10.0.1.", 5, 0x10), ("blue", _V6, 3, 0x20), ("data", "10.0.2.", 3, 0x30),
-                                      ("twin", "10.0.1.", 3, 0x10)):  # the twins wear what their likes on `blue` wear
+    # The twins wear what their likes on `blue` wear.
+    for network, start, many, mac in (("blue", "10.0.1.", 5, 0x10), ("blue", _V6, 3, 0x20),
+                                      ("data", "10.0.2.", 3, 0x30), ("twin", "10.0.1.", 3, 0x10)):
         for place in range(many):
             last = f"{place + 11:x}" if start == _V6 else str(place + 11)
             yield Card(f"{network}{'six' if start == _V6 else ''}{place}", pick.choice(_HOSTS), network, start + last,
@@ -139,7 +140,7 @@ def _rule(pick: random.Random, version: int) -> str:
     words = [f"direction: {pick.choice(('ingress', 'ingress', 'ingress', 'egress'))}", f"ethertype: IPv{version}"]
     if protocol != "any" or pick.random() < 0.5:
         words.append(f"protocol: {protocol}")
-    if protocol in ("tcp", "udp", 6, 17) and pick.random() < 0.8 or protocol in ("sctp", 132) and pick.random() < 0.5:
+    if pick.random() < {"tcp": 0.8, "udp": 0.8, 6: 0.8, 17: 0.8, "sctp": 0.5, 132: 0.5}.get(protocol, 0):
         low = pick.choice(EDGES)
         high = pick.choice([edge for edge in EDGES if edge >= low])
         words.append(f"port: {low}" if pick.random() < 0.5 else f'port: "{low}-{high}"')

@@ -147,7 +147,7 @@ def _tcp(packet: Packet, length: int) -> bytes:
 
 
 def _sctp(packet: Packet, end: bytes) -> bytes:
-    """A question is INIT, an answer INIT ACK (RFC 9260, 3.3.2 and 3.3.3), as tracking insists; the token is its cookie."""
+    """A question is INIT, an answer INIT ACK (RFC 9260, 3.3.2 and 3.3.3), as tracking insists; its cookie the token."""
     asks = packet.sport > packet.dport
     parameter = struct.pack("!HH", 7, 4 + len(end)) + end  # state cookie
     chunk = struct.pack("!BBHIIHHI", 1 if asks else 2, 0, 20 + len(parameter), 77, 64000, 1, 1, 1) + parameter
