@@ -25,6 +25,7 @@ from controller.switch.events import (
     Write,
 )
 from controller.switch.fleet import Fleet
+from controller.switch.zones import Tenant, tenants
 from flows import fields as f
 from flows.compile import compile_host
 from flows.cookie import (
@@ -38,7 +39,7 @@ from flows.cookie import (
     is_neighbour,
 )
 from flows.fields import tagged
-from flows.flow import Flow, Match, Metered, Output, SetField, flow, when
+from flows.flow import Flow, Match, Metered, Output, SetField, Track, flow, when
 from flows.host import CONTROLLER_METER, Meter
 from flows.tables import BR_INT, BR_TUN, UNICAST
 from flows.text import line
@@ -56,6 +57,7 @@ class ModelSwitch:
     ports: dict[str, int]
     rows: dict[Key, tuple[int, Flow]] = field(default_factory=dict)
     meters: dict[int, Meter] = field(default_factory=dict)
+    filled: dict[int, Tenant] = field(default_factory=dict)  # zone -> who has filled it since it was emptied
 
     def put(self, cookie: int, row: Flow) -> None:
         assert all(action.meter in self.meters for action in row.actions if isinstance(action, Metered))
@@ -68,9 +70,18 @@ class ModelSwitch:
         for meter in plan.meters_change:
             assert meter.id in self.meters
             self.meters[meter.id] = meter
+        for zone in plan.flush:
+            self.filled.pop(zone, None)
+        before = self.tenants()
         for cookie, row in plan.add:
             self.put(cookie, row)
         self._delete(plan)
+        for zone in plan.flush_again:
+            assert zone in plan.flush
+            self.filled.pop(zone, None)
+        for tenant in self.tenants():
+            assert self.filled.setdefault(tenant.zone, tenant) == tenant, "it inherits what another has filled"
+            assert tenant in before or tenant.zone in plan.flush
         for number in plan.meters_delete:
             del self.meters[number]
             assert Metered(number) not in [action for _, row in self.rows.values() for action in row.actions]
@@ -79,6 +90,10 @@ class ModelSwitch:
         self.rows = {key: (cookie, row) for key, (cookie, row) in self.rows.items()
                      if cookie not in plan.delete
                      and not (is_learned(cookie) and any(_concerns(forget, row) for forget in plan.forget))}
+
+    def tenants(self) -> frozenset[Tenant]:
+        """Those that any row has tracked."""
+        return frozenset[Tenant]().union(*(tenants(row) for _, row in self.rows.values()))
 
     def learn(self, vlan: int, mac: str, tunnel_id: int, ofport: int) -> None:
         """What its learn action would have added."""
@@ -123,11 +138,13 @@ def _installed(cookie: int, row: Flow) -> Installed:
         mac, source = (f.ETH_DST.show(written[one]) for one in (f.ETH_DST, f.ETH_SRC))
         return Installed(cookie, row.table.id, neighbour=NextHop(
             _value(row, f.REG_LEAVES_BY) or 0, _value(row, f.REG_NEXT_HOP) or 0, mac, source))
+    tracked = [action.zone for action in row.actions if isinstance(action, Track) and isinstance(action.zone, int)]
+    zone = written.get(f.REG_ZONE) or next(iter(tracked), None)
     if f.VLAN_VID not in written:
-        return Installed(cookie, row.table.id)
+        return Installed(cookie, row.table.id, zone=zone)
     segment = _value(row, f.VLAN_VID)
     return Installed(cookie, row.table.id, _value(row, f.TUN_ID), written[f.VLAN_VID] & ~f.VLAN_PRESENT,
-                     _value(row, f.IN_PORT), segment & ~f.VLAN_PRESENT if segment else None)
+                     _value(row, f.IN_PORT), segment & ~f.VLAN_PRESENT if segment else None, zone=zone)
 
 
 def _value(row: Flow, wanted: f.Field) -> int | None:

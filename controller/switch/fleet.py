@@ -115,7 +115,7 @@ class Fleet:
         about = {"switch": f"{state.name}/{session.bridge}", "flows": len(rows)}
         commands: list[Command] = [Log("info", "read", about)]
         state.take_rows(self.topology, session.bridge, rows)
-        session.flows_read((row.cookie for row in rows), meters)
+        session.flows_read(rows, meters)
         return commands + self._intend_all(state)
 
     def committed(self, conn: object) -> list[Command]:

@@ -16,8 +16,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from controller.switch import zones
 from controller.switch.diff import Forget, Plan, diff
+from controller.switch.events import Installed
 from controller.switch.meters import made_here
+from controller.switch.zones import Tenants
 from flows.cookie import OWNER, OWNER_MASK, cookie_of, is_compiled
 from flows.flow import Flow
 from flows.host import Meter
@@ -53,6 +56,7 @@ class Counters:
     deleted: int = 0  # flow-mods that delete a compiled flow
     forgotten: int = 0  # flow-mods that delete learned flows
     metered: int = 0  # meter-mods
+    flushed: int = 0  # zones of connection tracking emptied
     writes: int = 0  # bundles committed
 
 
@@ -75,6 +79,7 @@ class Session:
         self._under_way: Plan | None = None
         self._meters: dict[str, tuple[Meter, ...]] = {}  # piece -> what it wants
         self._have_meters: dict[int, Meter] = {}
+        self._tenants: dict[int, Tenants] = {}  # cookie -> who has zones by it; of flows that the switch holds
 
     @property
     def want(self) -> dict[int, Flow]:
@@ -105,12 +110,13 @@ class Session:
         """Whether the switch has every flow of a piece, as far as we know."""
         return name in self._pieces and self._pieces[name].keys() <= self._have
 
-    def flows_read(self, cookies: Iterable[int], meters: Iterable[Meter] = ()) -> None:
-        """The dump is whole: these are the cookies of all flows, and all meters."""
-        cookies = list(cookies)
-        self._have = {cookie for cookie in cookies if is_compiled(cookie)}
+    def flows_read(self, rows: Iterable[Installed], meters: Iterable[Meter] = ()) -> None:
+        """The dump is whole: these are all flows, and all meters."""
+        rows = list(rows)
+        self._have = {row.cookie for row in rows if is_compiled(row.cookie)}
+        self._tenants = zones.installed(row for row in rows if row.cookie in self._have)
         self._have_meters = {meter.id: meter for meter in meters}
-        self.strangers = sum(cookie & OWNER_MASK != OWNER << 56 for cookie in cookies)
+        self.strangers = sum(row.cookie & OWNER_MASK != OWNER << 56 for row in rows)
         self.state = State.WAITING
 
     def intend_all(self, pieces: Pieces, forget: Iterable[Forget] = ()) -> Plan | None:
@@ -142,8 +148,12 @@ class Session:
         self.counters.added += len(plan.add)
         self.counters.deleted += len(plan.delete)
         self.counters.forgotten += len(plan.forget)
+        self.counters.flushed += len(plan.flush)
         self._have.update(cookie for cookie, _ in plan.add)
         self._have.difference_update(plan.delete)
+        self._tenants.update(zones.of_flows(dict(plan.add)))
+        for cookie in plan.delete:
+            self._tenants.pop(cookie, None)
         self.counters.metered += len(plan.meters_add) + len(plan.meters_change) + len(plan.meters_delete)
         self._have_meters.update((meter.id, meter) for meter in (*plan.meters_add, *plan.meters_change))
         for number in plan.meters_delete:
@@ -192,7 +202,7 @@ class Session:
 
     def _write(self, plan: Plan) -> Plan | None:
         self.reason = ""
-        plan = self._with_meters(plan)
+        plan = self._with_zones(self._with_meters(plan))
         if not plan:
             self.state = State.IN_SYNC
             return None
@@ -207,3 +217,8 @@ class Session:
                        meters_change=tuple(meter for number, meter in want.items() if have.get(number, meter) != meter))
         gone = (number for number, meter in have.items() if number not in want and made_here(meter))
         return plan or Plan(meters_delete=tuple(sorted(gone)))
+
+    def _with_zones(self, plan: Plan) -> Plan:
+        """Zones of connection tracking that get their first flows, or other ones, start empty."""
+        change = zones.change(zones.of_flows(dict(plan.add)).values(), self._tenants.values())
+        return replace(plan, flush=change.before, flush_again=change.after) if change.before else plan

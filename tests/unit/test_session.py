@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 from controller.switch.diff import Forget, Plan, diff
+from controller.switch.events import Installed
 from controller.switch.session import Piece, Session, State
+from flows import fields as f
 from flows.cookie import LEARNED_COOKIE, cookie_of
 from flows.fields import tagged
-from flows.flow import Flow, Output, flow, when
-from flows.tables import BR_INT, DELIVER
+from flows.flow import Clone, Flow, Goto, Output, PushVlan, Resubmit, SetField, Track, flow, when
+from flows.tables import ARP_SPOOF, BASE_INGRESS, BR_INT, CLASSIFY, DELIVER, TRANSLATE_IN, TRANSLATED_IN
 from tests.model_switch import STRANGER_COOKIE, ModelSwitch
 
 
@@ -18,6 +20,15 @@ def cookies(*rows: Flow) -> set[int]:
     return {cookie_of(one) for one in rows}
 
 
+def read(*rows: Flow, others: tuple[int, ...] = ()) -> list[Installed]:
+    """A dump of these flows, and of others by their cookies."""
+    zones = {one: [action.criterion.value for action in one.actions
+                   if isinstance(action, SetField) and action.criterion.field == f.REG_ZONE] for one in rows}
+    return [*(Installed(cookie_of(one), one.table.id, in_port=port.value if (port := one.match[f.IN_PORT]) else None,
+                        zone=next(iter(zones[one]), None)) for one in rows),
+            *(Installed(cookie, DELIVER.id) for cookie in others)]
+
+
 def added(plan: Plan | None) -> set[int]:
     return {cookie for cookie, _ in plan.add} if plan else set()
 
@@ -25,7 +36,7 @@ def added(plan: Plan | None) -> set[int]:
 def in_sync(*rows: Flow) -> Session:
     """A session that has read these flows, one piece each, and wants them."""
     session = Session("compute1", BR_INT)
-    session.flows_read(cookies(*rows))
+    session.flows_read(read(*rows))
     assert session.intend_all({one.origin: Piece((one,)) for one in rows}) is None
     assert session.state is State.IN_SYNC
     return session
@@ -58,7 +69,7 @@ def test_what_is_there_is_not_written_again() -> None:
 
 def test_what_is_not_wanted_any_more_is_deleted_but_strangers_and_learned_flows_are_not() -> None:
     session = Session("compute1", BR_INT)
-    session.flows_read([cookie_of(row(1)), cookie_of(row(2)), LEARNED_COOKIE, STRANGER_COOKIE])
+    session.flows_read(read(row(1), row(2), others=(LEARNED_COOKIE, STRANGER_COOKIE)))
     assert session.strangers == 1
     plan = session.intend_all({"a": Piece((row(1),))})
     assert plan == Plan(delete=(cookie_of(row(2)),))
@@ -178,3 +189,84 @@ def test_what_shall_be_forgotten_is_said_once() -> None:
 def test_compiled_flows_are_told_from_others_by_the_cookie() -> None:
     everything = [cookie_of(row(1)), LEARNED_COOKIE, STRANGER_COOKIE, 0]
     assert diff({}, everything).delete == (cookie_of(row(1)),)
+
+
+# ---- zones of connection tracking
+
+def admit(port: int, zone: int, profile: int = 1) -> Flow:
+    return flow(CLASSIFY, "admit", when(f.IN_PORT(port), f.UNTAGGED), PushVlan(), SetField(f.REG_ZONE(zone)),
+                SetField(f.REG_PROFILE(profile)), Goto(ARP_SPOOF), origin="test", why="test")
+
+
+def flood(*ports: tuple[int, int]) -> Flow:
+    """To (port, zone) each."""
+    clones = (Clone((SetField(f.REG_OUT_PORT(port)), SetField(f.REG_ZONE(zone)), Resubmit(BASE_INGRESS)))
+              for port, zone in ports)
+    return flow(DELIVER, "flood", when(tagged(1), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)), *clones, origin="n",
+                why="test")
+
+
+def translated(zone: int, *more: f.Criterion) -> Flow:
+    return flow(TRANSLATE_IN, "own", when(f.REG_ROUTER(zone), f.ETH_TYPE(f.IPV4), *more), Track(zone, TRANSLATED_IN),
+                origin="r", why="test")
+
+
+def flushes(plan: Plan | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return (plan.flush, plan.flush_again) if plan else ((), ())
+
+
+def after(session: Session, plan: Plan | None) -> Session:
+    while plan:
+        plan = session.committed()
+    return session
+
+
+def holding(piece: Piece) -> Session:
+    """A session whose switch has got this piece."""
+    session = in_sync()
+    return after(session, session.intend({"a": piece}))
+
+
+def test_a_zone_is_emptied_before_its_first_flows_come() -> None:
+    session = in_sync()
+    plan = session.intend({"a": Piece((admit(3, 30), flood((3, 30), (4, 40)), translated(0x8000)))})
+    assert flushes(plan) == ((30, 40, 0x8000), ())
+    session.committed()
+    assert session.counters.flushed == 3
+
+
+def test_who_has_a_zone_keeps_what_it_remembers_while_its_flows_change() -> None:
+    session = holding(Piece((admit(3, 30), flood((3, 30)), translated(9))))
+    changed = Piece((admit(3, 30, profile=2), flood((3, 30), (4, 40)), translated(9, f.IPV4_DST("10.0.0.1"))))
+    assert flushes(session.intend({"a": changed})) == ((40,), ())
+
+
+def test_who_returns_finds_its_zone_empty() -> None:
+    session = holding(Piece((admit(3, 30),)))
+    after(session, session.intend({"a": Piece(())}))
+    assert flushes(session.intend({"a": Piece((admit(3, 30),))})) == ((30,), ())
+
+
+def test_a_zone_that_changes_hands_is_emptied_before_and_after() -> None:
+    session = holding(Piece((admit(3, 30), admit(4, 40))))
+    assert flushes(session.intend({"a": Piece((admit(4, 30),))})) == ((30,), (30,))
+
+
+def test_flows_that_were_found_keep_their_zones_and_others_get_empty_ones() -> None:
+    session = Session("compute1", BR_INT)
+    session.flows_read(read(admit(3, 30), admit(4, 40)))
+    plan = session.intend_all({"a": Piece((admit(3, 30), admit(4, 40, profile=2), admit(5, 50), admit(6, 40)))})
+    assert flushes(plan) == ((40, 50), (40,))
+
+
+def test_a_switch_that_was_found_right_keeps_all_zones() -> None:
+    session = Session("compute1", BR_INT)
+    session.flows_read(read(admit(3, 30)))
+    assert session.intend_all({"a": Piece((admit(3, 30),))}) is None
+
+
+def test_zones_are_emptied_with_the_first_of_two_writes_that_bring_their_flows() -> None:
+    session = in_sync()
+    assert flushes(session.intend({"a": Piece((admit(3, 30),))})) == ((30,), ())
+    session.intend({"b": Piece((flood((3, 30)),))})
+    assert flushes(session.committed()) == ((), ())

@@ -1,0 +1,73 @@
+"""Zones of connection tracking on one switch: who fills one, so that nobody inherits what another has filled.
+
+What a zone remembers says who began a conversation. Of somebody who had the zone before, that would be a lie.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from controller.switch.events import Installed
+from flows import fields as f
+from flows.flow import Action, Clone, Flow, SetField, Track
+from flows.tables import CLASSIFY
+
+Tenants = frozenset["Tenant"]
+_NOBODY: Final = Tenants()
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Who has a zone: the VM's port of this OpenFlow number, or a router (0), whose zones are its own."""
+
+    zone: int
+    ofport: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What must be emptied: `before` the rows of newcomers are there, and `after`, where others could fill it till then.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def tenants(flow: Flow) -> Tenants:
+    """Those for whom a flow has packets tracked."""
+    came = flow.match[f.IN_PORT] if flow.table == CLASSIFY else None
+    return frozenset(_tenants(flow.actions, came.value if came else 0)) or _NOBODY
+
+
+def _tenants(actions: Iterable[Action], ofport: int) -> Iterator[Tenant]:
+    """`ofport`: whose the packets are, as long as nothing else is written."""
+    for action in actions:
+        match action:
+            case SetField(f.Criterion(field, value)):
+                if field == f.REG_OUT_PORT:
+                    ofport = value
+                elif field == f.REG_ZONE and value:
+                    yield Tenant(value, ofport)
+            case Track(int() as zone):
+                yield Tenant(zone)
+            case Clone(inner):
+                yield from _tenants(inner, ofport)
+
+
+def installed(rows: Iterable[Installed]) -> dict[int, Tenants]:
+    """Cookie -> those for whom a row that was read has packets tracked, as far as the row shows it."""
+    return {row.cookie: frozenset({Tenant(row.zone, row.in_port or 0)}) for row in rows if row.zone}
+
+
+def change(arriving: Iterable[Tenants], here: Iterable[Tenants]) -> Change:
+    """Zones that get somebody who did not have them. Whoever is `here` has spoken already, and is not interrupted."""
+    have = _NOBODY.union(*here)
+    new = {tenant.zone for tenant in _NOBODY.union(*arriving) - have}
+    return Change(tuple(sorted(new)), tuple(sorted(new & {tenant.zone for tenant in have})))
+
+
+def of_flows(flows: Mapping[int, Flow]) -> dict[int, Tenants]:
+    """Cookie -> its tenants, for the flows that have some."""
+    found = ((cookie, tenants(flow)) for cookie, flow in flows.items())
+    return {cookie: some for cookie, some in found if some}
