@@ -28,6 +28,9 @@ def base(host: Host) -> Iterator[Flow]:
     for tunnel in host.tunnels:
         yield flow(FROM, "known", when(f.IN_PORT(tunnel.ofport)), Goto(from_tunnel),
                    origin=tunnel.origin, why=f"through the tunnel from {tunnel.remote}")
+    if host.strangers is not None:
+        yield flow(FROM, "stranger", when(f.IN_PORT(host.strangers)), origin=_PIPELINE,
+                   why="a tunnel packet of a host that the topology does not know")
     yield from _one_or_all(host)
     yield flow(from_tunnel, "miss", ANY, origin=_PIPELINE, why="no network of this host has this tunnel id")
     yield from _learn(host)

@@ -1,4 +1,4 @@
-"""A host in, its flow tables out; by network and router, too, so that a change recomputes only what it touches."""
+"""A host in, its flow tables out; by network, groups and router, too, so that a change recomputes only its own."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -16,8 +16,13 @@ def compile_base(host: Host) -> tuple[Flow, ...]:
 
 
 def compile_network(host: Host, network: Network) -> tuple[Flow, ...]:
-    """The flows of all bridges that belong to one network."""
+    """The flows of all bridges that belong to one network, but for `compile_groups`."""
     return (*br_int.network(host, network), *br_tun.network(host, network), *br_ex.network(network))
+
+
+def compile_groups(host: Host, network: Network) -> tuple[Flow, ...]:
+    """The rows of the rules and members of security groups of one network, all of them br-int's table 83."""
+    return tuple(br_int.groups(host, network))
 
 
 def compile_router(host: Host, simulated: SimulatedRouter) -> tuple[Flow, ...]:
@@ -50,7 +55,7 @@ def compile_host(host: Host) -> dict[str, tuple[Flow, ...]]:
     """Bridge -> all its flows, sorted."""
     flows = list(compile_base(host))
     for network in host.networks:
-        flows += compile_network(host, network)
+        flows += (*compile_network(host, network), *compile_groups(host, network))
     # Two routers may bring the very same row (see `routed`).
     flows += dict.fromkeys(row for simulated in host.routers for row in compile_router(host, simulated))
     return by_bridge(flows, bridges(host))

@@ -53,7 +53,7 @@ ARP_SPOOF = _table(
     ranks={"own": 2, "foreign": 1, "miss": 0})
 MAC_SPOOF = _table(
     BR_INT, 25, "mac-spoof", "Does it wear its own MAC and IP address?",
-    matches=(f.IN_PORT, f.ETH_SRC, f.ETH_TYPE, f.IPV4_SRC, f.IPV6_SRC, f.IP_PROTO, f.UDP_SRC, f.UDP_DST,
+    matches=(f.IN_PORT, f.ETH_SRC, f.ETH_TYPE, f.IPV4_SRC, f.IPV4_DST, f.IPV6_SRC, f.IP_PROTO, f.UDP_SRC, f.UDP_DST,
              f.ICMPV6_TYPE),
     goes_to=("router", "base-egress"),
     # The drops are rows of each port, so that it can be said who was refused what, and how often.
@@ -128,11 +128,13 @@ CONVERSATION = _table(
     ranks={"invalid": 3, "leaves": 2, "enters": 1, "miss": 0})
 RULES = _table(
     BR_INT, 83, "rules", "Do the security groups allow this conversation?",
-    matches=(f.CONJ_ID, f.CT_STATE, f.REG_PROFILE, f.REG_BEGAN, f.VLAN_VID, f.ETH_TYPE, f.CT_NW_SRC, f.CT_NW_DST,
-             f.CT_IPV6_SRC, f.CT_IPV6_DST, f.CT_NW_PROTO, f.CT_TP_SRC, f.CT_TP_DST, f.IP_PROTO, f.SCTP_SRC, f.SCTP_DST),
+    matches=(f.CONJ_ID, f.CT_STATE, f.REG_OUT_PORT, f.REG_PROFILE, f.REG_BEGAN, f.IN_PORT, f.VLAN_VID, f.ETH_TYPE,
+             f.CT_NW_SRC, f.CT_NW_DST, f.CT_IPV6_SRC, f.CT_IPV6_DST, f.CT_NW_PROTO, f.CT_TP_SRC, f.CT_TP_DST,
+             f.IP_PROTO, f.SCTP_SRC, f.SCTP_DST),
     goes_to=("accepted",),
     # `group` holds the clauses of conjunctions, one for members and one for rules; `both` is where two have met.
-    ranks={"rule": 3, "both": 2, "group": 1, "miss": 0})
+    # `denied` drops as `miss` does, a row for each port and direction: who was refused what, and how often.
+    ranks={"rule": 4, "both": 3, "group": 2, "denied": 1, "miss": 0})
 ACCEPTED = _table(
     BR_INT, 84, "accepted", "Must this conversation be remembered?",
     matches=(f.CT_STATE, f.ETH_TYPE), goes_to=("onward",), ranks={"new": 1, "miss": 0})

@@ -15,11 +15,11 @@ import pytest
 from controller.model import placement
 from controller.model.topology import Topology
 from flows import fields as f
-from flows.br_int import link_local
 from flows.cookie import LEARNED_COOKIE, cookie_of
 from flows.evaluate import Pipeline, Walk
 from flows.flow import Flow, Metered, Output, SetField, Track
 from flows.packet import Packet, frame
+from flows.port_security import link_local
 from flows.tables import BR_INT, LEAVE
 from flows.text import actions_text, line
 from flows.tracking import Conntrack

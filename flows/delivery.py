@@ -1,0 +1,125 @@
+"""Where a frame of a network goes: to ports of this host, to br-tun, to a provider bridge; tables 60 to 62.
+
+A filtered port is given its copy by way of table 81. Behind ports without port security live MACs that the topology
+does not know: those that a port here, or br-tun, has brought are remembered in table 61.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final
+
+from flows import fields as f
+from flows import security
+from flows.cookie import LEARNED_COOKIE
+from flows.fields import tagged
+from flows.flow import ANY, Action, Clone, Flow, Goto, LearnPort, LookUp, Output, PopVlan, Resubmit, flow, when
+from flows.host import Device, Host, Neighbour, Network, Port, wearers
+from flows.tables import BASE_INGRESS, BEHIND, DELIVER, UNKNOWN
+
+_PIPELINE: Final = "pipeline"
+MACS_OF_A_PORT: Final = 64  # that are learned behind one port without port security
+MACS_ELSEWHERE: Final = 1024  # of all networks together, so that one that has moved away is not looked for here
+
+
+def base() -> Iterator[Flow]:
+    """What the tables hold whatever the networks are."""
+    yield flow(DELIVER, "miss", ANY, origin=_PIPELINE, why="no network of this host has this VLAN")
+    yield flow(BEHIND, "miss", ANY, origin=_PIPELINE, why="it has not come by any port yet")
+    yield flow(UNKNOWN, "miss", ANY, origin=_PIPELINE, why="no network of this host has this VLAN")
+
+
+def network(host: Host, net: Network) -> Iterator[Flow]:
+    """The rows of one network."""
+    yield from _known(host, net)
+    # The tag is still on for br-tun (or a provider bridge) and off for the VMs, so that comes first.
+    yield flow(DELIVER, "flood", when(tagged(net.vlan), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)),
+               *_away(host, net), *_copies(host, net.here), origin=net.origin,
+               why=f"broadcast and multicast go to all of {net.name}, here and elsewhere")
+    if unguarded(net):
+        yield from _unknown(host, net)
+    elif away := _away(host, net):
+        where = "br-tun may know where it lives in" if net.segment is None else "it may live elsewhere in"
+        yield flow(DELIVER, "unknown", when(tagged(net.vlan)), *away, origin=net.origin,
+                   why=f"not on this host: {where} {net.name}")
+
+
+def unguarded(net: Network) -> list[Port]:
+    """The network's ports here without port security."""
+    return [port for port in net.ports if not port.identities]
+
+
+def remember(host: Host, ofport: int, limit: int) -> LearnPort:
+    """Remember that the sender of this frame lives behind the port it came by; `limit` of them behind this one."""
+    return LearnPort(BEHIND, "learned", hard_timeout=host.mac_aging_time, cookie=LEARNED_COOKIE | ofport, limit=limit)
+
+
+def way_out(host: Host, net: Network) -> int | None:
+    """br-int's port to the network's other hosts: to br-tun, or to the physical network that it is on."""
+    return host.patch_tun if net.segment is None else net.segment.bridge.int_port
+
+
+def _known(host: Host, net: Network) -> Iterator[Flow]:
+    """Unicast for a MAC that a port of this host may wear."""
+    elsewhere = wearers(net.neighbours)
+    for mac, ports in wearers(net.here).items():
+        others = elsewhere.get(mac, [])
+        yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)),
+                   *(_away(host, net) if others else ()), *_to(host, ports, bool(others)),
+                   origin=ports[0].origin, why=_whose(mac, ports, others))
+
+
+def _whose(mac: str, ports: Sequence[Port | Device], others: list[Neighbour]) -> str:
+    if mac == ports[0].mac and len(ports) + len(others) == 1:
+        return f"{ports[0].name} lives on this host"
+    names = sorted([*(port.name for port in ports), *(other.name for other in others)])
+    return f"{', '.join(names)} may wear this MAC"
+
+
+def _unknown(host: Host, net: Network) -> Iterator[Flow]:
+    """Unicast for a MAC that the topology does not know, where such a one may live behind a port of this host."""
+    away, ports = _away(host, net), unguarded(net)
+    names = ", ".join(sorted(port.name for port in ports))
+    yield flow(DELIVER, "unknown", when(tagged(net.vlan)), LookUp(BEHIND), Goto(UNKNOWN), origin=net.origin,
+               why=f"an unknown MAC of {net.name} may live elsewhere or behind {names}, which has port security off")
+    yield flow(UNKNOWN, "anywhere", when(tagged(net.vlan)), *away, *_copies(host, ports), origin=net.origin,
+               why=f"it has not been heard of yet: elsewhere, or behind {names}")
+    for port in ports:
+        yield flow(UNKNOWN, "behind", when(tagged(net.vlan), f.REG_OUT_PORT(port.ofport)), *_to(host, [port], False),
+                   origin=port.origin, why=f"it came by {port.name} last")
+    here, outside = wearers(net.here), way_out(host, net)
+    if outside is None:
+        return
+    yield flow(UNKNOWN, "behind", when(tagged(net.vlan), f.REG_OUT_PORT(outside)), *away, origin=net.origin,
+               why=f"it came from another host last, not from behind {names}")
+    for mac, neighbours in wearers(net.neighbours).items():
+        if mac not in here:
+            yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)), *away, origin=neighbours[0].origin,
+                       why=f"{neighbours[0].name} lives on {neighbours[0].remote}, not behind {names}")
+
+
+def _away(host: Host, net: Network) -> tuple[Action, ...]:
+    """To the network's other hosts, with the tag."""
+    port = way_out(host, net)
+    return () if port is None else (Output(port),)
+
+
+def _to(host: Host, ports: Sequence[Port | Device], more: bool) -> tuple[Action, ...]:
+    """To these ports; the one that is alone needs no copy of its own."""
+    if len(ports) == 1 and not more and (through := _through(host, ports[0])):
+        return *through, Goto(BASE_INGRESS)
+    return _copies(host, ports)
+
+
+def _copies(host: Host, ports: Iterable[Port | Device]) -> tuple[Action, ...]:
+    """To each of these ports as the VM shall see it, without the tag; what is filtered, a copy each."""
+    ordered = sorted(ports, key=lambda port: port.ofport)
+    ways = {port.ofport: _through(host, port) for port in ordered}
+    clones = [Clone((*way, Resubmit(BASE_INGRESS))) for way in ways.values() if way]
+    outputs = [Output(ofport) for ofport, way in ways.items() if not way]
+    return tuple(chain(clones, (PopVlan(), *outputs) if outputs else ()))
+
+
+def _through(host: Host, port: Port | Device) -> tuple[Action, ...]:
+    """What a filtered port needs to be known by in the tables of the security groups; nothing of any other."""
+    return security.entering(host, port) if isinstance(port, Port) and security.filtered(host, port) else ()
