@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from uuid import UUID
 
+from controller.model import providers
 from controller.model.claims import Homes, is_judged, pinned_ip
 from controller.model.draft import Draft, SubnetItem
 from controller.model.kinds import host_range
@@ -20,9 +21,10 @@ from controller.model.topology import Address
 
 @dataclass(frozen=True)
 class Allotment:
-    """The addresses given out, by port id, and what could not be given."""
+    """The addresses given out, and what could not be given."""
 
-    addresses: Mapping[UUID, Address]
+    addresses: Mapping[UUID, Address]  # by the id of the port
+    servers: Mapping[str, Address]  # by the subnet whose DHCP server has it
     findings: tuple[Finding, ...]
 
 
@@ -37,11 +39,15 @@ class _Wish:
 
 
 def allot(draft: Draft) -> Allotment:
-    """An address for every port without one, in networks whose subnets are known."""
+    """An address for every DHCP server and every port without one, in networks whose subnets are known.
+
+    Servers come first, each with the highest one that is free, so that a VM more does not move them.
+    """
     spaces = {subnet.name: _Space(subnet) for subnet in draft.subnets.values()}
     for claim in Homes(draft).claims():
         if claim.subnet is not None and claim.subnet.name in spaces:
             spaces[claim.subnet.name].take(int(claim.what[1]))
+    servers = {subnet.name: spaces[subnet.name].last() for subnet in providers.served(draft)}
     given: dict[UUID, Address] = {}
     short: dict[str, int] = {}
     for wish in sorted(_wishes(draft), key=lambda each: each.id):
@@ -51,7 +57,9 @@ def allot(draft: Draft) -> Allotment:
             given[wish.id] = address
         elif candidates:
             short[candidates[0].name] = short.get(candidates[0].name, 0) + 1
-    return Allotment(given, tuple(_exhausted(draft, short)))
+    unserved = [_unserved(draft.subnets[name]) for name, own in servers.items() if own is None]
+    return Allotment(given, {name: own for name, own in servers.items() if own is not None},
+                     (*_exhausted(draft, short), *unserved))
 
 
 def _wishes(draft: Draft) -> Iterator[_Wish]:
@@ -79,6 +87,11 @@ def _exhausted(draft: Draft, short: Mapping[str, int]) -> Iterator[Finding]:
         yield Finding("TB401", at, message, hint)
 
 
+def _unserved(subnet: SubnetItem) -> Finding:
+    message = f"{subnet.path}: no address is free for the DHCP server, so nobody is served"
+    return Finding("TB610", subnet.at("dhcp"), message, "widen the subnet or its pools, or remove the key")
+
+
 class _Space:
     """The addresses of a subnet that can be given out, counted from 0 across its pools."""
 
@@ -101,17 +114,24 @@ class _Space:
                 self._mark(before + address - first)
             before += last - first + 1
 
+    def last(self) -> Address | None:
+        """The highest free address; None if all are taken."""
+        index = next((each for each in range(self._size - 1, -1, -1) if each not in self._next), None)
+        return self._give(index) if index is not None else None
+
     def next(self, port_id: UUID) -> Address | None:
         """The first free address from the place that the port's id points to; None if all are taken."""
         if self._taken >= self._size:
             return None
-        index = self._free_from(port_id.int % self._size)
+        return self._give(self._free_from(port_id.int % self._size))
+
+    def _give(self, index: int) -> Address:
         self._mark(index)
         for first, last in self._ranges:
             if index <= last - first:
                 return self._kind(first + index)
             index -= last - first + 1
-        return None
+        raise IndexError("beyond the last pool")
 
     def _mark(self, index: int) -> None:
         if index not in self._next:

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
+from controller.model.names import STRANGERS
 from controller.model.problems import Nearest, describe, quoted
 from controller.model.topology import Address, Prefix
 
@@ -21,7 +22,8 @@ _PORTS: Final = re.compile(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?")
 _TUNNEL_DEVICE: Final = re.compile(r"(vxlan|gre|geneve)-.*")
 # Names that we, or the kernel, need for something else on every host.
 RESERVED_DEVICES: Final = frozenset({"lo", "all", "default", "br-int", "br-tun", "br-ex", "br-phy", "patch-tun",
-                                     "patch-int", "int-br-ex", "phy-br-ex", "ovs-netdev", "ovs-system"})
+                                     "patch-int", "int-br-ex", "phy-br-ex", "ovs-netdev", "ovs-system",
+                                     STRANGERS})
 PROTOCOLS: Final = frozenset({"any", "ah", "dccp", "egp", "esp", "gre", "icmp", "icmpv6", "igmp", "ipip", "ospf",
                               "pgm", "rsvp", "sctp", "tcp", "udp", "udplite", "vrrp"})
 

@@ -20,7 +20,6 @@ PATCH_TUN = "patch-tun"  # on br-int, leads to br-tun
 PATCH_INT = "patch-int"  # on br-tun, leads to br-int
 STRANGERS = "strangers"  # on br-tun: where tunnel packets arrive that no tunnel port of a known host takes
 
-STRANGERS: Final = "strangers"  # on br-tun: the tunnel port of whoever is no host of the topology
 QR, QG = "qr-", "qg-"  # a router's legs: on a tenant's subnet, and to the outside
 TAP: Final = "tap"  # a VM's port, and that of a DHCP server
 EXTERNAL: Final = "external"  # the physical network of an external network that names none

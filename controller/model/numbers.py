@@ -13,6 +13,9 @@ ROUTERS: Final = (0x10000 - FIRST_ZONE) // ZONES  # per host
 LEGS: Final = 0xFFFF  # per host: 16 bits, and 0 is none
 METERS: Final = 262142  # per bridge, from 1 on; Open vSwitch 3.1 takes one more, flows.host.ANNOUNCEMENT_METER
 
+PORT_ZONES: Final = FIRST_ZONE - 1  # per host, from 1 on: one for each filtered port
+PROFILES: Final = 2**32 - 1  # per host, from 1 on; of remote groups there are as many
+
 
 class NumbersExhausted(Exception):
     """A host has more of something than there are numbers."""
@@ -26,6 +29,24 @@ class Numbers:
     #                                                          its zone for hairpins
     legs: Mapping[UUID, int] = field(default_factory=dict)
     meters: Mapping[UUID, int] = field(default_factory=dict)  # of legs, and of who may ask through them
+
+
+@dataclass(frozen=True)
+class FilterNumbers:
+    """What the security groups of one host's ports are called in registers, zones and conjunctions, by id."""
+
+    zones: Mapping[UUID, int] = field(default_factory=dict)  # filtered port -> its zone of connection tracking
+    profiles: Mapping[UUID, int] = field(default_factory=dict)
+    remotes: Mapping[UUID, int] = field(default_factory=dict)  # remote group, see Filters.remote_id -> conjunction
+
+
+def number_filters(ports: Iterable[UUID], profiles: Iterable[UUID], remotes: Iterable[UUID]) -> FilterNumbers:
+    """The numbers of a host's filtered ports. NumbersExhausted if there are more ports than zones."""
+    ports = set(ports)
+    if len(ports) > PORT_ZONES:
+        raise NumbersExhausted(f"one host can have {PORT_ZONES} ports with security groups")
+    return FilterNumbers(*({each: 1 + step for each, step in spread(ids, size).items()}
+                           for ids, size in ((ports, PORT_ZONES), (profiles, PROFILES), (remotes, PROFILES))))
 
 
 def number(routers: Iterable[UUID], legs: Iterable[UUID], senders: Iterable[UUID]) -> Numbers:

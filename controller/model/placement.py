@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Final
 
-from controller.model import names, routing
+from controller.model import names, routing, securing
 from controller.model.topology import Host, Network, Port, Topology
 from flows import host as narrow
 
@@ -36,16 +36,18 @@ class Seen:
 
 
 def carried(topology: Topology, host: str) -> list[Network]:
-    """The networks that a host carries, by name: a VM or a leg of a router of it is on them."""
+    """The networks that a host carries, by name: a VM, a leg of a router or a DHCP server of it is on them."""
     mine = {port.network for port in topology.ports_by_host.get(host, ())}
     mine.update(leg.network for leg in topology.legs_by_host.get(host, ()))
+    mine.update(server.network for server in topology.dhcp_by_host.get(host, ()))
     return [topology.networks[name] for name in sorted(mine)]
 
 
 def carriers(topology: Topology, network: str) -> list[str]:
     """The hosts that carry a network, by name."""
     ports, legs = topology.ports_by_network.get(network, ()), topology.legs_by_network.get(network, ())
-    return sorted({*(port.host for port in ports), *(leg.host for leg in legs)})
+    server = topology.dhcp_by_network.get(network)
+    return sorted({*(port.host for port in ports), *(leg.host for leg in legs), *([server.host] if server else ())})
 
 
 def simulated(topology: Topology, host: str) -> list[str]:
@@ -86,8 +88,10 @@ def imagined(topology: Topology, host: str) -> Seen:
     bridges = topology.hosts[host].bridge_mappings.values()
     devices = {
         "br-int": [names.PATCH_TUN, *sorted(port.device for port in own), *sorted(leg.device for leg in legs),
-                   *map(names.int_device, bridges)],
-        "br-tun": [names.PATCH_INT, *(tunnel_device(topology, other) for other in _others(topology, host))],
+                   *map(names.int_device, bridges),
+                   *sorted(server.device for server in topology.dhcp_by_host.get(host, ()))],
+        "br-tun": [names.PATCH_INT, *(tunnel_device(topology, other) for other in _others(topology, host)),
+                   names.STRANGERS],
         **{bridge: [names.phy_device(bridge), UPLINK] for bridge in bridges}}
     return Seen(ports={bridge: {device: n for n, device in enumerate(found, start=1)}
                        for bridge, found in devices.items()},
@@ -114,7 +118,8 @@ def place_bare(topology: Topology, host: str, seen: Seen) -> narrow.Host:
         l2population=topology.forwarding == "l2population",
         arp_responder=topology.arp_responder,
         mac_aging_time=topology.mac_aging_time,
-        providers=tuple(place_provider(bridge, seen) for bridge in topology.hosts[host].bridge_mappings.values()))
+        providers=tuple(place_provider(bridge, seen) for bridge in topology.hosts[host].bridge_mappings.values()),
+        firewall=topology.firewall, strangers=seen.ofport("br-tun", names.STRANGERS))
 
 
 def place_provider(bridge: str, seen: Seen) -> narrow.ProviderBridge:
@@ -152,16 +157,24 @@ def place_network(topology: Topology, host: str, network: str, seen: Seen) -> na
         if port.host != host:
             neighbours.append(_neighbour(port, tunnels.get(port.host)))
         elif (ofport := seen.ofport("br-int", port.device)) is not None:
-            ports.append(narrow.Port(port.name, port.path, ofport, port.mac, _identities(port)))
+            ports.append(narrow.Port(port.name, port.path, ofport, port.mac, _identities(port),
+                                     securing.place_filter(topology, port)))
     for leg in topology.legs_by_network.get(network, ()):
         if leg.host != host:
             neighbours.append(narrow.Neighbour(leg.name, leg.path, leg.mac, leg.ip, leg.host, tunnels.get(leg.host),
                                                secured=True))
         elif leg.driver == "namespace" and (ofport := seen.ofport("br-int", leg.device)) is not None:
             devices.append(narrow.Device(leg.name, leg.path, ofport, leg.mac))
+    server = topology.dhcp_by_network.get(network)
+    if server is not None and server.host != host:
+        neighbours.append(narrow.Neighbour(server.name, server.path, server.mac, server.addresses[0][1], server.host,
+                                           tunnels.get(server.host), secured=True))
+    elif server is not None and (ofport := seen.ofport("br-int", server.device)) is not None:
+        devices.append(narrow.Device(server.name, server.path, ofport, server.mac))
     return narrow.Network(network, f"networks.{network}", seen.vlans[network], topology.networks[network].tunnel_id,
                           tuple(ports), tuple(tunnels.values()), tuple(neighbours), tuple(devices),
-                          _segment(topology, host, network, seen))
+                          _segment(topology, host, network, seen),
+                          *securing.place_groups(topology, host, network))
 
 
 def _tunnels_of(topology: Topology, host: str, network: str, seen: Seen) -> dict[str, narrow.Tunnel]:

@@ -107,6 +107,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB607": "a key without effect",
     "TB608": "a floating IP that no router leads to",
     "TB609": "IPv6 on a router",
+    "TB610": "DHCP that nobody serves",
 })
 
 

@@ -1,10 +1,11 @@
-"""Physical networks: which network lives on which, and by which bridge a host reaches it."""
+"""What a host carries: its networks, the DHCP servers that it runs, and the physical networks that it must reach."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from controller.model import names
-from controller.model.draft import Draft, Item, Leg
+from controller.model.dhcp import ROLE, dhcp_host
+from controller.model.draft import Draft, Item, Leg, SubnetItem
 from controller.model.schema import HostShape, NetworkShape
 
 
@@ -34,14 +35,32 @@ def _routes(draft: Draft, subnet: str) -> bool:
 
 
 def carried(draft: Draft) -> dict[str, set[str]]:
-    """Host -> the networks that it carries: a VM or a leg of a router of it is on them."""
+    """Host -> the networks that it carries: a VM, a leg of a router or a DHCP server of it is on them."""
     found: dict[str, set[str]] = {}
     for port in draft.ports:
         found.setdefault(port.host, set()).add(port.shape.network)
     for leg in live_legs(draft):
         if leg.network is not None:
             found.setdefault(draft.routers[leg.router].shape.host, set()).add(leg.network)
+    for network, host in dhcp_hosts(draft).items():
+        found.setdefault(host, set()).add(network)
     return found
+
+
+def dhcp_hosts(draft: Draft) -> dict[str, str]:
+    """Network -> the host of its DHCP server, for those that want one; without network hosts there are none."""
+    hosts = [host.name for host in draft.hosts.values() if host.shape.role == ROLE]
+    wanted = [network for network in draft.judged_networks()
+              if any(subnet.shape.dhcp for subnet in draft.subnets_by_network[network.name])]
+    found = ((each.name, dhcp_host(each.shape.id or draft.object_id(f"networks/{each.name}"), hosts))
+             for each in wanted)
+    return {name: host for name, host in found if host is not None}
+
+
+def served(draft: Draft) -> Iterator[SubnetItem]:
+    """The subnets that need an address for a DHCP server."""
+    for name in dhcp_hosts(draft):
+        yield from (subnet for subnet in draft.subnets_by_network[name] if subnet.shape.dhcp)
 
 
 def needed(draft: Draft) -> dict[str, list[str]]:

@@ -54,7 +54,7 @@ def parse(text: bytes | str, source_name: str) -> Reading:
     allotment = allot(draft)
     findings += [*_beside(document.findings, shaper.findings), *check(draft), *allotment.findings]
     problems = _problems(findings, document, source_name)
-    topology = None if has_errors(problems) else resolve(draft, source_name, allotment.addresses)
+    topology = None if has_errors(problems) else resolve(draft, source_name, allotment)
     return Reading(topology, problems, content)
 
 

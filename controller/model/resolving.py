@@ -6,6 +6,7 @@ from ipaddress import ip_network
 from uuid import UUID
 
 from controller.model import names, providers
+from controller.model.allotting import Allotment
 from controller.model.check_rules import ethertype_of
 from controller.model.claims import Homes, fixed_network, floating_address, pinned_ip
 from controller.model.draft import Draft, Group, Item, Leg, PortItem, SubnetItem
@@ -35,12 +36,12 @@ from controller.model.topology import (
 TUNNEL_PORTS = {"vxlan": 4789, "geneve": 6081, "gre": None}  # IANA's
 
 
-def resolve(draft: Draft, source: str, addresses: Mapping[UUID, Address]) -> Topology:
-    """The topology that a draft describes. `addresses` holds what `allotting` gave out."""
+def resolve(draft: Draft, source: str, allotment: Allotment) -> Topology:
+    """The topology that a draft describes, with the addresses that were given out."""
     assert draft.underlay is not None
     assert draft.tunnel is not None
     kind, options = draft.tunnel.shape.type, draft.options
-    needed = providers.needed(draft)
+    needed, addresses = providers.needed(draft), allotment.addresses
     return Topology(
         cloud=draft.cloud,
         source=source,
@@ -51,7 +52,7 @@ def resolve(draft: Draft, source: str, addresses: Mapping[UUID, Address]) -> Top
         firewall=str(options["firewall"]),
         mac_aging_time=int(str(options["mac_aging_time"])),
         hosts={host.name: _host(draft, host, needed.get(host.name, [])) for host in draft.hosts.values()},
-        networks={network.name: _network(draft, network) for network in draft.networks.values()},
+        networks={network.name: _network(draft, network, allotment.servers) for network in draft.networks.values()},
         routers=_routers(draft, addresses),
         floating_ips=_floating_ips(draft),
         security_groups={group.name: _group(group) for group in draft.groups.values()},
@@ -66,23 +67,25 @@ def _host(draft: Draft, host: Item[HostShape], physical: list[str]) -> Host:
     return Host(host.name, host.shape.tunnel_ip, host.shape.role, ids, host.line, bridges)
 
 
-def _network(draft: Draft, network: Item[NetworkShape]) -> Network:
+def _network(draft: Draft, network: Item[NetworkShape], servers: Mapping[str, Address]) -> Network:
     shape = network.shape
     physical = providers.physical_network(shape)
     kind = shape.network_type or ("vlan" if shape.segmentation_id else "flat") if physical else None
     return Network(
         name=network.name, id=shape.id or draft.object_id(f"networks/{network.name}"), tunnel_id=shape.tunnel_id,
-        external=shape.external, subnets=tuple(_subnet(subnet) for subnet in draft.subnets_by_network[network.name]),
+        external=shape.external,
+        subnets=tuple(_subnet(subnet, servers.get(subnet.name)) for subnet in draft.subnets_by_network[network.name]),
         line=network.line, physical_network=physical, network_type=kind,
         segmentation_id=shape.segmentation_id if physical else None)
 
 
-def _subnet(subnet: SubnetItem) -> Subnet:
+def _subnet(subnet: SubnetItem, server: Address | None) -> Subnet:
     shape = subnet.shape
     return Subnet(
         name=subnet.name, id=subnet.id, network=subnet.network, cidr=shape.cidr, gateway=shape.gateway, dhcp=shape.dhcp,
         dns=tuple(shape.dns), line=subnet.line, host_routes=tuple(_route(route) for route in shape.host_routes),
-        allocation_pools=tuple(AllocationPool(pool.start, pool.end) for pool in shape.allocation_pools))
+        allocation_pools=tuple(AllocationPool(pool.start, pool.end) for pool in shape.allocation_pools),
+        dhcp_address=server)
 
 
 def _route(route: RouteShape) -> Route:
@@ -129,7 +132,7 @@ def _rule(rule: Item[RuleShape]) -> SecurityRule:
     # As Neutron does: icmp in an IPv6 rule means icmpv6.
     protocol = "icmpv6" if shape.protocol == "icmp" and ethertype == "IPv6" else shape.protocol
     return SecurityRule(shape.direction, ethertype, protocol, shape.port, shape.icmp_type, shape.icmp_code,
-                        shape.remote, shape.remote_group, rule.line)
+                        shape.remote, shape.remote_group, rule.line, rule.path)
 
 
 def _vms(draft: Draft, addresses: Mapping[UUID, Address]) -> dict[str, Vm]:

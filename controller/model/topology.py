@@ -1,4 +1,4 @@
-"""The user's cloud as values: what a valid topology.yaml says, every default filled in, every name resolved.
+"""The user's cloud as one value, every name resolved; and look-ups of what belongs together.
 
 Made by `reading.load`; read by placement, plumbing and the tools. Nothing here is a number of a host
 that a switch has a say in (VLANs and OpenFlow ports are allotted in `placement`).
@@ -8,202 +8,64 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address
 from typing import TypeVar
 from uuid import UUID
 
 from controller.model import names
+from controller.model.dhcp import dhcp_port
+from controller.model.filtering import Filters
 from controller.model.holders import Grant, Holder, contested
 from controller.model.numbers import Numbers, number
+from controller.model.objects import (
+    Address,
+    AddressPair,
+    AllocationPool,
+    DhcpPort,
+    FloatingIp,
+    Host,
+    Network,
+    Port,
+    Prefix,
+    Route,
+    Router,
+    RouterGateway,
+    RouterInterface,
+    RouterPort,
+    SecurityGroup,
+    SecurityRule,
+    Subnet,
+    Tunnel,
+    Underlay,
+    Vm,
+)
 
-Address = IPv4Address | IPv6Address
-Prefix = IPv4Network | IPv6Network
+__all__ = [
+    "Address",
+    "AddressPair",
+    "AllocationPool",
+    "DhcpPort",
+    "FloatingIp",
+    "Host",
+    "Network",
+    "Port",
+    "Prefix",
+    "Route",
+    "Router",
+    "RouterGateway",
+    "RouterInterface",
+    "RouterPort",
+    "SecurityGroup",
+    "SecurityRule",
+    "Subnet",
+    "Topology",
+    "Tunnel",
+    "Underlay",
+    "Vm",
+    "port_device",
+    "tunnel_overhead",
+]
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Underlay:
-    cidr: Prefix
-    mtu: int = 1500
-
-
-@dataclass(frozen=True)
-class Tunnel:
-    type: str = "vxlan"  # vxlan | geneve | gre
-    port: int | None = 4789  # UDP destination port; None for gre
-
-
-@dataclass(frozen=True)
-class Host:
-    """A hypervisor (role compute) or a network host (role network): one br-int and one br-tun."""
-
-    name: str
-    tunnel_ip: Address
-    role: str
-    datapath_ids: Mapping[str, int]  # bridge name -> OpenFlow datapath id; with the provider bridges that it needs
-    line: int  # of topology.yaml, 1-based; the same in every class below
-    bridge_mappings: Mapping[str, str] = field(default_factory=dict)  # physical network -> bridge; all that it needs
-
-
-@dataclass(frozen=True)
-class Route:
-    destination: Prefix
-    nexthop: Address
-
-
-@dataclass(frozen=True)
-class AllocationPool:
-    """Addresses of a subnet that may be given to ports without one; both ends included."""
-
-    start: Address
-    end: Address
-
-
-@dataclass(frozen=True)
-class Subnet:
-    name: str
-    id: UUID
-    network: str
-    cidr: Prefix
-    gateway: Address | None
-    dhcp: bool
-    dns: tuple[Address, ...]
-    line: int
-    host_routes: tuple[Route, ...] = ()
-    allocation_pools: tuple[AllocationPool, ...] = ()
-
-
-@dataclass(frozen=True)
-class Network:
-    name: str
-    id: UUID
-    tunnel_id: int | None  # None: external, or of a provider, without an overlay
-    external: bool
-    subnets: tuple[Subnet, ...]
-    line: int
-    physical_network: str | None = None  # where it lives without a tunnel id; the next two only with it
-    network_type: str | None = None  # vlan | flat
-    segmentation_id: int | None = None  # the VLAN on the physical network
-
-
-@dataclass(frozen=True)
-class AddressPair:
-    """One of a port's `allowed_address_pairs`: an address or prefix it may use, and the MAC to go with it."""
-
-    ip: Prefix
-    mac: str
-
-
-@dataclass(frozen=True)
-class Port:
-    """A VM's plug: one network interface in the VM, one wire to br-int."""
-
-    name: str  # the VM's name if it has one port, else `fw1:eth1`
-    path: str  # where it stands in the file: `vms.web1` or `vms.fw1.ports[1]`
-    id: UUID
-    vm: str
-    index: int  # 0 is eth0 in the VM
-    host: str
-    network: str
-    subnet: str
-    ip: Address
-    mac: str
-    dhcp: bool  # the file said `ip: dhcp`; `ip` is then the address reserved for it
-    port_security: bool
-    security_groups: tuple[str, ...]
-    allowed_address_pairs: tuple[AddressPair, ...]
-    device: str  # the port's name on br-int: `qvo...` behind a qbr, `tap...` without one, or what the file pinned
-    line: int
-
-    @property
-    def interface(self) -> str:
-        """The interface's name inside the VM."""
-        return f"eth{self.index}"
-
-
-@dataclass(frozen=True)
-class Vm:
-    name: str
-    host: str
-    ports: tuple[Port, ...]
-    line: int
-
-
-@dataclass(frozen=True)
-class RouterInterface:
-    subnet: str
-    ip: Address
-    id: UUID
-    mac: str
-
-
-@dataclass(frozen=True)
-class RouterGateway:
-    network: str
-    ip: Address
-    snat: bool
-    id: UUID
-    mac: str
-
-
-@dataclass(frozen=True)
-class Router:
-    name: str
-    id: UUID
-    host: str
-    driver: str  # simulated | namespace
-    interfaces: tuple[RouterInterface, ...]
-    gateway: RouterGateway | None
-    routes: tuple[Route, ...]
-    line: int
-
-
-@dataclass(frozen=True)
-class RouterPort:
-    """A leg of a router that is built: an IPv4 interface on a subnet, or the gateway beside at least one of these."""
-
-    name: str  # for people: `r1 on blue-subnet`
-    path: str  # where it stands in the file: `routers.r1.interfaces[0]` or `routers.r1.gateway`
-    id: UUID
-    router: str
-    driver: str  # simulated | namespace
-    host: str
-    network: str
-    subnet: str  # the one that its address is in
-    ip: IPv4Address  # floating IPs are not among the legs' addresses
-    mac: str
-    device: str  # `qr-...` or, outside, `qg-...`
-    outside: bool
-
-
-@dataclass(frozen=True)
-class FloatingIp:
-    address: Address
-    vm: str
-    network: str  # of the fixed port
-    line: int
-    outside: str = ""  # the external network that the address is in
-
-
-@dataclass(frozen=True)
-class SecurityRule:
-    direction: str  # ingress | egress
-    ethertype: str  # IPv4 | IPv6
-    protocol: str | int | None  # tcp, udp, icmp, ... or a number; None is any
-    ports: tuple[int, int] | None  # first and last, inclusive
-    icmp_type: int | None
-    icmp_code: int | None
-    remote: Prefix | None
-    remote_group: str | None
-    line: int
-
-
-@dataclass(frozen=True)
-class SecurityGroup:
-    name: str
-    id: UUID
-    rules: tuple[SecurityRule, ...]
-    line: int
 
 
 @dataclass(frozen=True)
@@ -255,6 +117,27 @@ class Topology:
     def legs_by_host(self) -> Mapping[str, tuple[RouterPort, ...]]:
         """Host name -> the legs of its routers; hosts without one are absent."""
         return _grouped((leg.host, leg) for legs in self.legs_by_router.values() for leg in legs)
+
+    @cached_property
+    def dhcp_by_network(self) -> Mapping[str, DhcpPort]:
+        """Network name -> its DHCP server; networks that want none, or can have none, are absent."""
+        hosts = list(self.hosts.values())
+        found = ((network.name, dhcp_port(self.cloud, network, hosts)) for network in self.networks.values())
+        return {name: port for name, port in found if port is not None}
+
+    @cached_property
+    def dhcp_by_host(self) -> Mapping[str, tuple[DhcpPort, ...]]:
+        """Host name -> the DHCP servers there; hosts without one are absent."""
+        return _grouped((port.host, port) for port in self.dhcp_by_network.values())
+
+    def is_filtered(self, port: Port) -> bool:
+        """Whether security groups say what a port may send and hear; one that lists none is free."""
+        return self.firewall != "none" and bool(port.security_groups)
+
+    @cached_property
+    def filters(self) -> Filters:
+        """What they say."""
+        return Filters(self)
 
     def _legs(self, router: Router) -> Iterator[RouterPort]:
         for index, interface in enumerate(router.interfaces):

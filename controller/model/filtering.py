@@ -1,0 +1,237 @@
+"""What security groups allow, read from the topology alone: the yardstick that both firewall drivers are held against.
+
+It knows nothing of flows, chains or connection tracking. It judges the first packet of a conversation; of one that is
+allowed all packets pass, answers and related ICMP errors included, whoever sends them. Port security is not its
+business: that holds before it, whatever the groups say.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid5
+
+from controller.model import protocols
+from controller.model.membership import NOBODY, Members, components, members_by_group
+from controller.model.numbers import FilterNumbers, number_filters
+from controller.model.objects import Port, Prefix, SecurityRule
+from controller.model.protocols import Datagram
+
+if TYPE_CHECKING:
+    from controller.model.topology import Topology
+
+__all__ = ["Datagram", "Filters", "Profile", "Resolved", "Verdict"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a conversation may begin, and what decides it."""
+
+    passes: bool
+    why: str  # a sentence without its full stop
+    rule: SecurityRule | None = None  # the one that allows it; None if something else does, or nothing
+
+
+_INVALID = Verdict(False, "it begins no conversation, and belongs to none")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A rule as the ports of a network obey it."""
+
+    group: str  # whose rule it is
+    rule: SecurityRule
+    by_vm: bool  # egress: the VM begins; ingress: others do
+    version: int  # of IP
+    protocol: int | None  # None: any
+    members: Members | None  # of the rule's remote group, seen from the network; None: it names none
+    obeyed: bool  # False: the firewall driver cannot do it, so it allows nothing
+
+    @property
+    def what(self) -> str:
+        """`web: tcp 80 from 0.0.0.0/0`, for people."""
+        return f"{self.group}: {words(self.rule)}"
+
+    def allows(self, datagram: Datagram) -> bool:
+        """Whether it lets this begin a conversation, in its direction."""
+        if not self.obeyed or self.version != datagram.version or self.protocol not in (None, datagram.protocol):
+            return False
+        rule, other = self.rule, datagram.destination if self.by_vm else datagram.source
+        if rule.ports is not None and (datagram.port is None or not rule.ports[0] <= datagram.port <= rule.ports[1]):
+            return False
+        if rule.icmp_type not in (None, datagram.icmp_type) or rule.icmp_code not in (None, datagram.icmp_code):
+            return False
+        if self.members is not None:
+            return other in self.members
+        return rule.remote is None or other in rule.remote
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What ports of one network with the same set of groups may begin and be begun with."""
+
+    id: UUID
+    network: str
+    groups: tuple[str, ...]  # by name
+    rules: tuple[Resolved, ...]
+    may_begin: bool  # none of the groups has an egress rule: its VMs may begin anything
+
+
+def words(rule: SecurityRule) -> str:
+    """`tcp 80-90 from 10.0.0.0/8`, `icmp type 8 to group web`, `any IPv6 from anybody`."""
+    parts = [str(rule.protocol if rule.protocol is not None else "any")]
+    if rule.ports is not None:
+        first, last = rule.ports
+        parts.append(str(first) if first == last else f"{first}-{last}")
+    parts += [f"{name} {value}" for name, value in (("type", rule.icmp_type), ("code", rule.icmp_code))
+              if value is not None]
+    if rule.remote is None:
+        parts.append(rule.ethertype)
+    parts.append("to" if rule.direction == "egress" else "from")
+    parts.append(f"group {rule.remote_group}" if rule.remote_group is not None else str(rule.remote or "anybody"))
+    return " ".join(parts)
+
+
+class Filters:
+    """The security groups of a topology, made once and then asked often."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self._component = components(topology.networks, topology.legs_by_router)
+        self._members = members_by_group(topology.ports(), self._component)
+        self._profiles: dict[tuple[str, frozenset[str]], Profile] = {}
+        self._numbers: dict[str, FilterNumbers] = {}
+
+    # ---- what the groups come to
+
+    def joined(self, network: str) -> tuple[str, ...]:
+        """The networks that routers join with this one, itself included, by name; the first names them all."""
+        return self._networks[self._component[network]]
+
+    @cached_property
+    def _networks(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for network, component in sorted(self._component.items()):
+            found.setdefault(component, []).append(network)
+        return {component: tuple(networks) for component, networks in found.items()}
+
+    def members(self, group: str, network: str) -> tuple[Prefix, ...]:
+        """Whom a rule of a port on this network means by a group, in order."""
+        return self._members_of(group, network).prefixes
+
+    def _members_of(self, group: str, network: str) -> Members:
+        return self._members.get((group, self._component[network]), NOBODY)
+
+    def profile(self, port: Port) -> Profile | None:
+        """What a port obeys; None if it is not filtered."""
+        if not self.topology.is_filtered(port):
+            return None
+        key = port.network, frozenset(port.security_groups)
+        if key not in self._profiles:
+            self._profiles[key] = self._make(*key)
+        return self._profiles[key]
+
+    def rules(self, port: Port) -> tuple[Resolved, ...]:
+        """The rules of a port's groups, in the order of the file; none if it is not filtered."""
+        profile = self.profile(port)
+        return profile.rules if profile is not None else ()
+
+    def _make(self, network: str, names: frozenset[str]) -> Profile:
+        groups = [self.topology.security_groups[name] for name in sorted(names)]
+        ids = ",".join(sorted(str(group.id) for group in groups))
+        return Profile(
+            id=uuid5(self.topology.networks[network].id, ids), network=network, groups=tuple(sorted(names)),
+            rules=tuple(self._resolve(group.name, rule, network) for group in groups for rule in group.rules),
+            may_begin=not any(rule.direction == "egress" for group in groups for rule in group.rules))
+
+    def _resolve(self, group: str, rule: SecurityRule, network: str) -> Resolved:
+        version = 6 if rule.ethertype == "IPv6" else 4
+        protocol = protocols.protocol_number(rule.protocol, version)
+        obeyed = (rule.ports is None or protocol in protocols.PORTS_IN_OPENFLOW
+                  or self.topology.firewall != "openvswitch")
+        members = self._members_of(rule.remote_group, network) if rule.remote_group is not None else None
+        return Resolved(group, rule, rule.direction == "egress", version, protocol, members, obeyed)
+
+    # ---- who may begin
+
+    def leaves(self, port: Port, datagram: Datagram) -> Verdict:
+        """Whether the VM may begin a conversation with this packet."""
+        profile = self.profile(port)
+        if profile is None:
+            return self._free(port)
+        if always := protocols.leaves_always(datagram):
+            return Verdict(True, always)
+        if not protocols.begins(datagram):
+            return _INVALID
+        if profile.may_begin:
+            return Verdict(True, f"no group of {port.name} has an egress rule, so it may begin anything")
+        return _judged(profile, port, datagram, by_vm=True)
+
+    def enters(self, port: Port, datagram: Datagram) -> Verdict:
+        """Whether others may begin a conversation with the VM with this packet."""
+        profile = self.profile(port)
+        if profile is None:
+            return self._free(port)
+        if always := protocols.enters_always(datagram, port.ip):
+            return Verdict(True, always)
+        if not protocols.begins(datagram):
+            return _INVALID
+        return _judged(profile, port, datagram, by_vm=False)
+
+    def _free(self, port: Port) -> Verdict:
+        why = f"{port.name} lists no security group" if self.topology.firewall != "none" else "the firewall is off"
+        return Verdict(True, why)
+
+    # ---- numbers, and what flows depend on
+
+    def numbers(self, host: str) -> FilterNumbers:
+        """The numbers of a host's filtered ports, of their profiles and of the groups that these name."""
+        if host not in self._numbers:
+            profiles = {port.id: profile for port in self.topology.ports_by_host.get(host, ())
+                        if (profile := self.profile(port)) is not None}
+            remotes = {self.remote_id(rule, profile.network) for profile in profiles.values() for rule in profile.rules
+                       if rule.members is not None}
+            self._numbers[host] = number_filters(profiles, {profile.id for profile in profiles.values()}, remotes)
+        return self._numbers[host]
+
+    def remote_id(self, resolved: Resolved, network: str) -> UUID:
+        """What tells a remote group apart: the network whose ports name it, the group, the direction, the version."""
+        assert resolved.rule.remote_group is not None
+        group = self.topology.security_groups[resolved.rule.remote_group]
+        return uuid5(self.topology.networks[network].id, f"{group.id}/{resolved.rule.direction}/{resolved.version}")
+
+    def face(self, network: str) -> tuple[object, ...]:
+        """What the flows of a network depend on, as far as groups go: two topologies with equal ones filter it alike.
+
+        So whoever joins or leaves a group touches the networks whose rules name it, where these are joined, and
+        beside the own one no others.
+        """
+        ports, profiles = [], {}
+        for port in self.topology.ports_by_network.get(network, ()):
+            profile = self.profile(port)
+            if profile is not None:
+                numbers = self.numbers(port.host)
+                ports.append((port.id, numbers.zones[port.id], numbers.profiles[profile.id]))
+                profiles[profile.id, port.host] = profile
+        obeyed = self.topology.firewall == "openvswitch"  # else br-int only tells who is filtered
+        rules = [row for (_, host), profile in profiles.items() for row in self._face_of(profile, host)]
+        return tuple(ports), tuple(rules) if obeyed else ()
+
+    def _face_of(self, profile: Profile, host: str) -> Iterator[tuple[object, ...]]:
+        remotes = self.numbers(host).remotes
+        yield profile.id, host, profile.groups, profile.may_begin
+        for rule in profile.rules:
+            digest, number = b"", 0
+            if rule.members is not None:
+                digest, number = rule.members.digest, remotes[self.remote_id(rule, profile.network)]
+            yield rule.what, rule.rule.path, rule.version, rule.obeyed, digest, number
+
+
+def _judged(profile: Profile, port: Port, datagram: Datagram, *, by_vm: bool) -> Verdict:
+    for resolved in profile.rules:
+        if resolved.by_vm == by_vm and resolved.allows(datagram):
+            return Verdict(True, f"{resolved.what} (line {resolved.rule.line})", resolved.rule)
+    kind = "egress" if by_vm else "ingress"
+    return Verdict(False, f"no {kind} rule of {', '.join(profile.groups)} lets {port.name} "
+                          f"{'begin' if by_vm else 'hear'} this")
