@@ -187,13 +187,13 @@ class Edge:
         if known is not None:
             first, began_out = known
             return self.meaning.begins(port, first, out=began_out)
-        if not _can_begin(packet) or not self.meaning.begins(port, packet, out=out):
+        if not can_begin(packet) or not self.meaning.begins(port, packet, out=out):
             return False
         zone[_key(packet)] = packet, out
         return True
 
 
-def _can_begin(packet: Packet) -> bool:
+def can_begin(packet: Packet) -> bool:
     """Whether there can be a conversation of which this is the first packet; else it is invalid."""
     if packet.protocol in QUERIES:
         return packet.icmp_type in QUERIES[packet.protocol] and packet.icmp_type not in ERRORS[packet.protocol]
