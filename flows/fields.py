@@ -210,10 +210,10 @@ ND_TARGET = Field("ipv6_nd_target", "nd_target", "NXM_NX_ND_TARGET", 128, Kind.I
 
 REGISTERS: Final = (REG_ROUTER, REG_CAME_BY, REG_LEAVES_BY, REG_NEXT_HOP, REG_TRANSLATED, REG_OUT_PORT, REG_PROFILE,
                     REG_TOO_LARGE, REG_ZONE, REG_BEGAN)
-FIELDS: Final = (CONJ_ID, CT_STATE, CT_NW_SRC, CT_IPV6_SRC, CT_NW_DST, CT_IPV6_DST, CT_NW_PROTO, CT_TP_SRC, CT_TP_DST,
-                 *REGISTERS, TUN_ID, IN_PORT, VLAN_VID, ETH_SRC, ETH_DST, ETH_TYPE, IPV6_SRC, IPV6_DST,
-                 IPV4_SRC, IPV4_DST, ARP_SPA, ARP_TPA, IP_PROTO, ARP_OP, ARP_SHA, ARP_THA, IP_TTL, ICMPV6_TYPE,
-                 ND_TARGET, UDP_SRC, UDP_DST, SCTP_SRC, SCTP_DST)
+TRACKED: Final = (CT_NW_SRC, CT_IPV6_SRC, CT_NW_DST, CT_IPV6_DST, CT_NW_PROTO, CT_TP_SRC, CT_TP_DST)
+FIELDS: Final = (CONJ_ID, CT_STATE, *TRACKED, *REGISTERS, TUN_ID, IN_PORT, VLAN_VID, ETH_SRC, ETH_DST, ETH_TYPE,
+                 IPV6_SRC, IPV6_DST, IPV4_SRC, IPV4_DST, ARP_SPA, ARP_TPA, IP_PROTO, ARP_OP, ARP_SHA, ARP_THA, IP_TTL,
+                 ICMPV6_TYPE, ND_TARGET, UDP_SRC, UDP_DST, SCTP_SRC, SCTP_DST)
 ORDER: Final = {field.name: place for place, field in enumerate(FIELDS)}
 
 # OpenFlow 1.4, 7.2.3.8, "prerequisites": a switch refuses ARP fields where the match does not say that it is ARP.
@@ -223,7 +223,7 @@ NEEDS: Final[dict[Field, tuple[Criterion, ...]]] = {
     **dict.fromkeys((IPV6_SRC, IPV6_DST), (ETH_TYPE(IPV6),)),
     **dict.fromkeys((UDP_SRC, UDP_DST), (IP_PROTO(UDP),)),
     **dict.fromkeys((SCTP_SRC, SCTP_DST), (IP_PROTO(SCTP),)),
-    **dict.fromkeys((CT_NW_SRC, CT_NW_DST), (ETH_TYPE(IPV4),)),
+    **dict.fromkeys((CT_NW_SRC, CT_NW_DST), (ETH_TYPE(IPV4),)),  # and what flows.flow.when asks of all in TRACKED
     **dict.fromkeys((CT_IPV6_SRC, CT_IPV6_DST), (ETH_TYPE(IPV6),)),
     ICMPV6_TYPE: (ETH_TYPE(IPV6), IP_PROTO(ICMPV6)),
     ND_TARGET: (ETH_TYPE(IPV6), IP_PROTO(ICMPV6)),

@@ -2,12 +2,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from itertools import pairwise
 from typing import Final
 
-from flows.fields import ETH_TYPE, IPV4, IPV6, NEEDS, ORDER, REGISTERS, VLAN_VID, Criterion, Field
+from flows import fields as f
+from flows.actions import (
+    Action,
+    AnyPort,
+    Ask,
+    CheckLarger,
+    Clone,
+    Conjunction,
+    DecTtl,
+    Goto,
+    Learn,
+    LearnPort,
+    LookUp,
+    Metered,
+    Move,
+    Output,
+    OutputBack,
+    OutputTo,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    Track,
+    Translation,
+)
+from flows.fields import Criterion, Field
 from flows.tables import Table, pipeline
+
+__all__ = ("ANY", "Action", "AnyPort", "Ask", "CheckLarger", "Clone", "Conjunction", "DecTtl", "Flow", "Goto", "Learn",
+           "LearnPort", "LookUp", "Match", "Metered", "Move", "Output", "OutputBack", "OutputTo", "PopVlan",
+           "PushVlan", "Resubmit", "SetField", "Track", "Translation", "Undeclared", "flow", "when")
 
 
 class Undeclared(ValueError):
@@ -36,201 +64,39 @@ ANY = Match(())
 
 
 def when(*criteria: Criterion) -> Match:
-    """A match from conditions in any order; a field may be named once, together with what it needs (NEEDS)."""
+    """A match from conditions in any order; a field may be named once, together with what it needs (fields.NEEDS)."""
     # A mask of no bits (0.0.0.0/0) is no condition; a switch would not keep it.
-    ordered = tuple(sorted((one for one in criteria if one.mask), key=lambda one: ORDER[one.field.name]))
+    ordered = tuple(sorted((one for one in criteria if one.mask), key=lambda one: f.ORDER[one.field.name]))
     for first, second in pairwise(ordered):
         if first.field == second.field:
             raise ValueError(f"{first.field.name} is matched twice")
     for criterion in ordered:
-        if missing := [need for need in NEEDS.get(criterion.field, ()) if need not in ordered]:
+        if missing := [need for need in f.NEEDS.get(criterion.field, ()) if need not in ordered]:
             raise ValueError(f"{criterion.field.name} can only be matched together with {missing[0].field.name}")
-    return Match(ordered)
+    match = Match(ordered)
+    _conversation(match)
+    return match
 
 
-# ---- actions, in the words of OpenFlow and of ovs-actions(7)
-
-@dataclass(frozen=True)
-class PushVlan:
-    """Add an 802.1Q tag, to be filled by SetField(VLAN_VID)."""
+_KNOWN: Final = f.CT_FLAGS["trk"] | f.CT_FLAGS["inv"]
 
 
-@dataclass(frozen=True)
-class PopVlan:
-    """Remove the tag. Only where the match says that there is one: Open vSwitch refuses it elsewhere."""
+def _conversation(match: Match) -> None:
+    """Only what is tracked and not invalid has CT_ fields, and it has ports only with its protocol.
 
-
-@dataclass(frozen=True)
-class SetField:
-    """Write a whole field."""
-
-    criterion: Criterion
-
-
-@dataclass(frozen=True)
-class Move:
-    """Copy one field of the packet to another of the same width."""
-
-    source: Field
-    target: Field
-
-
-@dataclass(frozen=True)
-class Output:
-    """Send a copy out of a port. A packet never leaves by the port it came in by, unless by OutputBack."""
-
-    port: int
-
-
-@dataclass(frozen=True)
-class OutputBack:
-    """Send a copy out of the port it came in by (IN_PORT)."""
-
-
-@dataclass(frozen=True)
-class Learn:
-    """Add a flow made from this packet (ovs-actions(7), learn): what comes later for its source MAC goes back this way.
-
-    The learned flow matches the packet's VLAN and, as destination, its source MAC; it removes the tag, sets the
-    packet's tunnel id and outputs to the packet's ingress port. It expires `hard_timeout` seconds after the last
-    packet that taught it.
+    Of the last, Open vSwitch 3.1 says nothing: it leaves the port out, and matches all of them.
     """
-
-    into: Table
-    rank: str
-    hard_timeout: int
-    cookie: int
-
-
-@dataclass(frozen=True)
-class Goto:
-    """Continue in another table of the bridge."""
-
-    table: Table
-
-
-# ---- what the routed hop adds
-
-@dataclass(frozen=True)
-class DecTtl:
-    """Subtract one from the TTL. Only where a flow above has taken out packets with a TTL of 0 and 1."""
-
-
-@dataclass(frozen=True)
-class AnyPort:
-    """Forget the port it came in by (in_port becomes 0), so that it may leave by that port, too."""
-
-
-@dataclass(frozen=True)
-class CheckLarger:
-    """Write 1 into the lowest bit of a register if the frame is longer than so many bytes, else 0."""
-
-    bytes: int  # with the 14 of an untagged Ethernet header
-    target: Field
-
-
-@dataclass(frozen=True)
-class Resubmit:
-    """Look the packet up in an earlier table (ovs-actions(7), resubmit): it goes from one router of a host to another.
-
-    It is the last action of its flow.
-    """
-
-    table: Table
-
-
-# ---- what the security groups add
-
-@dataclass(frozen=True)
-class LookUp:
-    """Ask another table what it notes down in registers, then go on here (ovs-actions(7), resubmit)."""
-
-    table: Table
-
-
-@dataclass(frozen=True)
-class Clone:
-    """Do this with a copy of the packet and of all registers; its last action leads on (ovs-actions(7), clone).
-
-    `Resubmit` is the one way onward inside of it, and there it may lead to any table.
-    """
-
-    actions: tuple[Action, ...]
-
-
-@dataclass(frozen=True)
-class OutputTo:
-    """Send a copy out of the port that a register names."""
-
-    register: Field
-
-
-@dataclass(frozen=True)
-class LearnPort:
-    """Add a flow made from this packet: whom its source MAC belongs to is behind the port it came in by.
-
-    The learned flow matches the packet's VLAN and, as destination, its source MAC; it writes the ingress port into
-    REG_OUT_PORT. `limit`: no more flows than that with this cookie (ovs-actions(7), learn).
-    """
-
-    into: Table
-    rank: str
-    hard_timeout: int
-    cookie: int
-    limit: int
-
-
-@dataclass(frozen=True)
-class Conjunction:
-    """This flow is clause `clause` of the `of` clauses of a conjunctive match (ovs-fields(7), conj_id)."""
-
-    id: int
-    clause: int
-    of: int
-
-
-# ---- and again the routed hop
-
-@dataclass(frozen=True)
-class Ask:
-    """Send the whole packet to the controller (a packet-in, reason "action")."""
-
-
-@dataclass(frozen=True)
-class Metered:
-    """Go on only as often as a meter allows (OpenFlow 1.4, 5.7); the first action of its flow."""
-
-    meter: int
-
-
-@dataclass(frozen=True)
-class Translation:
-    """What a new connection shall look like: `nat(src=address)` or `nat(dst=address)`."""
-
-    end: str  # src | dst
-    address: IPv4Address
-
-
-@dataclass(frozen=True)
-class Track:
-    """Look the packet up in a zone of connection tracking and go on in another table (ovs-actions(7), ct).
-
-    `nat`: translate it as its connection is translated. `commit`: remember a new connection; with a `translation`
-    (which needs `commit`) it is translated that way from now on. It is the last action of its flow.
-    """
-
-    zone: int | Field  # a register holds it in its lower 16 bits
-    table: Table
-    nat: bool = False
-    commit: bool = False
-    translation: Translation | None = None
+    state = match[f.CT_STATE]
+    for criterion in match.criteria:
+        if criterion.field not in f.TRACKED:
+            continue
+        if not state or state.mask & _KNOWN != _KNOWN or state.value & _KNOWN != f.CT_FLAGS["trk"]:
+            raise ValueError(f"{criterion.field.name} can only be matched together with ct_state=+trk-inv")
+        if criterion.field in (f.CT_TP_SRC, f.CT_TP_DST) and not match[f.CT_NW_PROTO]:
+            raise ValueError(f"{criterion.field.name} can only be matched together with ct_nw_proto")
 
 
 _ZONES: Final = 0xFFFF
-
-Action = PushVlan | PopVlan | SetField | Move | Output | OutputBack | Learn | Goto \
-    | DecTtl | AnyPort | CheckLarger | Resubmit | Ask | Metered | Track \
-    | LookUp | Clone | OutputTo | LearnPort | Conjunction
 
 
 @dataclass(frozen=True)
@@ -244,6 +110,11 @@ class Flow:
     origin: str = field(compare=False)  # path of the causing object in the topology, or `pipeline`
     why: str = field(compare=False)  # a clause for a person
 
+    @property
+    def is_clause(self) -> bool:
+        """Whether it only counts together with others (Conjunction)."""
+        return bool(self.actions) and isinstance(self.actions[0], Conjunction)
+
 
 def flow(table: Table, rank: str, match: Match, *actions: Action, origin: str, why: str) -> Flow:
     """A flow of a table. Undeclared if the table knows no such rank, field or way."""
@@ -254,6 +125,9 @@ def flow(table: Table, rank: str, match: Match, *actions: Action, origin: str, w
             raise Undeclared(f"{table.name} does not match {criterion.field.name}")
     for place, action in enumerate(actions):
         _check(table, match, action, place=place, last=place == len(actions) - 1)
+    kinds = {isinstance(action, Conjunction) for action in actions}
+    if len(kinds) > 1:
+        raise Undeclared("a clause of a conjunction does nothing else")
     return Flow(table, table.ranks[rank], match, actions, origin, why)
 
 
@@ -265,22 +139,26 @@ def _check(table: Table, match: Match, action: Action, *, place: int, last: bool
                 raise Undeclared("goto leads onward only")  # OpenFlow 1.4, 5.1
             if not last:
                 raise Undeclared("goto is the last thing a flow does")
-        case Track(_, onward):
-            _leads(table, onward)
-            if not last:
-                # What follows would see the packet as it was before connection tracking (ovs-actions(7), ct).
-                raise Undeclared("connection tracking is the last thing a flow does: the rest is for the next table")
-            _tracks(action)
+        case Track():
+            _tracks(table, action, last=last)
         case Resubmit(onward):
             _leads(table, onward)
             if not last:
                 raise Undeclared("resubmit is the last thing a flow does")
-        case Learn(into) if into not in pipeline(table.bridge):
+        case LookUp(onward):
+            _leads(table, onward)
+            if onward.goes_to:
+                raise Undeclared(f"{onward.name} leads onward, so it is not only looked up")
+        case Clone(actions):
+            _copies(table, match, actions)
+        case Learn(into) | LearnPort(into) if into not in pipeline(table.bridge):
             raise Undeclared(f"{table.name} cannot teach a table of another bridge")
         case Metered() if place:
             raise Undeclared("a meter is the first thing a flow asks")
-        case CheckLarger(_, target) if target not in REGISTERS:
+        case CheckLarger(_, target) | OutputTo(target) if target not in f.REGISTERS:
             raise Undeclared(f"{target.name} is no register")
+        case Conjunction(number, clause, of) if not (number and 1 <= clause <= of and of > 1):
+            raise Undeclared(f"{clause} of {of} is no clause of a conjunction, or {number} is none")
     _prerequisites(match, action)
 
 
@@ -289,8 +167,26 @@ def _leads(table: Table, onward: Table) -> None:
         raise Undeclared(f"{table.name} does not lead to {onward.name}")
 
 
-def _tracks(action: Track) -> None:
-    if isinstance(action.zone, int) and not 0 < action.zone <= _ZONES:
+def _copies(table: Table, match: Match, actions: tuple[Action, ...]) -> None:
+    """What is done with a copy."""
+    for place, action in enumerate(actions):
+        if isinstance(action, Goto | Metered | Conjunction):
+            raise Undeclared(f"{type(action).__name__} is nothing that a copy can do")
+        _check(table, match, action, place=place, last=place == len(actions) - 1)
+
+
+def _tracks(table: Table, action: Track, *, last: bool) -> None:
+    if action.table:
+        _leads(table, action.table)
+        if not last:
+            # What follows would see the packet as it was before connection tracking (ovs-actions(7), ct).
+            raise Undeclared("connection tracking is the last thing a flow does: the rest is for the next table")
+    elif not action.commit or action.translation:
+        raise Undeclared("connection tracking without a table only remembers")
+    if isinstance(action.zone, Field):
+        if action.zone not in f.REGISTERS:
+            raise Undeclared(f"{action.zone.name} is no register")
+    elif not 0 < action.zone <= _ZONES:
         raise Undeclared(f"{action.zone} is no zone of connection tracking")
     if action.translation and not action.commit:
         raise Undeclared("only a connection that is remembered can be given another address")
@@ -300,13 +196,13 @@ def _tracks(action: Track) -> None:
 
 def _prerequisites(match: Match, action: Action) -> None:
     """What the match must say for a switch to take this action."""
-    eth_type = match[ETH_TYPE]
+    eth_type = match[f.ETH_TYPE]
     match action:
         case PopVlan():
-            vlan = match[VLAN_VID]
+            vlan = match[f.VLAN_VID]
             if not vlan or not vlan.value:
                 raise Undeclared("a flow that removes a tag must match one")
-        case DecTtl() | Track() if eth_type not in (ETH_TYPE(IPV4), ETH_TYPE(IPV6)):
+        case DecTtl() | Track() if eth_type not in (f.ETH_TYPE(f.IPV4), f.ETH_TYPE(f.IPV6)):
             raise Undeclared(f"{type(action).__name__} is only for IP: the flow must match its EtherType")
         case SetField(criterion):
             _has(match, criterion.field)
@@ -316,5 +212,5 @@ def _prerequisites(match: Match, action: Action) -> None:
 
 
 def _has(match: Match, field_: Field) -> None:
-    if missing := [need for need in NEEDS.get(field_, ()) if need not in match.criteria]:
+    if missing := [need for need in f.NEEDS.get(field_, ()) if need not in match.criteria]:
         raise Undeclared(f"{field_.name} is only there where the flow matches {missing[0].field.name}")

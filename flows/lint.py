@@ -12,7 +12,7 @@ from itertools import combinations, groupby
 
 from flows.compile import by_bridge
 from flows.cookie import cookie_of
-from flows.flow import Flow, Goto, Match, Resubmit, Track
+from flows.flow import Action, Clone, Flow, Goto, LookUp, Match, Resubmit, Track
 from flows.tables import CANARY, Table, pipeline
 from flows.text import line
 
@@ -77,12 +77,16 @@ def _twins(flows: Iterable[Flow], cookie: Callable[[Flow], int]) -> Iterator[Fin
 # ---- inside one table
 
 def _overlaps(rows: Iterable[Flow]) -> Iterator[Finding]:
-    """`rows` is sorted by priority. Each flow is reported with one other, not with all."""
+    """`rows` is sorted by priority. Each flow is reported with one other, not with all.
+
+    Clauses of conjunctions are there to match the same packets; only of those with one match all but one get lost.
+    """
     for _, rivals in groupby(rows, key=lambda flow: flow.priority):
         shapes: dict[Shape, list[Flow]] = {}
+        clauses: list[Flow] = []
         for flow in rivals:
-            shapes.setdefault(_shape(flow.match), []).append(flow)
-        for same in shapes.values():
+            (clauses if flow.is_clause else shapes.setdefault(_shape(flow.match), [])).append(flow)
+        for same in (clauses, *shapes.values()):
             yield from _equal_matches(same)
         for (one, ours), (two, theirs) in combinations(shapes.items(), 2):
             yield from _meetings(_common(one, two), ours, theirs)
@@ -120,6 +124,8 @@ def _shadowed(rows: Iterable[Flow]) -> Iterator[Finding]:
             if cover := _cover(flow, above):
                 yield _finding(Kind.SHADOWED, flow, cover)
         for flow in equals:
+            if flow.is_clause:
+                continue  # alone it takes nothing
             shape = _shape(flow.match)
             above.setdefault(shape, {}).setdefault(_key(flow.match, shape), flow)
 
@@ -185,4 +191,15 @@ def _reached(bridge: str, tables: dict[Table, tuple[Flow, ...]]) -> set[Table]:
 
 
 def _next(flow: Flow) -> Iterator[Table]:
-    return (action.table for action in flow.actions if isinstance(action, Goto | Track | Resubmit))
+    return _leading(flow.actions)
+
+
+def _leading(actions: Iterable[Action]) -> Iterator[Table]:
+    for action in actions:
+        match action:
+            case Goto(table) | Resubmit(table) | LookUp(table):
+                yield table
+            case Track(_, table) if table:
+                yield table
+            case Clone(inner):
+                yield from _leading(inner)

@@ -18,7 +18,8 @@ _ICMP_WORDS: Final = {0: "echo reply", 3: "destination unreachable", 11: "time e
 _ND_SOLICITATION = 135  # RFC 4861, 4.3
 _TTL: Final = 64  # RFC 1340, what hosts send
 _TAG: Final = 4  # bytes of an 802.1Q tag
-_INSIDE: Final = frozenset({f.CT_STATE.name, "ct_zone", *(field.name for field in f.REGISTERS)})
+_TRACKED: Final = frozenset({f.CT_STATE.name, *(field.name for field in f.TRACKED)})
+_INSIDE: Final = _TRACKED | {"ct_zone", *(field.name for field in f.REGISTERS)}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,14 @@ class Packet:
 
     def emitted(self) -> Packet:
         """As it leaves a switch: what tables noted about it stays behind."""
-        kept = tuple((name, value) for name, value in self.items if name not in _INSIDE)
+        return self._without(_INSIDE)
+
+    def untracked(self) -> Packet:
+        """As if connection tracking had never seen it."""
+        return self._without(_TRACKED)
+
+    def _without(self, names: frozenset[str]) -> Packet:
+        kept = tuple((name, value) for name, value in self.items if name not in names)
         return self if len(kept) == len(self.items) else replace(self, items=kept)
 
     @property

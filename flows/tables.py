@@ -147,7 +147,7 @@ ONWARD = _table(
 FROM = _table(
     BR_TUN, 0, "from", "From this host, or from a tunnel?",
     matches=(f.IN_PORT,), goes_to=("to-tunnel", "gre-to-vlan", "vxlan-to-vlan", "geneve-to-vlan"),
-    ranks={"known": 1, "stranger": 1, "miss": 0})
+    ranks={"stranger": 2, "known": 1, "miss": 0})
 TO_TUNNEL = _table(
     BR_TUN, 2, "to-tunnel", "Is it for one, or for all?",
     matches=(f.ETH_DST, f.ETH_TYPE), goes_to=("unicast", "arp-responder", "flood"),

@@ -5,21 +5,26 @@ It is what people read, what golden files hold, and what the cookie digests. It 
 from __future__ import annotations
 
 from flows import fields as f
-from flows.fields import Criterion
+from flows.fields import Criterion, Field
 from flows.flow import (
     Action,
     AnyPort,
     Ask,
     CheckLarger,
+    Clone,
+    Conjunction,
     DecTtl,
     Flow,
     Goto,
     Learn,
+    LearnPort,
+    LookUp,
     Match,
     Metered,
     Move,
     Output,
     OutputBack,
+    OutputTo,
     PopVlan,
     PushVlan,
     Resubmit,
@@ -29,7 +34,10 @@ from flows.flow import (
 
 # lib/match.c prints these instead of dl_type and nw_proto.
 _TYPES = {f.ARP: "arp", f.RARP: "rarp", f.IPV4: "ip", f.IPV6: "ipv6"}
-_PROTOCOLS = {(f.IPV4, f.ICMP): "icmp", (f.IPV4, f.UDP): "udp", (f.IPV6, f.UDP): "udp6", (f.IPV6, f.ICMPV6): "icmp6"}
+_PROTOCOLS = {(f.IPV4, f.ICMP): "icmp", (f.IPV6, f.ICMPV6): "icmp6",
+              **{(f.IPV4, number): name for number, name in ((f.TCP, "tcp"), (f.UDP, "udp"), (f.SCTP, "sctp"))},
+              **{(f.IPV6, number): name for number, name in ((f.TCP, "tcp6"), (f.UDP, "udp6"), (f.SCTP, "sctp6"))}}
+_BEFORE_TYPE = (f.CONJ_ID, f.CT_STATE, *f.TRACKED)
 
 
 def line(flow: Flow) -> str:
@@ -40,9 +48,8 @@ def line(flow: Flow) -> str:
 
 def match_words(match: Match) -> list[str]:
     """The conditions of a match, each as ovs-ofctl writes it."""
-    words, by_name = [], {criterion.field.name: criterion for criterion in match.criteria}
-    if state := by_name.pop("ct_state", None):
-        words.append(_condition(state))
+    by_name = {criterion.field.name: criterion for criterion in match.criteria}
+    words = [_condition(by_name.pop(field.name)) for field in _BEFORE_TYPE if field.name in by_name]
     if eth_type := by_name.pop("eth_type", None):
         proto = by_name.get("ip_proto")
         short = _PROTOCOLS.get((eth_type.value, proto.value)) if proto else None
@@ -57,6 +64,8 @@ def _condition(criterion: Criterion) -> str:
     if field == f.VLAN_VID:
         if criterion.value == f.NO_VLAN:
             return "vlan_tci=0x0000/0x1fff"
+        if criterion == f.ANY_TAG:
+            return "vlan_tci=0x1000/0x1000"
         return f"{field.ofctl}={criterion.value & ~f.VLAN_PRESENT}"
     if field == f.IN_PORT and criterion.value == f.LOCAL_PORT:
         return "in_port=LOCAL"
@@ -90,12 +99,27 @@ def _action(action: Action) -> str:
             return "LOCAL" if port == f.LOCAL_PORT else f"output:{port}"
         case OutputBack():
             return "IN_PORT"
+        case OutputTo(register):
+            return f"output:{register.nxm}[]"
         case Goto(table):
             return f"goto_table:{table.id}"
-        case Resubmit(table):
+        case Resubmit(table) | LookUp(table):
             return f"resubmit(,{table.id})"
-        case Learn():
+        case Clone(actions):
+            return f"clone({actions_text(actions)})"
+        case Learn() | LearnPort():
             return _learn(action)
+        case Track():
+            return _track(action)
+        case Conjunction(number, clause, of):
+            return f"conjunction({number},{clause}/{of})"
+        case _:
+            return _routing_action(action)
+
+
+def _routing_action(action: DecTtl | AnyPort | CheckLarger | Ask | Metered) -> str:
+    """Of those that only the routed hop uses."""
+    match action:
         case DecTtl():
             return "dec_ttl"
         case AnyPort():
@@ -106,8 +130,6 @@ def _action(action: Action) -> str:
             return "CONTROLLER:65535"
         case Metered(meter):
             return f"meter:{meter}"
-        case Track():
-            return _track(action)
 
 
 def _set_name(criterion: Criterion) -> str:
@@ -115,16 +137,21 @@ def _set_name(criterion: Criterion) -> str:
     return "tun_id" if criterion.field == f.TUN_ID else criterion.field.name
 
 
-def _learn(action: Learn) -> str:
-    return ("learn("
-            f"table={action.into.id},hard_timeout={action.hard_timeout},priority={action.into.ranks[action.rank]},"
-            f"cookie={action.cookie:#x},NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],"
-            "load:0->NXM_OF_VLAN_TCI[],load:NXM_NX_TUN_ID[]->NXM_NX_TUN_ID[],output:NXM_OF_IN_PORT[])")
+def _learn(action: Learn | LearnPort) -> str:
+    words = [f"table={action.into.id}", f"hard_timeout={action.hard_timeout}",
+             f"priority={action.into.ranks[action.rank]}", f"cookie={action.cookie:#x}"]
+    if isinstance(action, LearnPort):
+        words += [f"limit={action.limit}"] if action.limit else []
+        what = "load:NXM_OF_IN_PORT[]->NXM_NX_REG6[0..15]"
+    else:
+        what = "load:0->NXM_OF_VLAN_TCI[],load:NXM_NX_TUN_ID[]->NXM_NX_TUN_ID[],output:NXM_OF_IN_PORT[]"
+    return f"learn({','.join(words)},NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],{what})"
 
 
 def _track(action: Track) -> str:
     words = ["commit"] if action.commit else []
-    words += [f"table={action.table.id}", f"zone={action.zone}"]
+    words += [f"table={action.table.id}"] if action.table else []
+    words.append(f"zone={f'{action.zone.nxm}[0..15]' if isinstance(action.zone, Field) else action.zone}")
     if action.translation:
         words.append(f"nat({action.translation.end}={action.translation.address})")
     elif action.nat:

@@ -18,28 +18,41 @@ _NEW, _ESTABLISHED, _REPLY, _INVALID, _TRACKED = (CT_FLAGS[name] for name in ("n
 _TRANSLATED: Final = {"src": CT_FLAGS["snat"], "dst": CT_FLAGS["dnat"]}
 _TRANSLATIONS: Final = CT_FLAGS["snat"] | CT_FLAGS["dnat"]
 _ZONE: Final = "ct_zone"
-_ECHO_REPLY, _ECHO_REQUEST = 0, 8  # RFC 792
-_OTHER_ECHO: Final = {_ECHO_REPLY: _ECHO_REQUEST, _ECHO_REQUEST: _ECHO_REPLY}
-_PORTS: Final = {TCP: ("tcp_src", "tcp_dst"), f.UDP: ("udp_src", "udp_dst"), ICMP: ("icmp_id", "icmp_id")}
+_ZONE_BITS: Final = 0xFFFF
+# What is asked and how it is answered: echo, timestamp, information (RFC 792; lib/conntrack.c knows no others); echo.
+_QUESTIONS: Final = {ICMP: {8: 0, 13: 14, 15: 16}, f.ICMPV6: {128: 129}}
+_OTHERS: Final = {proto: {**asked, **{answer: question for question, answer in asked.items()}}
+                  for proto, asked in _QUESTIONS.items()}
+_IDS: Final = ("icmp_id", "icmp_id")
+_PORTS: Final = {TCP: ("tcp_src", "tcp_dst"), f.UDP: ("udp_src", "udp_dst"), ICMP: _IDS, f.ICMPV6: _IDS}
 _FIRST_FREE, _LAST_PORT = 1024, 65535
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Who speaks to whom: addresses as numbers, and ports (of an ICMP echo: its id at both ends)."""
+    """Who speaks to whom: addresses as numbers, and ports (of an ICMP question or answer: its id at both ends).
 
+    Of other protocols than TCP, UDP and ICMP, ports are 0.
+    """
+
+    version: int  # EtherType: IPV4 or IPV6
     proto: int
     src: int
     dst: int
     src_port: int
     dst_port: int
-    echo: int | None = None  # type of an ICMP echo
+    kind: tuple[int, int] | None = None  # type and code of an ICMP question or answer
 
     @property
     def back(self) -> Ends:
         """The same ends, seen from the other side."""
-        echo = None if self.echo is None else _OTHER_ECHO[self.echo]
-        return Ends(self.proto, self.dst, self.src, self.dst_port, self.src_port, echo)
+        kind = None if self.kind is None else (_OTHERS[self.proto][self.kind[0]], self.kind[1])
+        return Ends(self.version, self.proto, self.dst, self.src, self.dst_port, self.src_port, kind)
+
+    @property
+    def begins(self) -> bool:
+        """Whether a conversation can begin like this."""
+        return self.kind is None or self.kind[0] in _QUESTIONS[self.proto]
 
 
 @dataclass(frozen=True)
@@ -60,15 +73,20 @@ class Conntrack:
 
     def track(self, action: Track, packet: Packet) -> tuple[Packet, Conntrack]:
         """The packet as the next table sees it, and the connections then."""
-        before = packet.get(f.CT_STATE) or 0 if packet.get(_ZONE) == action.zone else 0  # another zone's is forgotten
-        packet = packet.with_(**{_ZONE: action.zone})
+        zone = action.zone if isinstance(action.zone, int) else (packet.get(action.zone) or 0) & _ZONE_BITS
+        before = packet.get(f.CT_STATE) or 0 if packet.get(_ZONE) == zone else 0  # another zone's is forgotten
+        packet, after = self._track(action, zone, packet.untracked().with_(**{_ZONE: zone}), before)
+        return (packet if action.table else packet.untracked()), after
+
+    def _track(self, action: Track, zone: int, packet: Packet, before: int) -> tuple[Packet, Conntrack]:
         ends = _ends(packet)
-        found, reply = self._find(action.zone, ends, translated=bool(before & _TRANSLATIONS))
-        if ends is None or (found is None and ends.echo == _ECHO_REPLY):
+        found, reply = self._find(zone, ends, translated=bool(before & _TRANSLATIONS))
+        if ends is None or (found is None and not ends.begins):
             return packet.with_(ct_state=_TRACKED | _INVALID), self
+        packet = _remembering(packet, found.first if found else ends)
         if found is None:
-            return self._new(action, packet, ends)
-        return self._known(action, packet.with_(ct_state=before), found, reply=reply)
+            return self._new(action, zone, packet, ends)
+        return self._known(action, zone, packet.with_(ct_state=before), found, reply=reply)
 
     def _find(self, zone: int, ends: Ends | None, *, translated: bool) -> tuple[Connection | None, bool]:
         """The connection of these ends, and whether they are an answer's.
@@ -81,8 +99,9 @@ class Conntrack:
         found = self.connections.get((zone, ends))
         return found, found is not None and (ends == found.answer) != translated
 
-    def _known(self, action: Track, packet: Packet, found: Connection, *, reply: bool) -> tuple[Packet, Conntrack]:
-        after = self._with(action.zone, replace(found, answered=True)) if reply and not found.answered else self
+    def _known(self, action: Track, zone: int, packet: Packet, found: Connection, *,
+               reply: bool) -> tuple[Packet, Conntrack]:
+        after = self._with(zone, replace(found, answered=True)) if reply and not found.answered else self
         before = packet.get(f.CT_STATE) or 0
         # It calls a conversation new until it is answered.
         new = not reply and not found.answered
@@ -92,19 +111,19 @@ class Conntrack:
             packet = _showing(packet, found.first.back if reply else found.answer.back)
         return packet.with_(ct_state=state), after
 
-    def _new(self, action: Track, packet: Packet, ends: Ends) -> tuple[Packet, Conntrack]:
+    def _new(self, action: Track, zone: int, packet: Packet, ends: Ends) -> tuple[Packet, Conntrack]:
         packet = packet.with_(ct_state=_TRACKED | _NEW)
-        shown = self._shown(action, ends) if action.commit else None
+        shown = self._shown(action, zone, ends) if action.commit else None
         if shown is None:
             return packet, self
         end = action.translation.end if action.translation else ""
         packet = packet.with_(ct_state=_TRACKED | _NEW | _TRANSLATED.get(end, 0))
-        return _showing(packet, shown), self._with(action.zone, Connection(ends, shown.back, end))
+        return _showing(packet, shown), self._with(zone, Connection(ends, shown.back, end))
 
     def _with(self, zone: int, found: Connection) -> Conntrack:
         return Conntrack({**self.connections, (zone, found.first): found, (zone, found.answer): found})
 
-    def _shown(self, action: Track, ends: Ends) -> Ends | None:
+    def _shown(self, action: Track, zone: int, ends: Ends) -> Ends | None:
         """What a new connection shows from now on; None if its answers would be taken for another's."""
         if action.translation is None:
             return ends
@@ -113,23 +132,40 @@ class Conntrack:
         # No id of a ping is changed, and of what goes to a floating IP no port.
         others = range(_FIRST_FREE, _LAST_PORT + 1) if action.translation.end == "src" and ends.proto != ICMP else ()
         tries = (replace(shown, src_port=port) for port in (ends.src_port, *others))
-        return next((one for one in tries if (action.zone, one.back) not in self.connections), None)
+        return next((one for one in tries if (zone, one.back) not in self.connections), None)
 
 
 def _ends(packet: Packet) -> Ends | None:
     """What connection tracking looks at, None if it can make nothing of the packet."""
-    src, dst, proto = packet.get(f.IPV4_SRC), packet.get(f.IPV4_DST), packet.get(f.IP_PROTO)
+    version, proto = packet.get(f.ETH_TYPE) or 0, packet.get(f.IP_PROTO)
+    src, dst = (packet.get(field) for field in _ADDRESSES.get(version, (f.IPV4_SRC, f.IPV4_DST)))
     if src is None or dst is None or proto is None:
         return None
-    echo = packet.get("icmpv4_type") if proto == ICMP else None
-    if proto == ICMP and echo not in _OTHER_ECHO:
-        return None
+    kind = None
+    if proto in _OTHERS:
+        names = ("icmpv4_type", "icmpv4_code") if proto == ICMP else (f.ICMPV6_TYPE.name, "icmpv6_code")
+        kind = packet.get(names[0]) or 0, packet.get(names[1]) or 0
+        if kind[0] not in _OTHERS[proto]:
+            return None
     source, target = _PORTS.get(proto, ("", ""))
-    return Ends(proto, src, dst, packet.get(source) or 0, packet.get(target) or 0, echo)
+    return Ends(version, proto, src, dst, packet.get(source) or 0, packet.get(target) or 0, kind)
+
+
+_ADDRESSES: Final = {f.IPV4: (f.IPV4_SRC, f.IPV4_DST), f.IPV6: (f.IPV6_SRC, f.IPV6_DST)}
+_REMEMBERED: Final = {f.IPV4: (f.CT_NW_SRC, f.CT_NW_DST), f.IPV6: (f.CT_IPV6_SRC, f.CT_IPV6_DST)}
+
+
+def _remembering(packet: Packet, first: Ends) -> Packet:
+    """The packet with the first one of its conversation noted down."""
+    source, target = _REMEMBERED[first.version]
+    ports = first.kind or (first.src_port, first.dst_port)
+    return packet.with_(**{source.name: first.src, target.name: first.dst, f.CT_NW_PROTO.name: first.proto,
+                           f.CT_TP_SRC.name: ports[0], f.CT_TP_DST.name: ports[1]})
 
 
 def _showing(packet: Packet, ends: Ends) -> Packet:
     """The packet with these ends; ports only where it has some."""
     ports = zip(_PORTS.get(ends.proto, ()), (ends.src_port, ends.dst_port), strict=False)
     written = {name: port for name, port in ports if packet.get(name) is not None}
-    return packet.with_(ipv4_src=ends.src, ipv4_dst=ends.dst, **written)
+    source, target = _ADDRESSES[ends.version]
+    return packet.with_(**{source.name: ends.src, target.name: ends.dst}, **written)

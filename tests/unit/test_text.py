@@ -66,7 +66,7 @@ MAC = "fa:16:3e:00:00:0a"
     ((f.ETH_TYPE(f.IPV6), f.IP_PROTO(f.UDP), f.UDP_DST(547)), ["udp6", "tp_dst=547"]),
     ((f.ETH_TYPE(f.IPV6), f.IP_PROTO(f.ICMPV6), f.ICMPV6_TYPE(136), f.ND_TARGET("2001:db8::/64")),
      ["icmp6", "icmp_type=136", "nd_target=2001:db8::/64"]),
-    ((f.ETH_TYPE(f.IPV4), f.IP_PROTO(6)), ["ip", "nw_proto=6"]),
+    ((f.ETH_TYPE(f.IPV4), f.IP_PROTO(6)), ["tcp"]),
     ((f.ETH_TYPE(0x88CC),), ["dl_type=0x88cc"]),
     ((f.TUN_ID(1001),), ["tun_id=0x3e9"]),
     ((f.ETH_TYPE(f.IPV4), f.IPV4_SRC("0.0.0.0/0")), ["ip"]),
