@@ -1,8 +1,8 @@
 """What a host must have, as values: bridges, their ports, the wires of its VMs, the address its tunnels start from,
-and its routers that are namespaces.
+and its namespaces: routers, and DHCP servers.
 
-`bridges`, `wires`, `underlay` and `routers` say what a topology wants; `observe` says what a host has; `converge`
-compares the two. The same values describe a real host and a hypervisor of the lab.
+`bridges`, `wires`, `underlay`, `routers` and `dhcp` say what a topology wants; `observe` says what a host has;
+`converge` compares the two. The same values describe a real host and a hypervisor of the lab.
 """
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ class Underlay:
 
 @dataclass(frozen=True)
 class Leg:
-    """A router's interface: a veth pair whose ends have one name, one a port of br-int, the other in the namespace."""
+    """An interface of a router or a DHCP server: a veth pair whose ends have one name, one a port of br-int, the
+    other in the namespace.
+    """
 
     name: str
     mac: str
@@ -86,17 +88,27 @@ class Leg:
 
 
 @dataclass(frozen=True)
-class Namespace:
-    """A router as a namespace of this host."""
+class Dnsmasq:
+    """A dnsmasq that runs in a namespace: its files, line by line (dnsmasq(8))."""
 
-    name: str  # qrouter-<id>
-    owner: str  # for people: router r1
+    config: tuple[str, ...]
+    hosts: tuple[str, ...]  # of --dhcp-hostsfile, one a port: MAC,name,address
+    options: tuple[str, ...]  # of --dhcp-optsfile
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A router, or a network's DHCP, as a namespace of this host."""
+
+    name: str  # qrouter-<id> or qdhcp-<id>
+    owner: str  # for people: router r1, or DHCP of blue
     legs: tuple[Leg, ...]
     routes: tuple[str, ...]  # as `ip route` prints them, without those that come with an address
     rules: tuple[str, ...]  # of iptables, in the form of `nat.canonical`
     sysctls: tuple[str, ...]  # path/of/key=value
     software_checksums: bool = False  # nobody behind the legs fills in what is left to the hardware
     whole: bool = True  # False: the steps that make it failed in between
+    dnsmasq: Dnsmasq | None = None  # None: none runs in it
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,9 @@ def from_json(value: Mapping[str, Any]) -> Devices:
 def namespace_from_json(value: Mapping[str, Any]) -> Namespace:
     """A namespace from what `asdict` wrote."""
     lists = {key: tuple(value[key]) for key in ("routes", "rules", "sysctls")}
-    return Namespace(**{**value, **lists, "legs": tuple(_leg(leg) for leg in value["legs"])})
+    served = value.get("dnsmasq")
+    dnsmasq = None if served is None else Dnsmasq(**{key: tuple(lines) for key, lines in served.items()})
+    return Namespace(**{**value, **lists, "legs": tuple(_leg(leg) for leg in value["legs"]), "dnsmasq": dnsmasq})
 
 
 def _leg(value: Mapping[str, Any]) -> Leg:

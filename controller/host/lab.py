@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from controller.host import bridges, devices, namespaces, outside, routers, underlay, wires
+from controller.host import bridges, clients, devices, dhcp, namespaces, outside, routers, underlay, wires
 from controller.host.devices import Devices, FarEnd, Link, Namespace
 from controller.host.outside import Outside
 from controller.model.topology import Address, Host, Port, Topology
@@ -27,6 +27,7 @@ class Card:
     address: str  # with its prefix length
     gateway: str | None  # set on the first card of a family alone: a VM has one default route
     mtu: int
+    dhcp: bool = False  # the VM asks for all of this, and is given what is said here
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _hypervisor(topology: Topology, host: Host, joint: str, how: tuple[str, str]
         links=(_marked(uplink, topology), *outside.cards(topology, host, INTERNET),
                *(link for port in ports for link in wires.links(topology, port, lab=True))),
         underlay=feet.underlay,
-        namespaces=routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),
+        namespaces=(*routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),
+                    *dhcp.namespaces(topology, host.name)),
     )
 
 
@@ -115,7 +117,7 @@ def _cards(topology: Topology, ports: Iterable[Port]) -> Iterator[Card]:
         if first:
             routed.add(port.ip.version)
         yield Card(port.interface, port.mac, f"{port.ip}/{subnet.cidr.prefixlen}",
-                   str(subnet.gateway) if first else None, topology.mtu_of(port.network))
+                   str(subnet.gateway) if first else None, topology.mtu_of(port.network), clients.asks(port))
 
 
 def kinds(plan: LabPlan) -> dict[str, str]:
@@ -139,6 +141,14 @@ def damaged(plan: LabPlan, failed: Container[tuple[str, str]], old: LabPlan | No
         return namespaces.failed(one, had.get((host, one.name))) if (host, one.name) in failed else one
     hosts = {host: replace(devices_, namespaces=tuple(standing(host, one) for one in devices_.namespaces))
              for host, devices_ in plan.hypervisors.items()}
+    return replace(plan, hypervisors=hosts)
+
+
+def unserved(plan: LabPlan, silent: Container[tuple[str, str]]) -> LabPlan:
+    """A plan as it stands after the dnsmasq of some namespaces, given as (host, name), have died."""
+    hosts = {host: replace(have, namespaces=tuple(replace(one, dnsmasq=None) if (host, one.name) in silent else one
+                                                  for one in have.namespaces))
+             for host, have in plan.hypervisors.items()}
     return replace(plan, hypervisors=hosts)
 
 

@@ -1,6 +1,6 @@
-"""Routers as namespaces, want against have: one job for each that differs.
+"""Routers and DHCP servers as namespaces, want against have: one job for each that differs.
 
-A job is the steps of one router and of nothing else, so that one that fails harms no other. What a connection that
+A job is the steps of one of them and of nothing else, so that one that fails harms no other. What a connection that
 stands can keep, it keeps: addresses, routes and rules change in place, rules by a single iptables-restore.
 """
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Final
 
-from controller.host import announce, nat, steps
+from controller.host import announce, dnsmasq, nat, steps
 from controller.host.converge import port_commands
 from controller.host.devices import Devices, Leg, Namespace, OvsPort
 from controller.host.steps import Step
@@ -23,33 +23,35 @@ _PROMISE: Final = 31  # a prefix this long or longer has no broadcast address (R
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done for one router."""
+    """What is to be done for one router, or one network's DHCP."""
 
     namespace: Namespace  # as it shall be; of a router that goes, as it was
     steps: tuple[Step, ...]
 
 
 def removals(want: Devices, have: Devices) -> tuple[Job, ...]:
-    """Routers that go, and those that can only be built anew."""
+    """Those that go, and those that can only be built anew."""
     wanted = {one.name for one in want.namespaces}
     return tuple(Job(one, tuple(_remove(one))) for one in have.namespaces if one.name not in wanted or not one.whole)
 
 
 def additions(want: Devices, have: Devices) -> tuple[Job, ...]:
-    """Routers that come or change; assumes that `removals` has been done."""
+    """Those that come or change; assumes that `removals` has been done."""
     standing = {one.name: one for one in have.namespaces if one.whole}
     jobs = (Job(one, tuple(_build(one, standing.get(one.name), want.mark))) for one in want.namespaces)
     return tuple(job for job in jobs if job.steps)
 
 
 def failed(want: Namespace, had: Namespace | None) -> Namespace:
-    """What may stand of a router whose job failed: to be removed before it is built anew."""
+    """What may stand of one whose job failed: to be removed before it is built anew."""
     legs = {leg.name: leg for one in (had, want) if one is not None for leg in one.legs}
     return replace(want, legs=tuple(legs.values()), whole=False)
 
 
 def _remove(gone: Namespace) -> Iterator[Step]:
     why = f"what stands here of {gone.owner} goes"
+    if gone.name.startswith(dnsmasq.PREFIX):
+        yield from dnsmasq.forget(gone.name, why)
     yield from _unplug(gone.legs, why)
     yield Step(("ip", "netns", "del", gone.name), why, tolerant=True)
 
@@ -70,11 +72,13 @@ def _build(want: Namespace, now: Namespace | None, mark: str) -> Iterator[Step]:
     if want.rules != now.rules:
         yield Step((*steps.entering(want.name), "iptables-restore"), f"the address translation of {want.owner}",
                    nat.restore(want.rules))
-    yield from steps.sysctl((one for one in want.sysctls if one not in now.sysctls), f"{want.owner} forwards",
+    yield from steps.sysctl((one for one in want.sysctls if one not in now.sysctls),
+                            f"the kernel's settings for {want.owner}",
                             inside=want.name)
     yield from _legs(want, now)
     yield from _routes(want, now)
     yield from _forget(want, now)
+    yield from dnsmasq.serve(want, now)
     yield from _announce(want, now)
 
 
@@ -101,7 +105,7 @@ def _make(want: Namespace, legs: list[Leg]) -> Iterator[Step]:
              f"netns {want.name}" for leg in legs)
     yield from steps.ip_batch(lines, f"the legs of {want.owner}")
     yield from steps.sysctl((f"net/ipv6/conf/{leg.name}/disable_ipv6=1" for leg in legs),
-                            "the host itself never speaks on a router's leg")
+                            "the host itself never speaks on such a leg")
     for leg in legs if want.software_checksums else ():
         for where in ("", want.name):
             yield Step((*steps.entering(where), "ethtool", "-K", leg.name, "tx", "off"),

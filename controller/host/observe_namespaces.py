@@ -1,14 +1,15 @@
-"""Which routers a real host has as namespaces, and how they are set up."""
+"""Which routers and DHCP servers a real host has as namespaces, and how they are set up."""
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
-from controller.host import nat, steps
+from controller.host import dnsmasq, nat, steps
 from controller.host.devices import NAMESPACE_LABEL, Devices, Leg, Link, Namespace, OvsPort
 from controller.host.steps import Step
 
+_PREFIXES: Final = ("qrouter-", dnsmasq.PREFIX)
 Read = Callable[[Step], str]  # runs a command that changes nothing; its output
 
 
@@ -17,7 +18,7 @@ class NotOurs(Exception):
 
 
 def observe(want: Devices, ports: Iterable[OvsPort], links: Iterable[Link], read: Read) -> Iterator[Namespace]:
-    """The routers that are ours. `ports`: the legs on br-int; `links`: all devices of the host itself.
+    """The namespaces that are ours. `ports`: the legs on br-int; `links`: all devices of the host itself.
 
     NotOurs if a namespace that we want is somebody else's.
     """
@@ -27,9 +28,9 @@ def observe(want: Devices, ports: Iterable[OvsPort], links: Iterable[Link], read
         legs.setdefault(dict(port.external_ids)[NAMESPACE_LABEL], []).append(port)
     wanted = {one.name: one for one in want.namespaces}
     listed = json.loads(read(Step(("ip", "-json", "netns", "list"), "read the host's namespaces")) or "[]")
-    there = [one["name"] for one in listed if one["name"].startswith("qrouter-") or one["name"] in wanted]
+    there = [one["name"] for one in listed if one["name"].startswith(_PREFIXES) or one["name"] in wanted]
     for name in dict.fromkeys((*there, *legs)):
-        shall = wanted.get(name, Namespace(name, f"the router in {name}", (), (), (), ()))
+        shall = wanted.get(name, Namespace(name, f"what is in {name}", (), (), (), ()))
         plugged = {port.name: port for port in legs.get(name, ())}
         if name not in there:
             yield Namespace(name, shall.owner, tuple(Leg(leg, "", 0, ()) for leg in plugged), (), (), (), whole=False)
@@ -46,10 +47,12 @@ def observe(want: Devices, ports: Iterable[OvsPort], links: Iterable[Link], read
 def _namespace(shall: Namespace, legs: tuple[Leg, ...], read: Read) -> Namespace:
     name = shall.name
     routes = read(Step(("ip", "-netns", name, "route", "show"), f"read the routes of {name}"))
-    rules = read(Step((*steps.entering(name), "iptables-save"), f"read the address translation of {name}"))
+    saving = Step((*steps.entering(name), "iptables-save"), f"read the address translation of {name}")
+    rules = read(saving) if shall.rules else ""
     return Namespace(name, shall.owner, legs,
                      tuple(line.strip() for line in routes.splitlines() if " proto kernel " not in line),
-                     nat.canonical(rules.splitlines()), tuple(_settings(shall, read)), shall.software_checksums)
+                     nat.canonical(rules.splitlines()), tuple(_settings(shall, read)), shall.software_checksums,
+                     dnsmasq=dnsmasq.observe(shall, read) if shall.dnsmasq else None)
 
 
 def _legs(shall: Namespace, rows: Iterable[Mapping[str, Any]], ports: Mapping[str, OvsPort],

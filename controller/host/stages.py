@@ -9,9 +9,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from controller.host import converge, namespaces, outside, steps
+from controller.host import clients, converge, dnsmasq, namespaces, outside, steps
 from controller.host.devices import Devices, Link
-from controller.host.lab import UPLINK, Card, LabPlan, kinds
+from controller.host.lab import UPLINK, Card, LabPlan, LabVm, kinds
 from controller.host.outside import Outside
 from controller.host.steps import Step
 
@@ -41,6 +41,7 @@ def stages(old: LabPlan | None, new: LabPlan) -> list[Stage]:
         _stage("outside", _surround(keep, new)),
         _stage("addresses", _addresses(keep, new)),
         _stage("routers", _route(keep, new)),
+        _stage("clients", _ask(keep, new)),
         _stage("announcing", _announcements(keep, new)),
     ]
     return [stage for stage in plan if stage["jobs"]]
@@ -121,8 +122,9 @@ def _still() -> tuple[Step, ...]:
 def _private_namespaces() -> tuple[Step, ...]:
     """`ip netns` of a hypervisor shows its own: a machine may have two labs of one file, with equal router ids."""
     why = "what `ip netns` makes here is seen here alone"
-    return (Step(("mkdir", "-p", "/run/netns"), why),
-            Step(("mount", "-t", "tmpfs", "-o", "mode=755,size=1m", "tunbridge", "/run/netns"), why))
+    return tuple(step for place in ("/run/netns", dnsmasq.HOME) for step in (
+        Step(("mkdir", "-p", place), why),
+        Step(("mount", "-t", "tmpfs", "-o", "mode=755,size=64m", "tunbridge", place), why)))
 
 
 def _surround(old: LabPlan, new: LabPlan) -> Iterator[Job]:
@@ -166,19 +168,40 @@ def _addresses(old: LabPlan, new: LabPlan) -> Iterator[Job]:
     rewired = _rewired(old, new)
     for name, vm in new.vms.items():
         had = old.vms[name].cards if name in old.vms else ()
-        cards = [card for card in vm.cards if card not in had or (name, card.interface) in rewired]
+        cards = _fresh(old, name, vm, rewired)
+        stale = [card.interface for card in had if card.dhcp and (card in cards or card not in vm.cards)]
         lines = [line for card in cards for line in _card(card)]
         if name not in old.vms:
             lines.insert(0, "link set dev lo up")
         # TCP over the userspace datapath: nobody fills in the checksums that a veth leaves to the hardware.
         offload = [Step(("ethtool", "-K", card.interface, "tx", "off"), "checksums are computed by the VM itself")
                    for card in cards]
-        yield from _run(name, (*steps.ip_batch(lines, "the VM's own addresses"), *offload))
+        yield from _run(name, (*(step for interface in stale for step in clients.end(interface)),
+                               *steps.ip_batch(lines, "the VM's own addresses"), *offload))
+
+
+def _ask(old: LabPlan, new: LabPlan) -> Iterator[Job]:
+    """The clients of cards whose address comes from DHCP, when the servers know what to answer."""
+    rewired = _rewired(old, new)
+    for name, vm in new.vms.items():
+        asking = [card.interface for card in _fresh(old, name, vm, rewired) if card.dhcp]
+        first = name not in old.vms or not any(card.dhcp for card in old.vms[name].cards)
+        yield from _run(name, (*(clients.room() if asking and first else ()),
+                               *(step for interface in asking for step in clients.start(interface))))
+
+
+def _fresh(old: LabPlan, name: str, vm: LabVm, rewired: Container[tuple[str, str]]) -> list[Card]:
+    """Cards that are new, have changed, or hang on a new wire."""
+    had = old.vms[name].cards if name in old.vms else ()
+    return [card for card in vm.cards if card not in had or (name, card.interface) in rewired]
 
 
 def _card(card: Card) -> Iterator[str]:
     nodad = " nodad" if ":" in card.address else ""
     yield f"address flush dev {card.interface} scope global"
+    if card.dhcp:
+        yield f"link set dev {card.interface} up"
+        return
     yield f"link set dev {card.interface} mtu {card.mtu} up"
     yield f"address add {card.address} dev {card.interface}{nodad}"
     if card.gateway is not None:
