@@ -24,7 +24,7 @@ from controller.host.devices import Devices
 from controller.host.lab import LabPlan
 from controller.host.stages import Stage, stages
 from controller.model.topology import Topology
-from controller.tools import machine
+from controller.tools import leases, machine
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.machine import OBEYS, PYTHON
 from controller.tools.machine import check as check_machine
@@ -138,10 +138,12 @@ def _switches(plan_: LabPlan) -> dict[str, Devices]:
 
 
 def _looked_at(have: LabPlan, home: Path, nodes: Mapping[str, Node]) -> LabPlan:
-    """The plan without what somebody has taken away since: a router's namespace, or the web server outside."""
+    """The plan without what somebody has taken away since: a router's namespace, a dnsmasq, or the web server
+    outside.
+    """
     lost = {(host, one.name) for host, devices in have.hypervisors.items() for one in devices.namespaces
             if not _is_namespace(Path(f"/proc/{nodes[host].pid}/root/run/netns") / one.name)}
-    have = lab.damaged(have, lost, None)
+    have = lab.unserved(lab.damaged(have, lost, None), leases.without_server(have, nodes))
     if have.outside is not None and not _serves(home / have.outside.name / "web.json"):
         return replace(have, outside=replace(have.outside, serving=False))
     return have

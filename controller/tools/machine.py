@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from controller.host import routers
+from controller.host import clients, routers
 from controller.model.topology import Topology
 from controller.tools.errors import MISSING, Refusal
 from controller.tools.nodes import search_path
@@ -19,6 +19,9 @@ PACKAGES: Final = {"ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvs
                    "ovs-vsctl": "openvswitch-switch", "ovsdb-tool": "openvswitch-common", "ip": "iproute2",
                    "ethtool": "ethtool", "sysctl": "procps", "mnexec": "mininet", PYTHON: "python3"}
 FOR_NAMESPACES: Final = {"ip": "iproute2", "iptables-restore": "iptables", "iptables-save": "iptables"}
+FOR_DHCP: Final = {"dnsmasq": "dnsmasq-base", "ip": "iproute2", "pkill": "procps", "pidwait": "procps",
+                   "setpriv": "util-linux", "install": "coreutils"}
+FOR_CLIENTS: Final = {"busybox": "busybox", "pkill": "procps", "pidwait": "procps"}
 # In a namespace of its own: what it makes goes with it.
 _TRIAL: Final = ("unshare", "--net", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source",
                  "192.0.2.1")
@@ -33,6 +36,10 @@ def check(topology: Topology | None = None) -> None:
         raise Refusal(f"The lab needs {OBEYS}; run tunbridge from its source tree.", MISSING)
     if topology is not None:
         check_routers(topology)
+        check_dhcp(topology)
+        asking = next((port.name for port in topology.ports() if clients.asks(port)), None)
+        if asking is not None:
+            _have(FOR_CLIENTS, f"The VM port {asking}, whose address comes from DHCP,")
 
 
 def check_routers(topology: Topology, host: str | None = None) -> None:
@@ -48,6 +55,13 @@ def check_routers(topology: Topology, host: str | None = None) -> None:
         said = tried.stderr.strip().splitlines()
         raise Refusal(f"{what} needs iptables to translate addresses, and this kernel does not let it: "
                       f"{said[0] if said else 'it said nothing'}. `driver: simulated` does without.", MISSING)
+
+
+def check_dhcp(topology: Topology, host: str | None = None) -> None:
+    """Refusal if a network of the topology is served with DHCP (by that host) and this machine has no dnsmasq."""
+    served = next((port.network for port in topology.dhcp_by_network.values() if host in (None, port.host)), None)
+    if served is not None:
+        _have(FOR_DHCP, f"The network {served}, a subnet of which says `dhcp: true`,")
 
 
 def lacks(topology: Topology, host: str | None = None) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from controller.host import bridges, execute, namespaces, routers, steps, underlay, wires
+from controller.host import bridges, dhcp, execute, namespaces, routers, steps, underlay, wires
 from controller.host.converge import converge as difference
 from controller.host.converge import same_make
 from controller.host.devices import GIVEN, Devices, OvsPort
@@ -107,6 +107,7 @@ def _plan(wanted: Wanted) -> _Plan:
     if os.geteuid() != 0:
         raise Refusal("Plumbing a host needs root, also to look at it; run it with sudo.", MISSING)
     machine.check_routers(wanted.topology, host.name)
+    machine.check_dhcp(wanted.topology, host.name)
     want = _devices(wanted, host)
     try:
         sight = observe(want, execute.output)
@@ -158,7 +159,8 @@ def _devices(wanted: Wanted, host: Host) -> Devices:
         (*feet.ports, *bridges.ports(topology, host), *own),
         tuple(link for port in ports for link in wires.links(topology, port, lab=False)),
         feet.underlay,
-        routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),
+        (*routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),
+         *dhcp.namespaces(topology, host.name)),
     )
 
 
