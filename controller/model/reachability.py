@@ -4,16 +4,17 @@ This is the yardstick that observations, traces and proofs are held against, so 
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import permutations, product
 
-from controller.model.topology import Address, FloatingIp, Port, Prefix, RouterPort, Topology
+from controller.model.gates import Gates
+from controller.model.likeness import Kind, Kinds
+from controller.model.topology import FloatingIp, Port, RouterPort, Topology
 from controller.model.walking import Holder, Hop, Internet, World
 
 Pair = tuple[str, str]  # the names of a source port and a destination port
-Kind = tuple[object, ...]  # what ports have in common that nothing on a packet's way tells apart
 
 INTERNET = "internet"  # the lab's node outside
 
@@ -37,16 +38,17 @@ def all_pairs(topology: Topology) -> tuple[Pair, ...]:
 def expected_pairs(topology: Topology) -> frozenset[Pair]:
     """The pairs whose source shall reach the destination's address, and get its answer.
 
-    Within a subnet that is everybody. To others a packet goes by the source's default route, and its way is walked.
+    Within a subnet that is everybody whom the security groups at both ends let talk. To others a packet goes by the
+    source's default route, and its way is walked.
     """
     by_subnet: dict[str, dict[Kind, list[Port]]] = {}
-    tell_apart = _Kinds(topology)
+    tell_apart = Kinds(topology)
     for port in topology.ports():
         by_subnet.setdefault(port.subnet, {}).setdefault(tell_apart(port), []).append(port)
     found: set[Pair] = set()
-    for kinds in by_subnet.values():
-        found.update(permutations((port.name for ports in kinds.values() for port in ports), 2))
     world = World(topology)
+    for kinds in by_subnet.values():
+        found.update(_side_by_side(world.gates, list(kinds.values())))
     near = _Near(world)
     for kinds in by_subnet.values():
         for sources in kinds.values():
@@ -57,37 +59,19 @@ def expected_pairs(topology: Topology) -> frozenset[Pair]:
     return frozenset(found)
 
 
+def _side_by_side(gates: Gates, kinds: Sequence[Sequence[Port]]) -> Iterator[Pair]:
+    """The pairs of a subnet, whose packets no router touches; of each kind of ports the first is asked for all."""
+    if not any(map(gates.filters.profile, (ports[0] for ports in kinds))):
+        yield from permutations((port.name for ports in kinds for port in ports), 2)
+        return
+    for sources, targets in product(kinds, kinds):
+        one, other = sources[0], targets[0 if targets is not sources else -1]
+        if gates.lets_talk(one, other):
+            yield from ((each.name, its.name) for each, its in product(sources, targets) if each is not its)
+
+
 def _reaches(world: World, source: Port, target: Port) -> bool:
     return isinstance(target.ip, IPv4Address) and world.asks(source, target.ip) == target
-
-
-class _Kinds:
-    """Sorts ports such that one of a kind can stand for all."""
-
-    def __init__(self, topology: Topology) -> None:
-        self._topology = topology
-        routes = {route.destination for router in topology.routers.values() for route in router.routes}
-        self._nexthops = {route.nexthop for router in topology.routers.values() for route in router.routes}
-        self._routes = {(route.version, route.max_prefixlen - route.prefixlen, _bits(route.network_address, route)):
-                        str(route) for route in routes}
-        self._shifts = sorted({key[:2] for key in self._routes})
-        self._floating = {port.name: (router, self._routes_to(one.address))
-                          for router, floating_ips in topology.floating_ips_by_router.items()
-                          for one in reversed(floating_ips) if (port := topology.fixed_port(one)) is not None}
-
-    def __call__(self, port: Port) -> Kind:
-        alike = len(self._topology.vms[port.vm].ports) == 1 and port.ip not in self._nexthops
-        return port.subnet, alike or port.name, self._routes_to(port.ip), self._floating.get(port.name)
-
-    def _routes_to(self, address: Address) -> Kind:
-        """The static routes, of whichever router, that lead to an address: one look-up per prefix length."""
-        keys = ((version, shift, int(address) >> shift) for version, shift in self._shifts
-                if version == address.version)
-        return tuple(self._routes[key] for key in keys if key in self._routes)
-
-
-def _bits(address: Address, prefix: Prefix) -> int:
-    return int(address) >> (prefix.max_prefixlen - prefix.prefixlen)
 
 
 class _Near:
@@ -124,7 +108,7 @@ def expected_targets(topology: Topology) -> Iterator[Target]:
 
     In the order of the file. Floating IPs are asked by all, so there are as many as ports times floating IPs.
     """
-    world, tell_apart = World(topology), _Kinds(topology)
+    world, tell_apart = World(topology), Kinds(topology)
     ends: dict[tuple[Kind, IPv4Address], Holder | None] = {}
     for port in topology.ports():
         kind = tell_apart(port)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
 
+from controller.model.gates import Gates
 from controller.model.topology import Port, RouterPort, Topology
 
 TTL: Final = 64
@@ -61,6 +62,7 @@ class World:
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
+        self.gates = Gates(topology.filters)
         self._floating = dict(_floating(topology))  # (router, floating IP) -> fixed IP
         self._shown = {(router, fixed): floating for (router, floating), fixed in reversed(self._floating.items())}
         self._held: dict[str, dict[IPv4Address, Holder]] = {}
@@ -103,25 +105,31 @@ class World:
     def ends(self, source: Port | Internet, address: IPv4Address) -> tuple[Holder | None, Holder | None]:
         """Who gets what a VM's card or the internet sends to an address, and who the answer: perhaps somebody else."""
         if isinstance(source, Internet):
-            end, back, _ = self._both_ways(Hop(source.network, address), Packet(source.address, address))
+            first = Hop(source.network, address)
+            end, back, _ = self._both_ways(first, Packet(source.address, address), source)
         elif isinstance(source.ip, IPv4Address):
-            end, back, _ = self._both_ways(self._out_of(source, address), Packet(source.ip, address))
+            end, back, _ = self._both_ways(self._out_of(source, address), Packet(source.ip, address), source)
         else:
             return None, None
         return end, back
 
-    def _both_ways(self, first: Hop | None, packet: Packet) -> tuple[Holder | None, Holder | None, Packet]:
+    def _both_ways(self, first: Hop | None, packet: Packet, asker: Port | Internet
+                   ) -> tuple[Holder | None, Holder | None, Packet]:
         """Who gets the packet, who gets its answer, and what this looks like then."""
+        if not self.gates.leaves(asker, *packet):
+            return None, None, packet
         talk = Conversation()
         end, arrived = self._walk(first, packet, talk)
-        if end is None or (isinstance(end, Port) and self._is_own(end, arrived.source)):
+        if end is None or not self.gates.enters(end, *arrived):
+            return None, None, arrived
+        if isinstance(end, Port) and self._is_own(end, arrived.source):
             return end, None, arrived
         talk.answering = True
         answer = Packet(arrived.destination, arrived.source)
         return end, *self._walk(self._answers_by(end, answer), answer, talk)
 
     def _there_and_back(self, first: Hop | None, packet: Packet, asker: Port | Internet) -> Holder | None:
-        end, back, heard = self._both_ways(first, packet)
+        end, back, heard = self._both_ways(first, packet, asker)
         if isinstance(asker, Internet):
             came_back = isinstance(back, Internet)
         else:
@@ -149,7 +157,10 @@ class World:
             near = self._outside_subnet(answer.destination)
             return Hop(near, answer.destination) if near is not None else None
         card = self._card_towards(end, answer.destination)
-        return self._out_of(card, answer.destination) if card and _may_say(card, end, answer.source) else None
+        return self._out_of(card, answer.destination) if card and self._may_answer(card, end, answer) else None
+
+    def _may_answer(self, card: Port, asked: Port, answer: Packet) -> bool:
+        return _may_say(card, asked, answer.source) and self.gates.answers(card, asked)
 
     def _card_towards(self, port: Port, address: IPv4Address) -> Port | None:
         """The card by which a VM answers, whichever it was asked by."""
