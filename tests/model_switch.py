@@ -89,7 +89,7 @@ class ModelSwitch:
     def _delete(self, plan: Plan) -> None:
         self.rows = {key: (cookie, row) for key, (cookie, row) in self.rows.items()
                      if cookie not in plan.delete
-                     and not (is_learned(cookie) and any(_concerns(forget, row) for forget in plan.forget))}
+                     and not (is_learned(cookie) and any(_concerns(one, cookie, row) for one in plan.forget))}
 
     def tenants(self) -> frozenset[Tenant]:
         """Those that any row has tracked."""
@@ -125,10 +125,11 @@ class ModelSwitch:
         return [row for cookie, row in self.rows.values() if cookie & OWNER_MASK != OWNER << 56]
 
 
-def _concerns(forget: Forget, row: Flow) -> bool:
+def _concerns(forget: Forget, cookie: int, row: Flow) -> bool:
     vlan, mac = row.match[f.VLAN_VID], row.match[f.ETH_DST]
     return ((forget.vlan is None or (vlan is not None and vlan == tagged(forget.vlan)))
             and (forget.mac is None or (mac is not None and mac == f.ETH_DST(forget.mac)))
+            and (forget.source is None or cookie == LEARNED_COOKIE | forget.source)
             and (forget.ofport is None or Output(forget.ofport) in row.actions))
 
 

@@ -6,30 +6,19 @@ OpenFlow ports come from all of them, and the local VLANs in use are read back f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import inf
 
 from controller.model.topology import Topology
-from controller.switch import pieces
-from controller.switch.changes import changed_networks, changed_routers, style, surroundings
+from controller.switch import editing, pieces
 from controller.switch.diff import Forget, Plan
+from controller.switch.editing import Edit
 from controller.switch.events import Asked, Command, Drop, Installed, Log, ReadFlows, Removed, Write
 from controller.switch.hoststate import HostState
-from controller.switch.pieces import Pieces
+from controller.switch.pieces import Pieces, Work
 from controller.switch.routing import Routing
 from controller.switch.session import Piece, Session, State
 from flows.host import Meter, SimulatedRouter
-from flows.tables import BR_INT, BR_TUN
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is to be computed anew for one host, and which pieces are gone."""
-
-    base: bool = False
-    networks: Iterable[str] = ()
-    routers: Iterable[SimulatedRouter] = ()
-    gone: Iterable[str] = ()
+from flows.tables import BR_INT
 
 
 class Fleet:
@@ -94,7 +83,7 @@ class Fleet:
         """A session is over. What its switch was to forget is for the next one to say."""
         state, session = self._sessions.pop(conn)
         del state.sessions[session.bridge], self._dpids[conn]
-        state.forget += session.unsaid
+        state.forgets_of(session.bridge).extend(session.unsaid)
         if session.bridge == BR_INT:
             state.routing.conn = None
         return state, session
@@ -102,8 +91,9 @@ class Fleet:
     def _take_ports(self, state: HostState, bridge: str, ports: Mapping[str, int]) -> None:
         """All ports of a bridge, as it says them when it connects."""
         before, state.ports[bridge] = state.ports.get(bridge, {}), dict(ports)
-        if bridge == BR_TUN:
-            state.forget += [Forget(ofport=ofport) for name, ofport in before.items() if ports.get(name) != ofport]
+        for name, ofport in before.items():
+            if ports.get(name) != ofport:
+                state.port_gone(self.topology, bridge, name, ofport)
 
     def flows_read(self, conn: object, rows: Iterable[Installed], meters: Iterable[Meter] = ()) -> list[Command]:
         """A dump is whole."""
@@ -151,41 +141,35 @@ class Fleet:
         changes = {name: ofport for name, ofport in changes.items() if ports.get(name) != ofport}
         if not changes:
             return []
-        if session.bridge == BR_TUN:
-            state.forget += [Forget(ofport=ports[name]) for name in changes if name in ports]
         for name, ofport in changes.items():
-            ports.pop(name, None)
+            if name in ports:
+                state.port_gone(self.topology, session.bridge, name, ports.pop(name))
             if ofport is not None:
                 ports[name] = ofport
         base, networks = state.touched(self.topology, session.bridge, changes.keys())
         about = {"switch": f"{state.name}/{session.bridge}", "changed": ",".join(sorted(changes)),
                  "networks": len(networks)}
-        change = self._intend(state, (session.bridge,), _Work(base, networks))
+        change = self._intend(state, (session.bridge,), Work(base, networks))
         return [Log("info", "ports", about), *change]
 
     # ---- what people say
 
     def apply(self, topology: Topology) -> list[Command]:
         """Another topology is in force. Only hosts, networks and routers that differ are computed anew."""
-        old, self.topology = self.topology, topology
+        edit, self.topology = editing.edit(self.topology, topology), topology
         self._enlist()
-        everything = style(old) != style(topology)
-        networks = set(topology.networks) if everything else changed_networks(old, topology)
-        commands: list[Command] = [Log("info", "apply", {"networks_changed": len(networks)}), *self._expel()]
+        about = {"networks_changed": len(edit.networks), "networks_refiltered": len(edit.filtered - edit.networks)}
+        commands: list[Command] = [Log("info", "apply", about), *self._expel()]
         for state in self.hosts.values():
-            base = everything or surroundings(old, state.name) != surroundings(topology, state.name)
-            commands += self._apply_to(state, old, networks, base=base)
+            if state.vlans is not None:
+                commands += self._apply_to(state, edit)
         return commands + self._adopt()
 
-    def _apply_to(self, state: HostState, old: Topology, networks: set[str], *, base: bool) -> list[Command]:
-        if state.vlans is None:
-            return []
-        carried = state.carried(self.topology)
-        gone = [name for name in state.vlans if name not in carried]
-        state.edit(old, self.topology)
-        before, routers = state.routing.placed, pieces.placed_routers(self.topology, state)
-        work = _Work(base, networks & carried, [routers[name] for name in sorted(changed_routers(before, routers))],
-                     [*gone, *(pieces.of_router(name) for name in before if name not in routers)])
+    def _apply_to(self, state: HostState, edit: Edit) -> list[Command]:
+        vlans = state.vlans or {}
+        state.edit(edit.old, edit.new)
+        routers = pieces.placed_routers(edit.new, state)
+        work = editing.work(edit, state, vlans, routers)
         return self._intend(state, tuple(state.sessions), work) + state.routing.intend(routers.values())
 
     def _expel(self) -> list[Command]:
@@ -245,9 +229,8 @@ class Fleet:
         waiting = [(conn, session) for conn, session in state.sessions.values() if session.state is State.WAITING]
         if state.vlans is None or not waiting:
             return []
-        routers = pieces.placed_routers(self.topology, state)
-        found = pieces.compiled(self.topology, state, base=True, networks=state.carried(self.topology),
-                                routers=routers.values())
+        routers, carried = pieces.placed_routers(self.topology, state), state.carried(self.topology)
+        found = pieces.compiled(self.topology, state, Work(True, carried, carried, routers.values()))
         commands: list[Command] = []
         for conn, session in waiting:
             plan = session.intend_all(_of_bridge(found, session), self._forgets(state, session))
@@ -264,7 +247,7 @@ class Fleet:
         commands = state.routing.intend(routers.values(), settled)
         return commands + state.routing.adopt(state.neighbours)
 
-    def _intend(self, state: HostState, bridges: Iterable[str], work: _Work) -> list[Command]:
+    def _intend(self, state: HostState, bridges: Iterable[str], work: Work) -> list[Command]:
         """Compute these pieces and hand them to the host's sessions that are past their first intent."""
         mine = [state.sessions[bridge] for bridge in bridges if bridge in state.sessions]
         commands: list[Command] = []
@@ -275,7 +258,7 @@ class Fleet:
         ready = [(conn, session) for conn, session in mine if session.takes_changes]
         if state.vlans is None or not ready:
             return commands
-        found = pieces.compiled(self.topology, state, base=work.base, networks=work.networks, routers=work.routers)
+        found = pieces.compiled(self.topology, state, work)
         for conn, session in ready:
             was = session.state
             plan = session.intend(_of_bridge(found, session), work.gone, self._forgets(state, session))
@@ -284,9 +267,9 @@ class Fleet:
 
     def _forgets(self, state: HostState, session: Session) -> list[Forget]:
         """What this session shall tell its switch to forget; said once."""
-        if session.bridge != BR_TUN:
-            return []
-        forgets, state.forget = state.forget, []
+        due = state.forgets_of(session.bridge)
+        forgets = due.copy()
+        due.clear()
         return forgets
 
     def _send(self, conn: object, session: Session, plan: Plan | None, *, was: State) -> list[Command]:
@@ -294,7 +277,8 @@ class Fleet:
         if plan is None:
             arrived = session.state is State.IN_SYNC and was is not State.IN_SYNC
             return [Log("info", "in sync", {"switch": switch, "flows": len(session.have)})] if arrived else []
-        about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget)}
+        about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget),
+                 "flush": len(plan.flush)}
         return [Log("info", "write", about), Write(conn, plan)]
 
 

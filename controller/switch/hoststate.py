@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from controller.model import names, placement
 from controller.model.placement import Seen
-from controller.model.topology import Topology
+from controller.model.topology import Port, Topology
 from controller.switch.changes import moved_ports
 from controller.switch.diff import Forget
 from controller.switch.events import Installed, NextHop
 from controller.switch.routing import Routing
 from controller.switch.session import Session
-from flows.cookie import is_compiled
+from flows.cookie import KIND_MASK, is_compiled, is_learned
 from flows.tables import BR_INT, BR_TUN
 
 
@@ -26,6 +26,7 @@ class HostState:
     vlans: dict[str, int] | None = None  # network -> local VLAN; None until the switches have been read
     sessions: dict[str, tuple[object, Session]] = field(default_factory=dict)  # bridge -> (connection, session)
     forget: list[Forget] = field(default_factory=list)  # what br-tun learned and shall forget, once it can be told
+    behind: list[Forget] = field(default_factory=list)  # and br-int: who is behind a port without port security
     neighbours: list[NextHop] = field(default_factory=list)  # learned ones, as br-int was read the last time
     # Where local VLANs are in use, until they have been taken over; None: the bridge has not been read.
     tunnels: list[tuple[int | None, int]] | None = None  # in br-tun: (tunnel id, VLAN)
@@ -45,12 +46,33 @@ class HostState:
         rows = list(rows)
         if bridge == BR_INT:
             self.neighbours = [row.neighbour for row in rows if row.neighbour is not None]
+            taught = {row.cookie & ~KIND_MASK for row in rows if is_learned(row.cookie)}
+            self.behind += [Forget(source=ofport) for ofport in sorted(taught - self._teachers(topology))]
             devices = {ofport: name for name, ofport in self.ports[BR_INT].items()}
             self.segments = [(devices.get(row.in_port, ""), row.segment, vlan)
                              for row in rows if (vlan := _given(row)) and row.in_port is not None]
         elif bridge == BR_TUN:
             self.tunnels = [(row.tunnel_id, vlan) for row in rows if (vlan := _given(row))]
         self._recover(topology)
+
+    def _teachers(self, topology: Topology) -> set[int]:
+        """The ports of br-int that may teach it who is behind them."""
+        teachers = {port.device for port in _unsecured(topology, self.name)}
+        if teachers:  # then whoever has moved away from there is learned where he comes from now, too
+            bridges = topology.hosts[self.name].bridge_mappings.values()
+            teachers |= {names.PATCH_TUN, *map(names.int_device, bridges)}
+        return {ofport for name, ofport in self.ports.get(BR_INT, {}).items() if name in teachers}
+
+    def forgets_of(self, bridge: str) -> list[Forget]:
+        """What is to be forgotten there and has not been said yet; to be added to, or taken from."""
+        return {BR_INT: self.behind, BR_TUN: self.forget}.get(bridge, [])
+
+    def port_gone(self, topology: Topology, bridge: str, name: str, ofport: int) -> None:
+        """A port has left a bridge, or has another number there: what was learned from it is of no use."""
+        if bridge == BR_TUN:
+            self.forget.append(Forget(ofport=ofport))
+        elif bridge == BR_INT and name in {port.device for port in _unsecured(topology, self.name)}:
+            self.behind.append(Forget(source=ofport))
 
     def _recover(self, topology: Topology) -> None:
         overlay = self._overlay(topology)
@@ -90,7 +112,17 @@ class HostState:
                         and old.networks[name].tunnel_id != new.networks[name].tunnel_id]
         if old.forwarding != new.forwarding:
             self.forget.append(Forget())
+        self.behind += self._unlearned(old, new)
         self.allot(new)
+
+    def _unlearned(self, old: Topology, new: Topology) -> Iterator[Forget]:
+        """What br-int has learned from ports that have port security now, or are gone, or in another network."""
+        here, after = self.ports.get(BR_INT, {}), {(port.id, port.network) for port in _unsecured(new, self.name)}
+        over = [port for port in _unsecured(old, self.name) if (port.id, port.network) not in after]
+        yield from (Forget(source=here[port.device]) for port in over if port.device in here)
+        # And from br-tun, for them.
+        left = {port.network for port in over} - {network for _, network in after}
+        yield from (Forget(vlan=vlan) for name, vlan in sorted((self.vlans or {}).items()) if name in left)
 
     def allot(self, topology: Topology) -> None:
         """Local VLANs for what the host carries now; what was learned under one that changes hands is forgotten."""
@@ -113,18 +145,24 @@ class HostState:
             owners = {port.device: port.network for port in topology.ports_by_host.get(self.name, ())}
             owners |= {leg.device: leg.network for leg in topology.legs_by_host.get(self.name, ())
                        if leg.driver == "namespace"}
+            owners |= {server.device: server.network for server in topology.dhcp_by_host.get(self.name, ())}
             found |= {owners[name] for name in changed if name in owners} & carried
         elif bridge == BR_TUN:
             remotes = {placement.tunnel_device(topology, host): name for name, host in topology.hosts.items()}
             others = {remotes[name] for name in changed if name in remotes}
             found = {name for name in carried if others.intersection(placement.carriers(topology, name))}
-            return bool(others), found
+            return bool(others) or names.STRANGERS in changed, found
         return bool(physical), found
 
     def _leads_to(self, topology: Topology, bridge: str, changed: Set[str]) -> set[str]:
         """The physical networks that these ports lead to: every port of a provider bridge, and br-int's to one."""
         return {physical for physical, provider in topology.hosts[self.name].bridge_mappings.items()
                 if provider == bridge or (bridge == BR_INT and names.int_device(provider) in changed)}
+
+
+def _unsecured(topology: Topology, host: str) -> list[Port]:
+    """The ports of a host without port security: br-int learns who is behind them."""
+    return [port for port in topology.ports_by_host.get(host, ()) if not port.port_security]
 
 
 def _given(row: Installed) -> int:

@@ -27,8 +27,7 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Change:
-    """What must be emptied: `before` the rows of newcomers are there, and `after`, where others could fill it till then.
-    """
+    """Zones to empty `before` the rows of newcomers are there; and `after`, those that others could fill till then."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
