@@ -39,7 +39,7 @@ NOBODY = Members(())
 def addresses_of(port: Port) -> Iterator[Prefix]:
     """What a port may speak as, but for pairs that stand for everybody: a group is not opened to the world by one."""
     yield ip_network(port.ip)
-    for pair in port.allowed_address_pairs if port.port_security else ():
+    for pair in port.allowed_address_pairs:
         if pair.ip.prefixlen > 0:
             yield pair.ip
 
