@@ -157,7 +157,7 @@ def place_network(topology: Topology, host: str, network: str, seen: Seen) -> na
         if port.host != host:
             neighbours.append(_neighbour(port, tunnels.get(port.host)))
         elif (ofport := seen.ofport("br-int", port.device)) is not None:
-            ports.append(narrow.Port(port.name, port.path, ofport, port.mac, _identities(port),
+            ports.append(narrow.Port(port.name, port.path, ofport, port.mac, identities(port),
                                      securing.place_filter(topology, port)))
     for leg in topology.legs_by_network.get(network, ()):
         if leg.host != host:
@@ -210,7 +210,7 @@ def _neighbour(port: Port, tunnel: narrow.Tunnel | None) -> narrow.Neighbour:
                             tunnel=tunnel, secured=port.port_security, also=tuple(also))
 
 
-def _identities(port: Port) -> tuple[narrow.Identity, ...]:
+def identities(port: Port) -> tuple[narrow.Identity, ...]:
     """Who a port may say that it is: itself, and its allowed address pairs; one identity per MAC."""
     if not port.port_security:
         return ()

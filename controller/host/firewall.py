@@ -1,0 +1,46 @@
+"""A host's packet filter as a value: chains of iptables and ip6tables, sets of addresses, and the ports behind them.
+
+`guards` says what a port wants, `iptables` what stands in the kernel; `refilter` compares the two.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AddressSet:
+    """An ipset of type hash:net: who is meant by a remote group."""
+
+    name: str
+    version: int  # of IP
+    members: tuple[str, ...]  # prefixes, sorted; none is /0
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A port whose tap has chains."""
+
+    key: str  # the first ten characters of its id, with which its chains end
+    name: str  # for people: port web1
+    tap: str
+    zone: int | None  # of connection tracking; None: it has no security groups, nothing is tracked
+    judge: str = ""  # JSON: which conversations are allowed, as `sweep` reads it
+
+
+@dataclass(frozen=True)
+class Firewall:
+    """What stands, or shall stand, in the kernel. `guarded` is empty in what was read from a kernel."""
+
+    v4: tuple[str, ...] = ()  # in the form of `iptables.canonical`
+    v6: tuple[str, ...] = ()
+    sets: tuple[AddressSet, ...] = ()
+    guarded: tuple[Guarded, ...] = ()
+
+
+def from_json(value: Mapping[str, Any]) -> Firewall:
+    """A firewall from what `asdict` wrote, after a journey through a file."""
+    return Firewall(tuple(value["v4"]), tuple(value["v6"]),
+                    tuple(AddressSet(each["name"], each["version"], tuple(each["members"])) for each in value["sets"]),
+                    tuple(Guarded(**each) for each in value["guarded"]))

@@ -1,0 +1,191 @@
+"""The packet filter of a whole host: chains of all its ports together, and the canonical form that makes what a
+topology wants comparable with what `iptables-save` says.
+
+Canonical are `*table`, `:chain` for every chain of ours, sorted, and the `-A` lines by chain: those of our chains, and
+those by which the kernel's own chains lead to ours. What others have in the same tables is left out, and left alone.
+"""
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from controller.host.guards import FALLBACK, PREFIX, SG_CHAIN, Guard, chains
+
+_TOP: Final = "neutron-filter-top"
+_LOCAL: Final = f"{PREFIX}local"
+_HOOKS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "filter": {"INPUT": (f"{PREFIX}INPUT",), "FORWARD": (_TOP, f"{PREFIX}FORWARD"),
+               "OUTPUT": (_TOP, f"{PREFIX}OUTPUT")},
+    "raw": {"PREROUTING": (f"{PREFIX}PREROUTING",)}}
+_NAMED: Final = frozenset({"icmp", "tcp", "udp", "dccp", "ipv6-icmp", "sctp", "udplite"})
+_PROTOCOL: Final = re.compile(r"(?<= -p )\S+")
+_KEY: Final = re.compile(rf"\b(?:tap|qvb)([0-9a-f-]{{10}})[0-9a-f-]|{PREFIX}[ios]([0-9a-f-]{{10}})")
+
+Chains = dict[str, tuple[str, ...]]  # chain -> its rules, without `-A chain`
+
+
+def rules(guards: Iterable[Guard], version: int) -> tuple[str, ...]:
+    """The canonical text of a host; the order of the ports is theirs by tap."""
+    ordered = sorted(guards, key=lambda guard: guard.tap)
+    return _text({"filter": _filter(ordered, version), "raw": _raw(ordered)})
+
+
+def _filter(guards: list[Guard], version: int) -> Chains:
+    own = dict(pair for guard in guards for pair in chains(guard, version))
+    return {
+        "INPUT": _jumps("filter", "INPUT"), "FORWARD": _jumps("filter", "FORWARD"),
+        "OUTPUT": _jumps("filter", "OUTPUT"),
+        _TOP: (f"-j {_LOCAL}",), _LOCAL: (), f"{PREFIX}OUTPUT": (),
+        f"{PREFIX}INPUT": tuple(line for guard in guards for line in _to_host(guard)),
+        f"{PREFIX}FORWARD": tuple(line for guard in guards for line in _bridged(guard)),
+        SG_CHAIN: (*(line for guard in guards for line in _dispatch(guard)), "-j ACCEPT"),
+        FALLBACK: ("-m comment --comment \"no rule of its groups allows it\" -j DROP",),
+        **own}
+
+
+def _to_host(guard: Guard) -> Iterator[str]:
+    """The bridge is a wire: its host is nobody on it. Neutron sends this through the port's chain, and then on."""
+    if not guard.is_open:
+        yield f"-m physdev --physdev-in {guard.tap} -j {guard.chain('o')}"
+    yield f"-m physdev --physdev-in {guard.tap} -m comment --comment \"the host is not on its wire\" -j DROP"
+
+
+def _bridged(guard: Guard) -> Iterator[str]:
+    target = "ACCEPT" if guard.is_open else SG_CHAIN
+    yield f"-m physdev --physdev-in {guard.tap} ! --physdev-is-bridged -j DROP"
+    for way in ("out", "in"):
+        yield f"-m physdev --physdev-{way} {guard.tap} --physdev-is-bridged -j {target}"
+
+
+def _dispatch(guard: Guard) -> Iterator[str]:
+    if guard.zone is not None:
+        yield f"-m physdev --physdev-out {guard.tap} --physdev-is-bridged -j {guard.chain('i')}"
+    if not guard.is_open:
+        yield f"-m physdev --physdev-in {guard.tap} --physdev-is-bridged -j {guard.chain('o')}"
+
+
+def _raw(guards: list[Guard]) -> Chains:
+    return {"PREROUTING": _jumps("raw", "PREROUTING"),
+            f"{PREFIX}PREROUTING": tuple(line for guard in guards for line in _tracking(guard))}
+
+
+def _tracking(guard: Guard) -> Iterator[str]:
+    """A zone of its own for each port that is filtered: tenants use the same addresses. The rest is not tracked: it
+    would share a zone, and fill a table that all share.
+    """
+    target = f"CT --zone {guard.zone}" if guard.zone is not None else "CT --notrack"
+    for where in (f"-m physdev --physdev-in {guard.qvb}", f"-i {guard.qvb}", f"-m physdev --physdev-in {guard.tap}"):
+        yield f"{where} -j {target}"
+
+
+def _jumps(table: str, hook: str) -> tuple[str, ...]:
+    return tuple(f"-j {chain}" for chain in _HOOKS[table][hook])
+
+
+# From text to values, and back.
+
+def canonical(saved: Iterable[str]) -> tuple[str, ...]:
+    """What is ours in what `iptables-save` says."""
+    tables: dict[str, Chains] = {}
+    table = ""
+    for line in map(str.strip, saved):
+        if line.startswith("*"):
+            table = line[1:]
+        elif table in _HOOKS and line.startswith(":") and _is_ours(name := line[1:].split()[0]):
+            tables.setdefault(table, {}).setdefault(name, ())
+        elif table in _HOOKS and line.startswith("-A "):
+            _, chain, words = line.split(" ", 2)
+            if _is_ours(chain) or words in _every_jump():
+                mine = tables.setdefault(table, {})
+                mine[chain] = (*mine.get(chain, ()), _PROTOCOL.sub(_numbered, f" {words}")[1:])
+    return _text(tables)
+
+
+def _is_ours(chain: str) -> bool:
+    return chain.startswith(PREFIX) or chain == _TOP
+
+
+def _every_jump() -> set[str]:
+    return {f"-j {chain}" for hooks in _HOOKS.values() for chains_ in hooks.values() for chain in chains_}
+
+
+def _numbered(found: re.Match[str]) -> str:
+    """What a protocol is called depends on a machine's /etc/protocols, unless iptables itself knows it."""
+    name = found[0]
+    if name in _NAMED or name.isdigit():
+        return name
+    try:
+        return str(socket.getprotobyname(name))
+    except OSError:
+        return name
+
+
+def _text(tables: Mapping[str, Chains]) -> tuple[str, ...]:
+    lines: list[str] = []
+    for table in sorted(tables):
+        chains_ = tables[table]
+        lines.append(f"*{table}")
+        lines += [f":{chain}" for chain in sorted(chains_) if not chain.isupper()]
+        lines += [f"-A {chain} {words}" for chain in sorted(chains_) for words in chains_[chain]]
+    return tuple(lines)
+
+
+def parsed(text: Iterable[str]) -> dict[str, Chains]:
+    """Table -> its chains, of canonical text."""
+    found: dict[str, dict[str, list[str]]] = {}
+    table = ""
+    for line in text:
+        if line.startswith("*"):
+            table = line[1:]
+            found[table] = {}
+        elif line.startswith(":"):
+            found[table][line[1:]] = []
+        else:
+            _, chain, words = line.split(" ", 2)
+            found[table].setdefault(chain, []).append(words)
+    return {name: {chain: tuple(lines) for chain, lines in chains_.items()} for name, chains_ in found.items()}
+
+
+def restore(want: Iterable[str], have: Iterable[str]) -> tuple[str, ...]:
+    """The lines for `iptables-restore --noflush` that turn one canonical text into another, each table in one go.
+
+    Chains that do not change are not written, and their counters go on. Tracking comes before what asks for it.
+    """
+    wanted, standing = parsed(want), parsed(have)
+    lines: list[str] = []
+    for table in sorted(wanted.keys() | standing.keys(), reverse=True):
+        lines += _delta(table, wanted.get(table, {}), standing.get(table, {}))
+    return tuple(lines)
+
+
+def _delta(table: str, want: Chains, have: Chains) -> Iterator[str]:
+    changed = [chain for chain, lines in want.items() if not chain.isupper() and have.get(chain) != lines]
+    gone = [chain for chain in have if not chain.isupper() and chain not in want]
+    hooks = [*_hooks(want, have)]
+    if not (changed or gone or hooks):
+        return
+    yield f"*{table}"
+    yield from (f":{chain} - [0:0]" for chain in (*changed, *gone))
+    yield from hooks
+    yield from (f"-A {chain} {words}" for chain in changed for words in want[chain])
+    yield from (f"-X {chain}" for chain in gone)
+    yield "COMMIT"
+
+
+def _hooks(want: Chains, have: Chains) -> Iterator[str]:
+    for hook in sorted(chain for chain in want.keys() | have.keys() if chain.isupper()):
+        shall, stands = want.get(hook, ()), have.get(hook, ())
+        if shall != stands:
+            yield from (f"-D {hook} {words}" for words in stands)
+            yield from (f"-I {hook} {words}" for words in reversed(shall))
+
+
+def by_port(text: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Key of a port -> all lines that are about it, of canonical text."""
+    found: dict[str, list[str]] = {}
+    for line in text:
+        if line.startswith("-A ") and (match := _KEY.search(line)):
+            found.setdefault(match[1] or match[2], []).append(line)
+    return {key: tuple(lines) for key, lines in found.items()}

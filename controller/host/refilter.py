@@ -1,0 +1,117 @@
+"""A host's packet filter, want against have: sets, chains, and the conversations that go on.
+
+No address becomes a member of a set before the rules are in that are meant for it, and none stays one longer than
+these: in between, a set holds what both agree on. Rules change in one go for each version of IP; afterwards `sweep`
+judges the conversations of the ports that changed. A zone that is new to its port is emptied first.
+"""
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from controller.host import iptables, sweep
+from controller.host.firewall import AddressSet, Firewall, Guarded
+from controller.host.steps import Step
+
+_FAMILY: Final = {4: "inet", 6: "inet6"}
+_ROOM: Final = 1 << 20  # members of a set; ipset's own limit is 65536
+_SETS: Final = Step(("ipset", "restore", "-exist"), "")
+_SWITCHED_ON: Final = ("net.bridge.bridge-nf-call-iptables=1", "net.bridge.bridge-nf-call-ip6tables=1")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be done, and whose rules are not yet what they shall be."""
+
+    steps: tuple[Step, ...] = ()
+    touched: tuple[Guarded, ...] = ()
+
+
+def change(want: Firewall | None, have: Firewall | None) -> Change:
+    """From what stands in a kernel (None: nothing) to what a topology wants (None: nothing)."""
+    shall, stands = want or Firewall(), have or Firewall()
+    if (shall.v4, shall.v6, set(shall.sets)) == (stands.v4, stands.v6, set(stands.sets)):
+        return Change()
+    touched = _touched(shall, stands)
+    before, after = _sets(shall.sets, stands.sets)
+    known = set(_zones(stands).items())
+    return Change((
+        *((Step(("sysctl", "-q", "-w", *_SWITCHED_ON), "frames on a Linux bridge pass iptables"),) if want else ()),
+        *_ipset(before, "remote groups, without who has left them"),
+        *_restore("iptables", shall.v4, stands.v4), *_restore("ip6tables", shall.v6, stands.v6),
+        *_ipset(after, "remote groups, with who has come to them"),
+        *_sweep(shall, touched, known)), touched)
+
+
+def _restore(program: str, want: tuple[str, ...], have: tuple[str, ...]) -> Iterator[Step]:
+    if lines := iptables.restore(want, have):
+        yield Step((f"{program}-restore", "--noflush"), "the rules of the ports, in one go", lines)
+
+
+def closing(touched: Iterable[Guarded]) -> tuple[Step, ...]:
+    """What is done when a change has failed: nothing passes a port whose rules are not the wanted ones."""
+    return tuple(Step(("ip", "link", "set", "dev", one.tap, "nomaster"), f"{one.name} is closed: its rules are not in",
+                      tolerant=True) for one in touched)
+
+
+def _touched(want: Firewall, have: Firewall) -> tuple[Guarded, ...]:
+    """Ports with a rule, or a set in a rule, that is not what it shall be; also those of which there was nothing."""
+    pairs = [(iptables.by_port(new), iptables.by_port(old)) for new, old in ((want.v4, have.v4), (want.v6, have.v6))]
+    had = {one.name: one for one in have.sets}
+    moved = {one.name for one in want.sets if had.get(one.name) != one}
+
+    def differs(one: Guarded) -> bool:
+        return any(new.get(one.key) != old.get(one.key) or _mentions(new.get(one.key, ()), moved)
+                   for new, old in pairs)
+    return tuple(filter(differs, want.guarded))
+
+
+def _mentions(lines: Iterable[str], sets: set[str]) -> bool:
+    return bool(sets) and any(word in sets for line in lines if "--match-set" in line for word in line.split())
+
+
+# Sets.
+
+def _sets(want: Iterable[AddressSet], have: Iterable[AddressSet]) -> tuple[list[str], list[str]]:
+    """The lines for `ipset restore` before and after the rules change."""
+    wanted, standing = {one.name: one for one in want}, {one.name: one for one in have}
+    before: list[str] = []
+    after: list[str] = []
+    for name, new in wanted.items():
+        old = standing.get(name)
+        if old is None:
+            before.append(f"create {name} hash:net family {_FAMILY[new.version]} maxelem {_ROOM}")
+        was, shall = set(old.members if old else ()), set(new.members)
+        before += [f"del {name} {member}" for member in sorted(was - shall)]
+        # Nobody asks a set that is new before the rules are in.
+        (after if old else before).extend(f"add {name} {member}" for member in sorted(shall - was))
+    after += [f"destroy {name}" for name in standing if name not in wanted]
+    return before, after
+
+
+def _ipset(lines: list[str], why: str) -> Iterator[Step]:
+    if lines:
+        yield Step(_SETS.argv, why, tuple(lines))
+
+
+# Conversations.
+
+def _zones(firewall: Firewall) -> Mapping[str, str]:
+    """Key of a port -> its zone, as the rules say."""
+    return {key: line.rpartition(" ")[2] for key, lines in iptables.by_port(firewall.v4).items()
+            for line in lines if "-j CT --zone" in line}
+
+
+def _sweep(want: Firewall, touched: Iterable[Guarded], known: set[tuple[str, str]]) -> Iterator[Step]:
+    tracked = [one for one in touched if one.zone is not None]
+    if not tracked:
+        return
+    plan = {"flush": [one.zone for one in tracked if (one.key, str(one.zone)) not in known],
+            "judge": {str(one.zone): json.loads(one.judge) for one in tracked if (one.key, str(one.zone)) in known},
+            "sets": {one.name: one.members for one in want.sets}}
+    yield Step((sys.executable, "-I", str(Path(sweep.__file__))),
+               "conversations that no rule allows any more are cut", (json.dumps(plan, separators=(",", ":")),))
