@@ -9,14 +9,13 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 import eventlet
 from eventlet.event import Event
-from eventlet.greenio import GreenSocket
 from os_ken.base.app_manager import AppManager
 from os_ken.controller import ofp_event
 from os_ken.controller.controller import CONF, Datapath
@@ -25,12 +24,14 @@ from os_ken.controller.ofp_handler import OFPHandler
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
-from controller.switch import answers, listing, outbox, sockets, wire
+from controller.switch import answers, listing, outbox, signals, sockets, wire
 from controller.switch.alarm import Alarm
 from controller.switch.control import Control, Unanswerable
-from controller.switch.events import Command, Drop, Log, ReadFlows, Row, Write
+from controller.switch.events import Command, Counted, Drop, Log, ReadFlows, Row, Write
 from controller.switch.fleet import Fleet
+from controller.switch.signals import Signals
 from flows.host import Meter
+from flows.tables import Table
 
 LOG: Final = logging.getLogger("tunbridge")
 _DUMP_TIMEOUT: Final = 30  # seconds that a person waits for a switch
@@ -53,7 +54,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__()
-        self.control = Control(fleet, self.obey, self.dump)
+        self.control = Control(fleet, self.obey, self.dump, self.count)
         self._fleet = fleet
         self._dumps: dict[tuple[Any, int], _Dump] = {}  # (connection, transaction id) -> what waits for it
         self._blame: dict[Any, dict[int, str]] = {}  # connection -> transaction id -> what that message was
@@ -133,17 +134,26 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
 
     def dump(self, conn: Any) -> list[Row]:
         """All flows of a switch, as rows for people; waits for the answer. Unanswerable if none comes."""
+        return [listing.row(stats) for stats in self._read(conn, wire.read_flows(conn))]
+
+    def count(self, conn: Any, tables: Iterable[Table]) -> dict[int, Counted]:
+        """Cookie -> counters of our own flows in these tables; waits as `dump` does."""
+        return {stats.cookie: Counted(stats.packet_count, stats.byte_count)
+                for table in tables for stats in self._read(conn, wire.read_flows(conn, table.id))}
+
+    def _read(self, conn: Any, request: Any) -> Iterator[Any]:
         arrived = Event()
-        xid = self._request(conn, wire.read_flows(conn), arrived.send)
+        xid = self._request(conn, request, arrived.send)
         patience = eventlet.Timeout(_DUMP_TIMEOUT)
         try:
-            return [listing.row(stats) for reply in arrived.wait() for stats in reply.body]
+            replies = arrived.wait()
         except eventlet.Timeout:
             sentence = f"The switch did not answer within {_DUMP_TIMEOUT} s; is its ovs-vswitchd running?"
             raise Unanswerable(sentence, missing=True) from None
         finally:
             patience.cancel()
             self._dumps.pop((conn, xid), None)
+        return (stats for reply in replies for stats in reply.body)
 
     # ---- events in
 
@@ -246,9 +256,6 @@ def _word(value: object) -> str:
     return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
-Signals = Mapping[int, Callable[[], None]]
-
-
 def run(fleet: Fleet, where: sockets.Listeners, prepare: Callable[[App, Callable[[], None]], Signals]) -> None:
     """Serve until the function that `prepare` is given is called.
 
@@ -267,7 +274,7 @@ def run(fleet: Fleet, where: sockets.Listeners, prepare: Callable[[App, Callable
         greenlets.append(eventlet.spawn(sockets.accept, people, app.serve_person))
         greenlets.append(eventlet.spawn(app.alarm.run))
         actions = prepare(app, lambda: stopped.ready() or stopped.send())
-        greenlets.append(eventlet.spawn(_heed, _caught(actions), actions))
+        greenlets.append(eventlet.spawn(signals.heed, signals.caught(actions), actions))
         LOG.info("ready topology=%s hosts=%d listening=%s", _word(fleet.topology.source), len(fleet.hosts),
                  ",".join(where.words))
         try:
@@ -278,23 +285,3 @@ def run(fleet: Fleet, where: sockets.Listeners, prepare: Callable[[App, Callable
             for greenlet in greenlets:
                 greenlet.kill()
             app.close()
-
-
-def _caught(signals: Iterable[int]) -> Any:
-    """The green socket on which these signals arrive from now on, a byte each.
-
-    A Python signal handler alone would not wake eventlet's poll.
-    """
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    signal.set_wakeup_fd(writer.detach())
-    for number in signals:
-        signal.signal(number, lambda *_: None)
-    return GreenSocket(reader)
-
-
-def _heed(arriving: Any, actions: Signals) -> None:
-    while True:
-        for number in arriving.recv(16):
-            if number in actions:
-                sockets.guarded(f"signal {number} failed", actions[number])

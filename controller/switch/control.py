@@ -9,19 +9,21 @@ from typing import Any
 from controller.model import placement, reading
 from controller.model.problems import Problem, to_json
 from controller.model.reading import Reading
-from controller.model.topology import Port, RouterPort, Topology
-from controller.switch import routers
-from controller.switch.events import Command, Row
+from controller.model.topology import DhcpPort, Port, RouterPort, Topology
+from controller.switch import refusals, routers
+from controller.switch.events import Command, Counted, Row
 from controller.switch.fleet import Fleet
 from controller.switch.hoststate import HostState
 from controller.switch.planning import plan
 from controller.switch.rows import merge
 from controller.switch.session import State
 from flows.cookie import is_neighbour
+from flows.tables import Table
 
 Json = dict[str, Any]
 Obey = Callable[[Iterable[Command]], None]
 Dump = Callable[[object], list[Row]]
+Count = Callable[[object, Iterable[Table]], dict[int, Counted]]
 
 
 class Unanswerable(Exception):
@@ -33,16 +35,18 @@ class Unanswerable(Exception):
 
 
 class Control:
-    """Answers from the fleet's state. `obey` carries out commands; `dump` reads a switch and waits for it."""
+    """Answers from the fleet's state. `obey` carries out commands; `dump` and `count` read a switch and wait for it."""
 
-    def __init__(self, fleet: Fleet, obey: Obey, dump: Dump) -> None:
+    def __init__(self, fleet: Fleet, obey: Obey, dump: Dump, count: Count) -> None:
         self._fleet = fleet
         self._obey = obey
         self._dump = dump
+        self._count = count
         self._last_apply: Json | None = None
         self.errors = 0  # lines logged as errors
         self.lost_packets = 0  # of routers, for switches that took none at that moment
         self.listening: tuple[str, ...] = ()
+        self.troubles: Callable[[], list[Json]] = list  # what could not be plumbed, and why; for others to say
 
     def answer_line(self, line: bytes) -> Json:
         """The answer to a line that should be one JSON object."""
@@ -58,7 +62,8 @@ class Control:
         """The answer to `{"do": verb, ...}`: the verb's own keys, or `{"error": sentence}`."""
         verbs: dict[str, Callable[[Json], Json]] = {
             "status": lambda _: self.status(), "flows": self._flows, "apply": self._apply, "plan": self._plan,
-            "recompute": self._recompute, "routers": lambda _: {"routers": routers.described(self._fleet)}}
+            "recompute": self._recompute, "routers": lambda _: {"routers": routers.described(self._fleet)},
+            "spoofers": self._spoofers}
         verb = verbs.get(str(request.get("do")))
         if verb is None:
             return {"error": f"The daemon does not know the request {request.get('do')!r}."}
@@ -84,11 +89,13 @@ class Control:
             "switches": switches,
             "ports": ports,
             "router_ports": self._router_ports(),
+            "dhcp_ports": self._plugged(self._fleet.topology.dhcp_by_network.values()),
             "strangers": [{"dpid": f"{dpid:016x}", "left_alone": why} for dpid, why in self._fleet.strangers.values()],
             "refusals": self._fleet.refusals,
             "errors": self.errors,
             "routers_failed": routers.failures(self._fleet),
             "packets_lost": self.lost_packets,
+            "troubles": self.troubles(),
             "last_apply": self._last_apply,
         }
 
@@ -111,7 +118,7 @@ class Control:
         legs = (leg for legs in self._fleet.topology.legs_by_router.values() for leg in legs)
         return self._plugged(leg for leg in legs if leg.driver == "namespace")
 
-    def _plugged(self, ports: Iterable[Port | RouterPort]) -> Json:
+    def _plugged(self, ports: Iterable[Port | RouterPort | DhcpPort]) -> Json:
         expected = [port for port in ports if port.host in self._fleet.hosts]
         missing = [port.name for port in expected
                    if port.device not in self._fleet.hosts[port.host].ports.get("br-int", {})]
@@ -135,6 +142,24 @@ class Control:
         rows = self._dump(conn)
         learned = partial(self._learned_words, self._fleet.hosts[host])
         return {"host": host, "bridge": bridge, "connected": True, "flows": merge(session.want, rows, learned)}
+
+    def _spoofers(self, request: Json) -> Json:
+        """Who was refused what, on one host or on all: the rows that have dropped something, most packets first.
+
+        `all`: also those that have not yet.
+        """
+        found: list[Json] = []
+        away = []
+        for host, bridge in self._fleet.expected():
+            tables = refusals.watched(bridge) if request.get("host") in (None, host) else ()
+            session = self._fleet.hosts[host].sessions.get(bridge)
+            if tables and session is None:
+                away.append(f"{host}/{bridge}")
+            elif tables and session is not None:
+                counted = self._count(session[0], tables)
+                found += refusals.refused(self._fleet.topology, host, session[1].want, counted)
+        found = [one for one in found if one["packets"] or request.get("all") is True]
+        return {"refused": sorted(found, key=lambda one: -one["packets"]), "not_connected": away}
 
     def _learned_words(self, state: HostState, row: Row) -> str:
         """`web2 (blue) was last seen behind the tunnel to compute2`; `10.0.1.50 answered r1 on blue-subnet`."""

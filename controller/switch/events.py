@@ -81,6 +81,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What a row has seen since it was added."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class ReadFlows:
     """Ask the switch `conn` for all its flows, and for its meters if it has any of ours."""
 
