@@ -1,6 +1,9 @@
 """Who hears whom, from the topology alone: no flow, no table, no VLAN. The yardstick for what the tables do."""
 from __future__ import annotations
 
+from hashlib import blake2b
+from uuid import UUID, uuid5
+
 from controller.model.topology import Port, Topology
 from tests import routed_oracle as routed
 from tests.bits import within
@@ -21,8 +24,8 @@ def hears_unicast(topology: Topology, port: Port, mac: str) -> set[str]:
 
     Its wearers; if nobody may wear it, those whose MACs nobody checks.
     """
-    if mac in routed.macs(topology, port.network):
-        return set()  # a router's
+    if mac in routed.macs(topology, port.network) or mac == dhcp_mac(topology, port.network):
+        return set()  # a router's, or the DHCP server's
     others = [other for other in topology.ports() if other.network == port.network]
     wearers = {other.name for other in others if mac in macs(other)}
     return (wearers or {other.name for other in others if not other.port_security}) - {port.name}
@@ -44,15 +47,35 @@ def carriers(topology: Topology, network: str) -> set[str]:
     return {host for name in same | {network} for host in _members(topology, name)}
 
 
+def dhcp_mac(topology: Topology, network: str) -> str | None:
+    """The MAC of a network's DHCP server: of its id, which is made of the network's name."""
+    if _server(topology, network) is None:
+        return None
+    space = uuid5(UUID("5d4a4f1e-7d2a-5c1b-9a55-6f2f0a8f9b11"), topology.cloud)
+    return "fa:16:3e:" + ":".join(f"{byte:02x}" for byte in uuid5(space, f"networks/{network}/dhcp").bytes[-3:])
+
+
+def _server(topology: Topology, network: str) -> str | None:
+    """The host that serves a network: of all network hosts the one whose name and the network hash highest."""
+    wanted = [subnet for subnet in topology.networks[network].subnets if subnet.dhcp and subnet.dhcp_address]
+    hosts = [host.name for host in topology.hosts.values() if host.role == "network"]
+    if not wanted or not hosts:
+        return None
+    seed = topology.networks[network].id.bytes
+    return max((blake2b(seed + name.encode(), digest_size=8).hexdigest(), name) for name in hosts)[1]
+
+
 def _members(topology: Topology, network: str) -> set[str]:
     routers = {router.host for router in topology.routers.values() if network in routed.networks(topology, router)}
-    return {port.host for port in topology.ports() if port.network == network} | routers
+    return {port.host for port in topology.ports() if port.network == network} | routers | (
+        {_server(topology, network)} - {None})
 
 
 def reaches(topology: Topology, source: Port, target: Port) -> bool:
     """Whether a ping arrives and its answer comes back."""
     if source.subnet == target.subnet:
-        return True
+        question = (str(source.ip), str(target.ip))
+        return all(routed.passes(topology, port, question, out=port == source) for port in (source, target))
     if source.ip.version == 6 or target.ip.version == 6:
         return False
     return routed.asks(topology, source, str(target.ip)) == f"port {target.name}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 PAIRS = ('ip: {net}.1.200, mac: "00:00:5e:00:01:01"', "ip: {net}.1.201", "ip: 198.51.100.0/24", "ip: 0.0.0.0/0",
          'ip: "2001:db8::/32"', 'ip: {net}.1.202, mac: "00:00:5e:00:01:02"')
+GROUPS = ("ga", "gb", "gc")
 TENANT = 3  # networks; the tenants have equal addresses
 
 
@@ -26,26 +27,30 @@ class Sketch:
     pick: random.Random
     drivers: tuple[str, ...]
     outside: bool  # with physical networks
+    edge: bool  # with security groups and DHCP
     subnets: list[list[_Subnet]] = field(default_factory=list)  # of each network
     vms: list[str] = field(default_factory=list)  # names of VMs that may get a floating IP, with their network
     cards: dict[str, list[str]] = field(default_factory=dict)  # subnet -> addresses of VMs
 
 
-def random_cloud(pick: random.Random, drivers: tuple[str, ...] = (), *, outside: bool = False) -> str:
-    """A valid topology.yaml. `drivers`: those of its routers, none without; `outside`: with physical networks."""
-    sketch = Sketch(pick, drivers, outside)
+def random_cloud(pick: random.Random, drivers: tuple[str, ...] = (), *, outside: bool = False, edge: str = "") -> str:
+    """A valid topology.yaml. `drivers`: those of its routers, none without; `outside`: with physical networks.
+
+    `edge`: the firewall, for security groups and DHCP; without it there are neither.
+    """
+    sketch = Sketch(pick, drivers, outside, bool(edge))
     hosts = [f"host{n}" for n in range(pick.randint(1, 4))]
-    lines = [*_head(pick, hosts), *_networks(sketch)]
+    lines = [*_head(pick, hosts, edge), *_networks(sketch), *_groups(sketch)]
     vms = [*_vms(sketch, hosts)]
     return "\n".join([*lines, *_routers(sketch, hosts), *_floating_ips(sketch), *vms]) + "\n"
 
 
-def _head(pick: random.Random, hosts: list[str]) -> Iterator[str]:
+def _head(pick: random.Random, hosts: list[str], edge: str) -> Iterator[str]:
     yield "cloud: random"
     yield "underlay: {cidr: 192.0.2.0/24}"
     yield f"forwarding: {pick.choice(['learning', 'l2population'])}"
     yield f"arp_responder: {pick.choice(['true', 'false'])}"
-    yield f"firewall: {pick.choice(['iptables_hybrid', 'none'])}"
+    yield f"firewall: {edge or pick.choice(['iptables_hybrid', 'none'])}"
     yield f"tunnel: {{type: {pick.choice(['vxlan', 'geneve', 'gre'])}}}"
     yield "hosts:"
     yield from (f"  {host}: {{tunnel_ip: 192.0.2.{n + 11}, role: network}}" for n, host in enumerate(hosts))
@@ -61,16 +66,35 @@ def _networks(sketch: Sketch) -> Iterator[str]:
         sketch.subnets.append(own)
         physical = sketch.outside and pick.random() < 0.25
         where = f"physical_network: dc, segmentation_id: {100 + n}" if physical else f"tunnel_id: {1000 + n}"
-        yield f"  net{n}: {{{where}, subnets: {{{', '.join(_subnet(each) for each in own)}}}}}"
+        yield f"  net{n}: {{{where}, subnets: {{{', '.join(_subnet(sketch, each) for each in own)}}}}}"
     if sketch.drivers or sketch.outside:
         where = "" if sketch.outside and pick.random() < 0.8 else "tunnel_id: 999, "
         yield (f"  public: {{external: true, {where}"
                "subnets: {public: {cidr: 203.0.113.0/24, gateway: 203.0.113.1}}}")
 
 
-def _subnet(subnet: _Subnet) -> str:
+def _subnet(sketch: Sketch, subnet: _Subnet) -> str:
     gateway = f", gateway: {subnet.base}.1" if subnet.gateway else ""
-    return f"{subnet.name}: {{cidr: {subnet.base}.0/24{gateway}}}"
+    dhcp = ", dhcp: true" if sketch.edge and sketch.pick.random() < 0.5 else ""
+    return f"{subnet.name}: {{cidr: {subnet.base}.0/24{gateway}{dhcp}}}"
+
+
+def _groups(sketch: Sketch) -> Iterator[str]:
+    """Rules that tell pings apart: by group, by prefix, by type; and some that have no say in them."""
+    pick = sketch.pick
+    if not sketch.edge:
+        return
+    bases = [subnet.base for network in sketch.subnets for subnet in network]
+    yield "security_groups:"
+    for name in GROUPS:
+        yield f"  {name}:"
+        for _ in range(pick.randint(1, 3)):
+            one = f"{pick.choice(bases)}.{10 * pick.randint(0, 8) + 2}"
+            remote = pick.choice([f"remote_group: {pick.choice(GROUPS)}", f"remote: {pick.choice(bases)}.0/26",
+                                  f"remote: {one}", "remote: 203.0.113.0/24", "remote: 0.0.0.0/0", "ethertype: IPv4"])
+            what = pick.choice(["protocol: icmp", "protocol: any", "protocol: icmp, icmp_type: 8", "protocol: 1",
+                                "protocol: icmp, icmp_type: 13", "protocol: tcp, port: 80"])
+            yield f"    - {{direction: {pick.choice(['ingress', 'ingress', 'egress'])}, {what}, {remote}}}"
 
 
 def _routers(sketch: Sketch, hosts: list[str]) -> Iterator[str]:
@@ -148,4 +172,6 @@ def _port(sketch: Sketch, vm: int, number: int) -> str:
         net = subnet.base.rpartition(".")[0]
         pairs = [pair.format(net=net) for pair in pick.sample(PAIRS, pick.randint(1, 3))]
         words.append(f"allowed_address_pairs: [{', '.join('{' + pair + '}' for pair in pairs)}]")
+    if sketch.edge and pick.random() < 0.6:
+        words.append(f"security_groups: [{', '.join(pick.sample(GROUPS, pick.randint(1, 2)))}]")
     return "{" + ", ".join(words) + "}"

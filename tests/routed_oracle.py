@@ -6,9 +6,12 @@ is written `port web1`, `router r1` or `internet`. IPv4 only.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from controller.model.topology import Port, Router, Topology
 from tests.bits import within
+from tests.edge_oracle import Meaning
+from tests.edge_packets import ICMP, Packet
 
 Question = tuple[str, str]  # who asks (an address), and whom
 Memory = dict[tuple[str, Question], Question]  # (router, question as it left) -> the question as it came
@@ -117,13 +120,15 @@ def leads(cloud: Topology, router: Router, address: str) -> tuple[str, str] | No
 
 def asks(cloud: Topology, source: Port, address: str) -> str:
     """Who answers a ping from this card, if the answer comes back to it; else nothing."""
+    if not passes(cloud, source, (str(source.ip), address), out=True):
+        return ""
     first = _leaves(cloud, source, address)
     memory: Memory = {}
     end, arrived = _question(cloud, first, (str(source.ip), address), memory)
     if end in {f"port {port.name}" for vm in cloud.vms.values() for port in vm.ports
                if arrived[0] in {str(card.ip) for card in vm.ports}}:
         return ""  # nobody answers himself
-    came_back = _answer(cloud, end, arrived, memory) if end else ""
+    came_back = _answer(cloud, end, arrived, memory) if _hears(cloud, end, arrived) else ""
     return end if came_back == f"port {source.name} to {source.ip} from {address}" else ""
 
 
@@ -131,8 +136,19 @@ def calls(cloud: Topology, network: str, gateway: str, address: str) -> str:
     """The same for the internet, which is a neighbour of the address by its own address on that network."""
     memory: Memory = {}
     end, arrived = _question(cloud, (network, address), (gateway, address), memory)
-    came_back = _answer(cloud, end, arrived, memory) if end else ""
+    came_back = _answer(cloud, end, arrived, memory) if _hears(cloud, end, arrived) else ""
     return end if came_back == f"internet to {gateway} from {address}" else ""
+
+
+def passes(cloud: Topology, port: Port, question: Question, *, out: bool) -> bool:
+    """Whether the security groups of a port let a ping out, or in."""
+    packet = Packet(ICMP, ip_address(question[0]), ip_address(question[1]), icmp_type=8)
+    return Meaning(cloud).begins(port, packet, out=out)
+
+
+def _hears(cloud: Topology, who: str, question: Question) -> bool:
+    ports = [port for port in cloud.ports() if who == f"port {port.name}"]
+    return bool(who) and all(passes(cloud, port, question, out=False) for port in ports)
 
 
 def _question(cloud: Topology, way: tuple[str, str] | None, question: Question, memory: Memory) -> tuple[str, Question]:
@@ -204,6 +220,8 @@ def _first_back(cloud: Topology, who: str, sender: str, to: str) -> tuple[str, s
     card = _card(cloud, port, to)
     if card is None or (card != port and not _may_say(card, sender)):
         return None
+    if card != port and Meaning(cloud).filtered(card):
+        return None  # it never heard the question
     return _leaves(cloud, card, to)
 
 

@@ -17,7 +17,8 @@ RUNS = range(60)
 
 @pytest.fixture
 def cloud(seed: int, request: pytest.FixtureRequest) -> Topology:
-    text = random_cloud(random.Random(f"{seed} {request.node.name}"), ("simulated", "namespace"), outside=True)
+    text = random_cloud(random.Random(f"{seed} {request.node.name}"), ("simulated", "namespace"), outside=True,
+                        edge=("", "openvswitch", "iptables_hybrid")[request.node.callspec.params["run"] % 3])
     print(text)  # shown only if the test fails
     return parse(text)
 
@@ -55,10 +56,14 @@ def wanted(cloud: Topology, name: str, address: str) -> str:
 def test_the_random_clouds_hold_what_is_to_be_told_apart(seed: int) -> None:
     met: set[str] = set()
     for run in range(200):
-        found = parse(random_cloud(random.Random(f"{seed} {run}"), ("simulated", "namespace"), outside=True))
+        found = parse(random_cloud(random.Random(f"{seed} {run}"), ("simulated", "namespace"), outside=True,
+                                   edge="openvswitch"))
         met |= {f"{target.name.split(' ')[0]} {target.expected}" for target in expected_targets(found)}
         pairs = expected_pairs(found)
         met |= {"routed" for one, other in permutations(found.ports(), 2)
                 if (one.name, other.name) in pairs and one.subnet != other.subnet}
+        met |= {"filtered" for one, other in permutations(found.ports(), 2)
+                if (one.name, other.name) not in pairs and one.subnet == other.subnet}
         met |= {"one way" for one, other in pairs if (other, one) not in pairs}
-    assert {"routed", "one way", "floating True", "floating False", "internet True", "internet False"} <= met
+    assert {"routed", "filtered", "one way"} <= met
+    assert {"floating True", "floating False", "internet True", "internet False"} <= met
