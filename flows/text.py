@@ -5,7 +5,7 @@ It is what people read, what golden files hold, and what the cookie digests. It 
 from __future__ import annotations
 
 from flows import fields as f
-from flows.fields import Criterion, Field
+from flows.fields import Criterion, Field, Kind
 from flows.flow import (
     Action,
     AnyPort,
@@ -71,6 +71,8 @@ def _condition(criterion: Criterion) -> str:
         return "in_port=LOCAL"
     if field == f.CT_STATE:
         return f"{field.ofctl}={_flags(criterion)}"
+    if field.kind is Kind.NUMBER and not criterion.exact:
+        return f"{field.ofctl}={criterion.value:#x}/{criterion.mask:#x}"
     text = f"{field.ofctl}={field.show(criterion.value)}"
     return text if criterion.exact else f"{text}/{field.show_mask(criterion.mask)}"
 

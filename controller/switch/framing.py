@@ -26,8 +26,8 @@ _INSTRUCTIONS: Final = {1: 8, 2: 24, 6: 8}  # goto, metadata, meter: bytes of ea
 _SET_FIELD: Final = 25
 _OUTPUT: Final = {0: 16}  # bytes of an output action; every other one of OpenFlow has 8 (7.2.5)
 _EXPERIMENTER: Final = 0xFFFF  # type of an action with a vendor
-_CT: Final = b"\x00\x00\x23\x20\x00\x23"  # Nicira's vendor id, and conntrack, which has actions behind 24 bytes
-_CT_HEADER: Final = 24
+# Nicira's vendor id and conntrack, or clone: bytes up to the actions in them.
+_NESTING: Final = {b"\x00\x00\x23\x20\x00\x23": 24, b"\x00\x00\x23\x20\x00\x2a": 16}
 
 
 class Broken(ValueError):
@@ -67,8 +67,8 @@ def _actions(message: bytes, start: int, stop: int) -> None:
         kind = _number(message, action, end)
         if kind not in (_EXPERIMENTER, _SET_FIELD):
             _exact(end - action, _OUTPUT.get(kind, HEADER))
-        elif message[action + 4:action + 10] == _CT:
-            _actions(message, action + _CT_HEADER, end)
+        elif header := _NESTING.get(message[action + 4:action + 10]):
+            _actions(message, action + header, end)
 
 
 def _match(message: bytes, start: int, stop: int) -> int:

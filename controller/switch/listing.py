@@ -37,9 +37,16 @@ def row(stats: Any) -> Row:
 def _learned(stats: Any, acts: Iterable[Any]) -> tuple[str, int, int]:
     """(MAC, VLAN, port) of a row that our learn action made."""
     vlan = stats.match.get("vlan_tci") or stats.match.get("vlan_vid") or 0
-    ports = [action.port for action in acts if isinstance(action, parser.OFPActionOutput)]
+    ports = [port for action in acts if (port := _leads_to(action)) is not None]
     return (str(stats.match.get("eth_dst", "")), (vlan[0] if isinstance(vlan, tuple) else vlan) & _VLAN_ID_BITS,
             ports[0] if ports else 0)
+
+
+def _leads_to(action: Any) -> int | None:
+    """The port that a learned row sends to, or notes down."""
+    if isinstance(action, parser.NXActionRegLoad) and action.dst == f.REG_OUT_PORT.name:
+        return int(action.value)
+    return int(action.port) if isinstance(action, parser.OFPActionOutput) else None
 
 
 def _conditions(oxm: Any) -> list[str]:
@@ -65,10 +72,14 @@ _WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "OFPActionPopVlan": lambda a: "pop_vlan",
     "OFPActionDecNwTtl": lambda a: "dec_ttl",
     "OFPActionSetField": lambda a: f"set_field:{_value(a.key, a.value)}->{_NAMES.get(a.key, a.key)}",
-    "NXActionRegLoad": lambda a: f"load:{a.value:#x}->{_NXM.get(a.dst, a.dst)}",
+    "NXActionRegLoad": lambda a: f"load:{a.value:#x}->{_bits(a.dst, a.ofs_nbits)}",
     "NXActionRegMove": lambda a: f"move:{_NXM.get(a.src_field, a.src_field)}->{_NXM.get(a.dst_field, a.dst_field)}",
-    "NXActionLearn": lambda a: f"learn(table={a.table_id},hard_timeout={a.hard_timeout},priority={a.priority},...)",
+    "NXActionLearn": lambda a: f"learn({_lesson(a)},...)",
+    "LimitedLearn": lambda a: f"learn({_lesson(a.learn)},limit={a.limit},...)",
     "NXActionResubmitTable": lambda a: f"resubmit(,{a.table_id})",
+    "NXActionOutputReg": lambda a: f"output:{_bits(a.src, a.ofs_nbits)}",
+    "NXActionConjunction": lambda a: f"conjunction({a.id},{a.clause + 1}/{a.n_clauses})",
+    "CloneActions": lambda a: f"clone({','.join(map(_action, a.actions))})",
     "NXActionCT": lambda a: _track(a),
     "NXActionNAT": lambda a: _nat(a),
     "NXActionUnknown": lambda a: f"nicira({a.subtype})",
@@ -77,6 +88,7 @@ _WORDS: Final[dict[str, Callable[[Any], str]]] = {
 _COMMIT: Final = 1  # NX_CT_F_COMMIT
 _SOURCE, _DESTINATION = 1, 2  # NX_NAT_F_SRC, NX_NAT_F_DST
 _NO_TABLE: Final = 0xFF  # NX_CT_RECIRC_NONE
+_COUNT_BITS: Final = 0x3F
 
 
 def _action(action: Any) -> str:
@@ -89,10 +101,22 @@ def _value(name: str, value: Any) -> str:
     return field.show(value) if field and field.kind is Kind.HEX and isinstance(value, int) else str(value)
 
 
+def _lesson(action: Any) -> str:
+    return f"table={action.table_id},hard_timeout={action.hard_timeout},priority={action.priority}"
+
+
+def _bits(name: str, place: int) -> str:
+    """Bits of a field: the first, and how many there are, less one, stand in ten and six bits (ofs_nbits)."""
+    field, first, last = _BY_NAME.get(name), place >> 6, (place >> 6) + (place & _COUNT_BITS)
+    if field is None or last == first + field.bits - 1:
+        return str(_NXM.get(name, name))
+    return f"{field.nxm}[{first}..{last}]"
+
+
 def _track(action: Any) -> str:
     words = ["commit"] if action.flags & _COMMIT else []
     words += [f"table={action.recirc_table}"] if action.recirc_table != _NO_TABLE else []
-    words.append(f"zone={action.zone_src or action.zone_ofs_nbits}")
+    words.append(f"zone={_bits(action.zone_src, action.zone_ofs_nbits) if action.zone_src else action.zone_ofs_nbits}")
     return f"ct({','.join([*words, *map(_action, action.actions)])})"
 
 

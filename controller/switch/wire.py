@@ -1,6 +1,6 @@
 """The one place that knows OpenFlow's layout of what we say: plans, packets and questions to bytes.
 
-OpenFlow 1.4, with Nicira's actions where it has none. Serialising is os-ken's. What switches answer is for `answers`.
+OpenFlow 1.4; what flows match and do is for `oxm`. Serialising is os-ken's. What switches answer is for `answers`.
 """
 from __future__ import annotations
 
@@ -12,30 +12,10 @@ from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.switch.diff import Forget, Plan
-from controller.switch.nicira import CheckPktLarger
+from controller.switch.oxm import action_of, match, resubmit
 from flows import cookie as cookies
-from flows import fields as f
-from flows.fields import Criterion, Field, Kind
-from flows.flow import (
-    AnyPort,
-    Ask,
-    CheckLarger,
-    DecTtl,
-    Flow,
-    Goto,
-    Learn,
-    Match,
-    Metered,
-    Move,
-    Output,
-    OutputBack,
-    PopVlan,
-    PushVlan,
-    Resubmit,
-    SetField,
-    Track,
-    Translation,
-)
+from flows.fields import Criterion
+from flows.flow import Flow, Goto, Metered, SetField
 from flows.host import Meter
 from flows.tables import Table
 
@@ -44,9 +24,6 @@ NEIGHBOUR_IDLE: Final = 300  # seconds without a packet after which a learned ne
 _BUNDLE_FLAGS: Final = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
 _METER_FLAGS: Final = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST
 _VLAN_ID_BITS: Final = 0xFFF
-_PORT_BITS: Final = 0xFFFF  # Nicira's actions number ports as OpenFlow 1.0 does
-_COMMIT: Final = 1  # NX_CT_F_COMMIT (lib/ofp-actions.c)
-_NAT_ENDS: Final = {"src": 1, "dst": 2}  # NX_NAT_F_SRC, NX_NAT_F_DST
 
 
 @dataclass(frozen=True)
@@ -104,7 +81,7 @@ def _messages(datapath: Any, plan: Plan) -> Iterator[tuple[Any, str]]:
 
 def add_flow(datapath: Any, cookie: int, flow: Flow, **more: Any) -> Any:
     """The OFPFlowMod that adds a flow, or overwrites the one with its match and priority."""
-    apply = [_action(action) for action in flow.actions if not isinstance(action, (Goto, Metered))]
+    apply = [action_of(action) for action in flow.actions if not isinstance(action, (Goto, Metered))]
     instructions: list[Any] = [parser.OFPInstructionMeter(action.meter) for action in flow.actions
                                if isinstance(action, Metered)]
     instructions += [parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, apply)] if apply else []
@@ -129,91 +106,8 @@ def unlearn(datapath: Any, flow: Flow) -> Any:
 
 def packet_out(datapath: Any, data: bytes, registers: Iterable[Criterion], table: Table) -> Any:
     """The message that lets a frame run through a switch's tables from this one on, its registers set."""
-    actions = [_action(SetField(register)) for register in registers]
-    return parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, ofp.OFPP_CONTROLLER, [*actions, _resubmit(table)], data)
-
-
-def match(wanted: Match) -> Any:
-    """An OFPMatch, in our order: os-ken's puts nw_ttl before the EtherType that it needs, and Open vSwitch objects."""
-    return parser.OFPMatch(_ordered_fields=[(one.field.name, _oxm_value(one)) for one in wanted.criteria])
-
-
-def _oxm_value(criterion: Criterion) -> Any:
-    if criterion.exact:
-        return _value(criterion.field, criterion.value)
-    return _value(criterion.field, criterion.value), _value(criterion.field, criterion.mask)
-
-
-def _value(field: Field, number: int) -> int | str:
-    return number if field.kind in (Kind.NUMBER, Kind.HEX, Kind.CT_STATE) else field.show(number)
-
-
-def _action(action: object) -> Any:
-    match action:
-        case PushVlan():
-            return parser.OFPActionPushVlan(f.DOT1Q)
-        case PopVlan():
-            return parser.OFPActionPopVlan()
-        case SetField(criterion):
-            return parser.OFPActionSetField(**{criterion.field.name: _oxm_value(criterion)})
-        case Move(source, target):
-            return parser.NXActionRegMove(_source(source), _source(target), source.bits)
-        case Output(port):
-            return parser.OFPActionOutput(port, ofp.OFPCML_NO_BUFFER)
-        case OutputBack():
-            return parser.OFPActionOutput(ofp.OFPP_IN_PORT, ofp.OFPCML_NO_BUFFER)
-        case Learn():
-            return _learn(action)
-        case _:
-            return _routing_action(action)
-
-
-def _routing_action(action: object) -> Any:
-    """Of those that only the routed hop uses."""
-    match action:
-        case DecTtl():
-            return parser.OFPActionDecNwTtl()
-        case AnyPort():
-            return parser.OFPActionSetField(in_port_nxm=0)  # Open vSwitch refuses 0 for OpenFlow's own in_port
-        case CheckLarger(size, target):
-            return CheckPktLarger(size, target.name)
-        case Ask():
-            return parser.OFPActionOutput(ofp.OFPP_CONTROLLER, ofp.OFPCML_NO_BUFFER)
-        case Resubmit(table):
-            return _resubmit(table)
-        case Track():
-            nat = [_nat(action.translation)] if action.nat or action.translation else []
-            return parser.NXActionCT(_COMMIT if action.commit else 0, None, action.zone, action.table.id, 0, nat)
-        case _:
-            raise TypeError(f"not an action: {action!r}")
-
-
-def _resubmit(table: Table) -> Any:
-    return parser.NXActionResubmitTable(ofp.OFPP_IN_PORT & _PORT_BITS, table.id)
-
-
-def _nat(translation: Translation | None) -> Any:
-    if translation is None:
-        return parser.NXActionNAT(0)
-    return parser.NXActionNAT(_NAT_ENDS[translation.end], range_ipv4_min=str(translation.address))
-
-
-def _source(field: Field) -> str:
-    """os-ken's name of a field in Nicira actions."""
-    return f"{field.name}_nxm" if field in (f.ARP_SPA, f.ARP_TPA, f.ARP_OP, f.ETH_SRC, f.ETH_DST) else field.name
-
-
-def _learn(action: Learn) -> Any:
-    """flows.flow.Learn in Nicira's flow specs (ovs-actions(7), learn)."""
-    specs = [
-        parser.NXFlowSpecMatch(src=("vlan_tci", 0), dst=("vlan_tci", 0), n_bits=12),
-        parser.NXFlowSpecMatch(src=("eth_src_nxm", 0), dst=("eth_dst_nxm", 0), n_bits=48),
-        parser.NXFlowSpecLoad(src=0, dst=("vlan_tci", 0), n_bits=16),
-        parser.NXFlowSpecLoad(src=("tunnel_id_nxm", 0), dst=("tunnel_id_nxm", 0), n_bits=64),
-        parser.NXFlowSpecOutput(src=("in_port_nxm", 0), dst="", n_bits=16),
-    ]
-    return parser.NXActionLearn(table_id=action.into.id, specs=specs, hard_timeout=action.hard_timeout,
-                                priority=action.into.ranks[action.rank], cookie=action.cookie)
+    actions = [action_of(SetField(register)) for register in registers]
+    return parser.OFPPacketOut(datapath, ofp.OFP_NO_BUFFER, ofp.OFPP_CONTROLLER, [*actions, resubmit(table)], data)
 
 
 def _delete(datapath: Any, cookie: int, mask: int, **more: Any) -> Any:

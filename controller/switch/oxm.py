@@ -1,0 +1,159 @@
+"""What a flow matches and does, as os-ken's values: OpenFlow 1.4's, and Nicira's where it has none."""
+from __future__ import annotations
+
+from typing import Any, Final
+
+from os_ken.ofproto import nicira_ext
+from os_ken.ofproto import ofproto_v1_4 as ofp
+from os_ken.ofproto import ofproto_v1_4_parser as parser
+
+from controller.switch.nicira import CheckPktLarger, CloneActions, LimitedLearn
+from flows import fields as f
+from flows.fields import Criterion, Field, Kind
+from flows.flow import (
+    Action,
+    AnyPort,
+    Ask,
+    CheckLarger,
+    Clone,
+    Conjunction,
+    DecTtl,
+    Learn,
+    LearnPort,
+    LookUp,
+    Match,
+    Move,
+    Output,
+    OutputBack,
+    OutputTo,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    Track,
+    Translation,
+)
+from flows.tables import Table
+
+_PORT_BITS: Final = 0xFFFF  # Nicira's actions number ports as OpenFlow 1.0 does
+_WHOLE_PACKET: Final = 0xFFFF
+_COMMIT: Final = 1  # NX_CT_F_COMMIT (lib/ofp-actions.c)
+_NAT_ENDS: Final = {"src": 1, "dst": 2}  # NX_NAT_F_SRC, NX_NAT_F_DST
+
+
+def match(wanted: Match) -> Any:
+    """An OFPMatch, in our order: os-ken's puts nw_ttl before the EtherType that it needs, and Open vSwitch objects.
+
+    What connection tracking remembers needs an EtherType, too.
+    """
+    last = [one for one in wanted.criteria if one.field in f.TRACKED]
+    first = [one for one in wanted.criteria if one.field in (f.CT_STATE, f.ETH_TYPE)] if last else []
+    ordered = [*first, *(one for one in wanted.criteria if one not in first and one not in last), *last]
+    return parser.OFPMatch(_ordered_fields=[(one.field.name, _oxm_value(one)) for one in ordered])
+
+
+def _oxm_value(criterion: Criterion) -> Any:
+    if criterion.exact:
+        return _value(criterion.field, criterion.value)
+    return _value(criterion.field, criterion.value), _value(criterion.field, criterion.mask)
+
+
+def _value(field: Field, number: int) -> int | str:
+    return number if field.kind in (Kind.NUMBER, Kind.HEX, Kind.CT_STATE) else field.show(number)
+
+
+def action_of(action: Action) -> Any:
+    """An action that is one on the wire, too: not Goto and Metered, which are instructions."""
+    match action:
+        case PushVlan():
+            return parser.OFPActionPushVlan(f.DOT1Q)
+        case PopVlan():
+            return parser.OFPActionPopVlan()
+        case SetField(criterion):
+            return parser.OFPActionSetField(**{criterion.field.name: _oxm_value(criterion)})
+        case Move(source, target):
+            return parser.NXActionRegMove(_source(source), _source(target), source.bits)
+        case Output(port):
+            return parser.OFPActionOutput(port, ofp.OFPCML_NO_BUFFER)
+        case OutputBack():
+            return parser.OFPActionOutput(ofp.OFPP_IN_PORT, ofp.OFPCML_NO_BUFFER)
+        case Resubmit(table) | LookUp(table):
+            return resubmit(table)
+        case Track():
+            return _track(action)
+        case _:
+            return _firewall_action(action)
+
+
+def _firewall_action(action: Action) -> Any:
+    """Of those that only learning and the security groups use."""
+    match action:
+        case Learn() | LearnPort():
+            return _learn(action)
+        case Clone(actions):
+            return CloneActions([action_of(one) for one in actions])
+        case OutputTo(register):
+            return parser.NXActionOutputReg(nicira_ext.ofs_nbits(0, register.bits - 1), register.name, _WHOLE_PACKET)
+        case Conjunction(number, clause, of):
+            return parser.NXActionConjunction(clause - 1, of, number)  # counted from 0 there
+        case _:
+            return _routing_action(action)
+
+
+def _routing_action(action: Action) -> Any:
+    """Of those that only the routed hop uses."""
+    match action:
+        case DecTtl():
+            return parser.OFPActionDecNwTtl()
+        case AnyPort():
+            return parser.OFPActionSetField(in_port_nxm=0)  # Open vSwitch refuses 0 for OpenFlow's own in_port
+        case CheckLarger(size, target):
+            return CheckPktLarger(size, target.name)
+        case Ask():
+            return parser.OFPActionOutput(ofp.OFPP_CONTROLLER, ofp.OFPCML_NO_BUFFER)
+        case _:
+            raise TypeError(f"not an action: {action!r}")
+
+
+def resubmit(table: Table) -> Any:
+    """Look the packet up in a table."""
+    return parser.NXActionResubmitTable(ofp.OFPP_IN_PORT & _PORT_BITS, table.id)
+
+
+def _track(action: Track) -> Any:
+    nat = [_nat(action.translation)] if action.nat or action.translation else []
+    by_register = isinstance(action.zone, Field)
+    source = action.zone.name if isinstance(action.zone, Field) else None
+    zone = nicira_ext.ofs_nbits(0, 15) if by_register else action.zone
+    table = nicira_ext.NX_CT_RECIRC_NONE if action.table is None else action.table.id
+    return parser.NXActionCT(_COMMIT if action.commit else 0, source, zone, table, 0, nat)
+
+
+def _nat(translation: Translation | None) -> Any:
+    if translation is None:
+        return parser.NXActionNAT(0)
+    return parser.NXActionNAT(_NAT_ENDS[translation.end], range_ipv4_min=str(translation.address))
+
+
+def _source(field: Field) -> str:
+    """os-ken's name of a field in Nicira actions."""
+    return f"{field.name}_nxm" if field in (f.ARP_SPA, f.ARP_TPA, f.ARP_OP, f.ETH_SRC, f.ETH_DST) else field.name
+
+
+def _learn(action: Learn | LearnPort) -> Any:
+    """flows.actions.Learn and LearnPort in Nicira's flow specs (ovs-actions(7), learn)."""
+    specs = [
+        parser.NXFlowSpecMatch(src=("vlan_tci", 0), dst=("vlan_tci", 0), n_bits=12),
+        parser.NXFlowSpecMatch(src=("eth_src_nxm", 0), dst=("eth_dst_nxm", 0), n_bits=48),
+    ]
+    if isinstance(action, LearnPort):
+        specs.append(parser.NXFlowSpecLoad(src=("in_port_nxm", 0), dst=(f.REG_OUT_PORT.name, 0), n_bits=16))
+    else:
+        specs += [
+            parser.NXFlowSpecLoad(src=0, dst=("vlan_tci", 0), n_bits=16),
+            parser.NXFlowSpecLoad(src=("tunnel_id_nxm", 0), dst=("tunnel_id_nxm", 0), n_bits=64),
+            parser.NXFlowSpecOutput(src=("in_port_nxm", 0), dst="", n_bits=16),
+        ]
+    learn = parser.NXActionLearn(table_id=action.into.id, specs=specs, hard_timeout=action.hard_timeout,
+                                 priority=action.into.ranks[action.rank], cookie=action.cookie)
+    return LimitedLearn(learn, action.limit) if isinstance(action, LearnPort) and action.limit else learn
