@@ -47,14 +47,29 @@ def of_lab(directory: Path) -> dict[int, int]:
     runs inside its nodes. This process and its ancestors are never among them.
     """
     spared = set(_ancestors(os.getpid()))
+    everyone, marked, rooms = _looked_around(directory)
+    return {pid: start for pid, start in everyone.items()
+            if pid not in spared and (pid in marked or namespace(pid) in rooms)}
+
+
+def stray(directory: Path) -> dict[int, int]:
+    """Those processes of a lab (pid -> start time) that are in none of its nodes any more: a node has died, and what
+    was at work in it has not.
+    """
+    everyone, marked, rooms = _looked_around(directory)
+    homes = {*rooms, namespace(os.getpid()), None}
+    return {pid: everyone[pid] for pid in marked if namespace(pid) not in homes}
+
+
+def _looked_around(directory: Path) -> tuple[dict[int, int], set[int], set[str | None]]:
+    """Everyone's start times, who wears the mark of a lab, and the namespaces of its nodes."""
     # The start times come first: a number that changes hands while we look then belongs to nobody.
     everyone = {pid: start for entry in _PROC.iterdir() if entry.name.isdigit()
                 and (start := start_time(pid := int(entry.name))) is not None}
     marked = {pid for pid in everyone if environment_has(pid, f"{MARK}={directory}")}
     anchors = [pid for pid in marked if _read(pid, "cmdline").startswith(ANCHOR)]
     rooms = {room for pid in anchors for room in (namespace(pid), *_inner(pid))} - {None, namespace(os.getpid())}
-    return {pid: start for pid, start in everyone.items()
-            if pid not in spared and (pid in marked or namespace(pid) in rooms)}
+    return everyone, marked, rooms
 
 
 def _inner(anchor: int) -> Iterator[str]:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +23,22 @@ from controller.host.devices import Devices
 from controller.host.lab import LabPlan
 from controller.host.stages import Stage, stages
 from controller.model.topology import Topology
-from controller.tools import leases, machine
+from controller.tools import machine, mending
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.machine import OBEYS, PYTHON
 from controller.tools.machine import check as check_machine
-from controller.tools.nodes import Node, answer, directory, environment, exec_argv, execute, find, in_force, state
+from controller.tools.nodes import (
+    Node,
+    answer,
+    directory,
+    environment,
+    exec_argv,
+    execute,
+    find,
+    in_force,
+    state,
+    write,
+)
 
 __all__ = ["Node", "answer", "check_machine", "directory", "down", "exec_argv", "execute", "follow", "plan", "prompt",
            "restart_vswitchd", "state", "topology_file", "up"]
@@ -90,7 +100,7 @@ def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = N
             # Without plan.json a lab counts as half built, which it is until all stages are done.
             (home / "plan.json").rename(home / "plan.old.json")
         failed = _obey(rundir, todo, progress or (lambda done, total, what: None)) if todo else {}
-        _write(home / "plan.json", lab.to_json(lab.damaged(want, failed, have)))
+        write(home / "plan.json", lab.to_json(lab.damaged(want, failed, have)))
         (home / "plan.old.json").unlink(missing_ok=True)
     if failed:
         raise RouterFailed(_excuse(want, failed), MISSING)
@@ -124,7 +134,9 @@ def _standing(rundir: Path, say: Say) -> LabPlan | None:
         for host in (name for name in _switches(have) if daemons.missing(home / name)):
             say(f"Open vSwitch of {host} has died; it is started again.")
             _revive(rundir, host)
-        return _mended(home, _looked_at(have, home, nodes), dead, say)
+        if dead:
+            say(f"{', '.join(dead)} died; made again.")
+        return mending.without_dead(home, mending.looked_at(have, home, nodes), dead)
     if nodes or processes.of_lab(home):
         say("A lab stands here that is not whole; it is removed and built anew.")
     _clear(home)
@@ -135,44 +147,6 @@ def _standing(rundir: Path, say: Say) -> LabPlan | None:
 def _switches(plan_: LabPlan) -> dict[str, Devices]:
     """The nodes with an Open vSwitch."""
     return {**plan_.hypervisors, **({plan_.outside.name: plan_.outside.devices} if plan_.outside else {})}
-
-
-def _looked_at(have: LabPlan, home: Path, nodes: Mapping[str, Node]) -> LabPlan:
-    """The plan without what somebody has taken away since: a router's namespace, a dnsmasq, or the web server
-    outside.
-    """
-    lost = {(host, one.name) for host, devices in have.hypervisors.items() for one in devices.namespaces
-            if not _is_namespace(Path(f"/proc/{nodes[host].pid}/root/run/netns") / one.name)}
-    have = lab.unserved(lab.damaged(have, lost, None), leases.without_server(have, nodes))
-    if have.outside is not None and not _serves(home / have.outside.name / "web.json"):
-        return replace(have, outside=replace(have.outside, serving=False))
-    return have
-
-
-def _is_namespace(path: Path) -> bool:
-    """Whether a namespace is mounted there, and not only the empty file on which it was."""
-    try:
-        return path.stat().st_dev != path.parent.stat().st_dev
-    except OSError:
-        return False
-
-
-def _serves(written: Path) -> bool:
-    try:
-        server: dict[str, int] = json.loads(written.read_text())
-        return processes.start_time(server["pid"]) == server["start"]
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def _mended(home: Path, have: LabPlan, dead: Mapping[str, Node], say: Say) -> LabPlan:
-    """The lab without the VMs that have died, which are then made again as if they were new."""
-    if dead:
-        say(f"{', '.join(dead)} died; made again.")
-        written = json.loads((home / "state.json").read_text())
-        _write(home / "state.json", {"nodes": {name: node for name, node in written["nodes"].items()
-                                               if name not in dead}})
-    return lab.without(have, dead)
 
 
 def _summary(have: LabPlan | None, want: LabPlan) -> str:
@@ -275,10 +249,3 @@ def _alone(rundir: Path) -> Iterator[None]:
         raise Refusal(f"Another `tunbridge lab up` is at work in {rundir}; wait for it to end.", MISSING) from error
     finally:
         os.close(handle)
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(value, indent=1))
-    new.replace(path)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -57,6 +57,13 @@ def in_force(rundir: Path) -> LabPlan | None:
         return lab.from_json(json.loads((directory(rundir) / "plan.json").read_text()))
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
+
+
+def write(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(value, indent=1))
+    new.replace(path)
 
 
 def search_path() -> str:
