@@ -67,7 +67,7 @@ def _actions(message: bytes, start: int, stop: int) -> None:
         kind = _number(message, action, end)
         if kind not in (_EXPERIMENTER, _SET_FIELD):
             _exact(end - action, _OUTPUT.get(kind, HEADER))
-        elif header := _NESTING.get(message[action + 4:action + 10]):
+        elif header := _NESTING.get(bytes(message[action + 4:action + 10])):
             _actions(message, action + header, end)
 
 
