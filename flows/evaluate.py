@@ -69,6 +69,7 @@ class Way:
 
     steps: tuple[Step, ...]
     outputs: Outputs  # its own, not those of copies made of it
+    shared: int = 0  # so many of its first steps are those of the packet that it was copied from
 
     @property
     def last(self) -> Step:
@@ -271,7 +272,7 @@ class _State:
 def _copies(state: _State, before: tuple[Step, ...] = ()) -> Iterator[Way]:
     for place, copy in state.copies:
         common = (*before, *state.steps[:place + 1])
-        yield Way((*common, *copy.steps), tuple(copy.own))
+        yield Way((*common, *copy.steps), tuple(copy.own), len(common))
         yield from _copies(copy, common)
 
 
