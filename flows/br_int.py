@@ -14,7 +14,7 @@ from flows import delivery, port_security, routed, rules, security
 from flows import fields as f
 from flows.fields import Criterion, tagged
 from flows.flow import ANY, Action, Flow, Goto, PushVlan, SetField, flow, when
-from flows.host import Device, Host, Network, Port, Segment
+from flows.host import Device, Host, Network, Port, Segment, wearers
 from flows.tables import ARP_SPOOF, CANARY, CLASSIFY, ROUTER
 
 _PIPELINE: Final = "pipeline"
@@ -49,9 +49,7 @@ def network(host: Host, net: Network) -> Iterator[Flow]:
     if net.segment is not None:
         yield from _from_provider(host, net, net.segment)
     elif delivery.unguarded(net) and host.patch_tun is not None:
-        yield flow(CLASSIFY, "relearn", when(f.IN_PORT(host.patch_tun), tagged(net.vlan)),
-                   *_from_elsewhere(host, net), Goto(ROUTER), origin=net.origin,
-                   why=f"from another host that carries {net.name}: remember that its sender lives there")
+        yield from _from_tunnel(host, net, host.patch_tun)
     yield from delivery.network(host, net)
 
 
@@ -66,7 +64,7 @@ def _classify(host: Host, net: Network, port: Port) -> Iterator[Flow]:
     if port.identities:
         yield from _admit(net, port, f"{port.name} is attached to {net.name}", (*marks, Goto(ARP_SPOOF)))
     else:
-        learn = delivery.remember(host, port.ofport, delivery.MACS_OF_A_PORT)
+        learn = delivery.remember(host, port)
         yield from _admit(net, port, f"{port.name} is attached to {net.name}, port security off",
                           (*marks, learn, Goto(security.entry(host, port))))
 
@@ -95,9 +93,19 @@ def _from_provider(host: Host, net: Network, segment: Segment) -> Iterator[Flow]
         yield admit(tagged(segment.vlan), f"VLAN {segment.vlan}")
 
 
+def _from_tunnel(host: Host, net: Network, patch_tun: int) -> Iterator[Flow]:
+    """Frames of a network whose MACs the topology does not all know."""
+    came = (f.IN_PORT(patch_tun), tagged(net.vlan))
+    yield flow(CLASSIFY, "relearn", when(*came), *_from_elsewhere(host, net), Goto(ROUTER), origin=net.origin,
+               why=f"from another host that carries {net.name}: remember that its sender lives there")
+    for mac, neighbours in wearers(net.neighbours).items():
+        yield flow(CLASSIFY, "named", when(*came, f.ETH_SRC(mac)), Goto(ROUTER), origin=neighbours[0].origin,
+                   why=f"the topology says that {neighbours[0].name} lives on {neighbours[0].remote}")
+
+
 def _from_elsewhere(host: Host, net: Network) -> tuple[Action, ...]:
     """Where a MAC may live behind a port here, remember which ones live elsewhere: a virtual address moves."""
     port = delivery.way_out(host, net)
     if port is None or not delivery.unguarded(net):
         return ()
-    return (delivery.remember(host, port, delivery.MACS_ELSEWHERE),)
+    return (delivery.remember_away(host, net, port),)

@@ -19,7 +19,8 @@ from flows.tables import BASE_INGRESS, BEHIND, DELIVER, UNKNOWN
 
 _PIPELINE: Final = "pipeline"
 MACS_OF_A_PORT: Final = 64  # that are learned behind one port without port security
-MACS_ELSEWHERE: Final = 1024  # of all networks together, so that one that has moved away is not looked for here
+MACS_ELSEWHERE: Final = 1024  # of a network, so that one that has moved away is not looked for here
+_OFPORT_BITS: Final = 32
 
 
 def base() -> Iterator[Flow]:
@@ -49,9 +50,16 @@ def unguarded(net: Network) -> list[Port]:
     return [port for port in net.ports if not port.identities]
 
 
-def remember(host: Host, ofport: int, limit: int) -> LearnPort:
-    """Remember that the sender of this frame lives behind the port it came by; `limit` of them behind this one."""
-    return LearnPort(BEHIND, "learned", hard_timeout=host.mac_aging_time, cookie=LEARNED_COOKIE | ofport, limit=limit)
+def remember(host: Host, port: Port) -> LearnPort:
+    """Remember that the sender of this frame lives behind a port; the cookie says which, for the limit."""
+    return LearnPort(BEHIND, "learned", hard_timeout=host.mac_aging_time, cookie=LEARNED_COOKIE | port.ofport,
+                     limit=MACS_OF_A_PORT)
+
+
+def remember_away(host: Host, net: Network, ofport: int) -> LearnPort:
+    """Remember that the sender of this frame lives on another host; networks do not take each other's room."""
+    return LearnPort(BEHIND, "learned", hard_timeout=host.mac_aging_time,
+                     cookie=LEARNED_COOKIE | net.vlan << _OFPORT_BITS | ofport, limit=MACS_ELSEWHERE)
 
 
 def way_out(host: Host, net: Network) -> int | None:

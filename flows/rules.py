@@ -43,7 +43,7 @@ def network(net: Network) -> Iterator[Flow]:
         yield from _with_groups(profile, [row.match for row in plain])
     for group in net.remote_groups:
         yield flow(RULES, "both", when(f.CONJ_ID(group.number)), Goto(ACCEPTED), origin=group.origin,
-                   why=f"a rule names {group.name}, and the other end is a member of it")
+                   why=f"over IPv{group.version}, a rule allows what {_between(group)}")
     yield from _members(net)
 
 
@@ -137,6 +137,10 @@ def _members(net: Network) -> Iterator[Flow]:
                         _other_end(by_vm, member.version)(member)),
                    *(Conjunction(number, _MEMBERS, _CLAUSES) for number in sorted(group.number for group in groups)),
                    origin=groups[0].origin, why=f"begun {end} {_words(member)}, a member of {names}")
+
+
+def _between(group: RemoteGroup) -> str:
+    return f"the VM begins with a member of {group.name}" if group.by_vm else f"a member of {group.name} begins"
 
 
 def _words(member: Prefix) -> str:

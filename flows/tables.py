@@ -42,9 +42,10 @@ def _table(bridge: str, id_: int, name: str, question: str, *, matches: tuple[Fi
 
 CLASSIFY = _table(
     BR_INT, 0, "classify", "Who sent this?",
-    matches=(f.IN_PORT, f.VLAN_VID), goes_to=("arp-spoof", "router", "base-egress"),
-    # `relearn`: from br-tun, in a network with ports without port security here: who moved there is learned again.
-    ranks={"relearn": 3, "admit": 2, "tagged": 1, "miss": 0})
+    matches=(f.IN_PORT, f.VLAN_VID, f.ETH_SRC), goes_to=("arp-spoof", "router", "base-egress"),
+    # `relearn`: from br-tun, in a network with ports without port security here: who moved there is learned again,
+    # but for those that the topology knows (`named`), who would only take the room of others.
+    ranks={"named": 4, "relearn": 3, "admit": 2, "tagged": 1, "miss": 0})
 CANARY = _table(BR_INT, 23, "canary", "Did the switch restart?", ranks={"miss": 0})
 ARP_SPOOF = _table(
     BR_INT, 24, "arp-spoof", "Does it claim an address that is its own?",

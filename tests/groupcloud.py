@@ -58,6 +58,7 @@ VMS: Final = {"web1": Vm(11, 11, WEB), "web2": Vm(12, 12, WEB), "db1": Vm(21, 13
 FAR: Final = Vm(70, PATCH_TUN)  # elsewhere
 DHCP: Final = Vm(3, DHCP_PORT)
 
+
 def rule(what: str, *, by_vm: bool = False, version: int = 4, remote: str | None = None,
          ports: tuple[int, int] | None = None, protocol: int | None = None, icmp: tuple[int | None, int | None] = (
              None, None), group: int | None = None) -> Rule:

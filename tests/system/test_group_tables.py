@@ -312,6 +312,16 @@ def test_a_mac_that_nobody_knows_is_looked_for_everywhere_and_then_found(there: 
     assert there.reaches("far1", sent, unknown) == []
 
 
+def test_only_macs_that_the_topology_does_not_know_are_remembered_elsewhere(there: Site) -> None:
+    away = groupcloud.VLAN << 32 | groupcloud.PATCH_TUN
+    before = there.learned(away)
+    stranger = packets.arp("02:00:00:00:09:02", ip_address("10.0.1.77"), ip_address("10.0.1.77"), 5)
+    named = packets.arp(CARDS["far1"].mac, ip_address("10.0.1.70"), ip_address("10.0.1.70"), 5)
+    for frame in (stranger, named):
+        _taught(there, "far1", frame)
+    assert there.learned(away) == before + 1
+
+
 def _taught(there: Site, sender: str, frame: bytes) -> None:
     assert there.gets(sender, frame)
     there.settle()
