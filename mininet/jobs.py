@@ -60,8 +60,11 @@ class Lab:
 
     def run(self, job):
         """Run the steps of a plan in a node, in order."""
-        node = self.nodes[job["node"]]
-        for step in job["steps"]:
+        self.do(self.nodes[job["node"]], job["steps"])
+
+    def do(self, node, steps):
+        """Run steps in a node. HypervisorError at the first that fails."""
+        for step in steps:
             argv = ["mnexec", "-a", str(node.pid), *step["argv"]]
             if step["background"]:
                 begin(argv, node)
@@ -90,7 +93,8 @@ class Lab:
     def obey(self, stages, say, keep):
         """Do all stages in order, the jobs of each side by side; `keep` is told after every stage.
 
-        A job that names a namespace may fail: that is said, and nothing else is done for that namespace.
+        A job that names a namespace may fail: then its `otherwise` is done, that is said, and nothing else is done
+        for that namespace.
         """
         total, done, failed = sum(len(stage["jobs"]) for stage in stages), 0, set()
 
@@ -104,6 +108,7 @@ class Lab:
                 if which[1] is None:
                     raise
                 failed.add(which)
+                self.do(self.nodes[job["node"]], job.get("otherwise", ()))
                 say({"failed": which, "error": str(error)})
 
         with ThreadPoolExecutor(HANDS) as pool:

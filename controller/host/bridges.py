@@ -5,17 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv6Address
+from typing import Final
 
-from controller.host.devices import MARK, Bridge, OvsPort
+from controller.host.devices import MARK, Bridge, Limit, OvsPort
 from controller.model import names
 from controller.model.topology import Host, Topology
+from flows.tables import BEHIND, BR_INT, BR_TUN, UNICAST
 
 DEFAULT_PORTS = {"vxlan": 4789, "geneve": 6081}
+_LEARNED: Final = 20000  # MACs that br-tun may have learned at a time
+_LEARNED_HERE: Final = 10000  # MACs behind ports without port security
 
 
-def bridges(host: Host, datapath: str, controller: str) -> tuple[Bridge, ...]:
+def bridges(topology: Topology, host: Host, datapath: str, controller: str) -> tuple[Bridge, ...]:
     """br-int, br-tun and the provider bridges with the datapath ids by which the daemon knows them."""
-    return tuple(Bridge(name, datapath, host.datapath_ids[name], controller)
+    limits = {BR_INT: (Limit(BEHIND.id, _LEARNED_HERE),)}
+    if topology.forwarding == "learning":
+        limits[BR_TUN] = (Limit(UNICAST.id, _LEARNED),)
+    return tuple(Bridge(name, datapath, host.datapath_ids[name], controller, limits=limits.get(name, ()))
                  for name in (*names.BRIDGES, *provider_bridges(host)))
 
 
@@ -25,13 +32,14 @@ def provider_bridges(host: Host) -> tuple[str, ...]:
 
 
 def ports(topology: Topology, host: Host) -> Iterator[OvsPort]:
-    """The patch pairs, and a tunnel to every other host in the order of the file."""
+    """The patch pairs, a tunnel to every other host in the order of the file, and one end for everybody else."""
     yield from _patch(topology.cloud, "br-tun", names.PATCH_TUN, names.PATCH_INT)
     for bridge in provider_bridges(host):
         yield from _patch(topology.cloud, bridge, names.int_device(bridge), names.phy_device(bridge))
     for remote in topology.hosts.values():
         if remote.name != host.name:
             yield _tunnel(topology, host, remote)
+    yield _strangers(topology, host)
 
 
 def _patch(cloud: str, bridge: str, here: str, there: str) -> Iterator[OvsPort]:
@@ -50,13 +58,24 @@ def uplink(topology: Topology, bridge: str, device: str) -> OvsPort:
 
 def _tunnel(topology: Topology, host: Host, remote: Host) -> OvsPort:
     """Tunnel ids are set and matched by flows (`key=flow`), so one port serves every network."""
+    name = names.tunnel_device(topology.tunnel.type, str(remote.tunnel_ip))
+    return _end(topology, host, name, str(remote.tunnel_ip))
+
+
+def _strangers(topology: Topology, host: Host) -> OvsPort:
+    """Where what comes from an address that is no host's is counted, and dropped; Open vSwitch gives a packet to the
+    port that names its sender, if there is one.
+    """
+    return _end(topology, host, names.STRANGERS, "flow")
+
+
+def _end(topology: Topology, host: Host, name: str, remote: str) -> OvsPort:
     kind = topology.tunnel.type
-    options = [("key", "flow"), ("local_ip", str(host.tunnel_ip)), ("remote_ip", str(remote.tunnel_ip))]
+    options = [("key", "flow"), ("local_ip", str(host.tunnel_ip)), ("remote_ip", remote)]
     port = topology.tunnel.port
     if kind in DEFAULT_PORTS and port not in (None, DEFAULT_PORTS[kind]):
         options.append(("dst_port", str(port)))
-    if kind == "gre" and isinstance(remote.tunnel_ip, IPv6Address):
+    if kind == "gre" and isinstance(host.tunnel_ip, IPv6Address):
         # OVS's own type for GRE over IPv6; without packet_type it would carry IP packets instead of frames.
         kind, options = "ip6gre", [*options, ("packet_type", "legacy_l2")]
-    name = names.tunnel_device(topology.tunnel.type, str(remote.tunnel_ip))
     return OvsPort(name, "br-tun", kind, tuple(options), ((MARK, topology.cloud),))

@@ -6,18 +6,23 @@ that its patch port to the other bridge carries nothing before the daemon has sp
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 
-from controller.host import steps
-from controller.host.devices import GIVEN, MARK, Bridge, Devices, Link, OvsPort, Underlay
+from controller.host import refilter, steps
+from controller.host.devices import GIVEN, MARK, Bridge, Devices, Limit, Link, OvsPort, Underlay
 from controller.host.steps import Step
 
 Command = tuple[str, ...]
 
+VLAN_GROUPS = "NXM_OF_VLAN_TCI[0..11]"  # flows of one VLAN, for ovs-vswitchd.conf.db(5), Flow_Table, groups
+
 
 def converge(want: Devices, have: Devices) -> tuple[Step, ...]:
-    """All steps in order; none if the host is as it shall be."""
-    return removals(want, have) + additions(want, have)
+    """All steps in order; none if the host is as it shall be. Rules are in before their port is plugged in, and go
+    when it has left.
+    """
+    return (*removals(want, have), *refilter.change(want.firewall, have.firewall).steps, *additions(want, have),
+            *plugging(want, have, guarded(want)))
 
 
 def removals(want: Devices, have: Devices) -> tuple[Step, ...]:
@@ -32,14 +37,38 @@ def removals(want: Devices, have: Devices) -> tuple[Step, ...]:
 
 
 def additions(want: Devices, have: Devices) -> tuple[Step, ...]:
-    """What comes or changes; assumes that `removals` has been done."""
-    gone = {link.name for link in _doomed_links(want, have)}
-    kept = {link.name: link for link in have.links if link.name not in gone}
-    ready = {link.name for link in want.links} | set(kept)
+    """What comes or changes, but for plugging in what is guarded; assumes that `removals` has been done."""
+    kept = _kept(want, have)
     return (*_new_links(want, kept),
-            *steps.ip_batch(_link_settings(want, kept, ready), "plug the wires together"),
+            *steps.ip_batch(_link_settings(want, kept), "plug the wires together"),
             *_ovs(want, have),
             *_underlay(want.underlay, have.underlay))
+
+
+def plugging(want: Devices, have: Devices, taps: Container[str]) -> tuple[Step, ...]:
+    """Guarded ports among these taps are plugged in; assumes that `additions` has been done, and their rules are in."""
+    kept, ours = _kept(want, have), guarded(want)
+    lines = (f"link set dev {link.name} master {link.master}" for link in want.links
+             if link.name in ours and link.name in taps and _to_plug(link, want, kept))
+    return steps.ip_batch(lines, "plug in the ports whose rules are in")
+
+
+def _kept(want: Devices, have: Devices) -> dict[str, Link]:
+    gone = {link.name for link in _doomed_links(want, have)}
+    return {link.name: link for link in have.links if link.name not in gone}
+
+
+def guarded(want: Devices) -> set[str]:
+    """The taps that are plugged in by `plugging` alone."""
+    return {one.tap for one in want.firewall.guarded} if want.firewall is not None else set()
+
+
+def _to_plug(link: Link, want: Devices, kept: Mapping[str, Link]) -> bool:
+    now = kept.get(link.name)
+    if not link.master or (link.kind == GIVEN and now is None):
+        return False
+    there = link.master in kept or any(other.name == link.master for other in want.links)
+    return there and (now is None or now.master != link.master)
 
 
 # Links.
@@ -69,7 +98,8 @@ def _create(link: Link) -> str:
     return f"{head} veth peer name {link.far.interface}{address} mtu {link.mtu} netns pid:{link.far.node}"
 
 
-def _link_settings(want: Devices, kept: dict[str, Link], ready: set[str]) -> Iterator[str]:
+def _link_settings(want: Devices, kept: dict[str, Link]) -> Iterator[str]:
+    ours = guarded(want)
     for link in want.links:
         now = kept.get(link.name)
         if link.kind == GIVEN and now is None:
@@ -79,7 +109,7 @@ def _link_settings(want: Devices, kept: dict[str, Link], ready: set[str]) -> Ite
             changes.append(f"alias {link.alias}")
         if now is not None and now.mtu != link.mtu:
             changes.append(f"mtu {link.mtu}")
-        if link.master in ready and (now is None or now.master != link.master):
+        if link.name not in ours and _to_plug(link, want, kept):
             changes.append(f"master {link.master}")
         if now is None or not now.up:
             changes.append("up")
@@ -148,10 +178,22 @@ def _bridge(bridge: Bridge, now: Bridge | None, cloud: str) -> Iterator[Command]
     if bridge.mac is not None:
         settings.append(f"other_config:hwaddr={quoted(bridge.mac)}")
     yield ("set", "Bridge", bridge.name, *settings)
+    yield from _limits(bridge, now.limits if now is not None else ())
     if bridge.controller is not None and (now is None or now.controller != bridge.controller):
         yield ("set-controller", bridge.name, bridge.controller)
         yield ("set", "Controller", bridge.name, "connection-mode=out-of-band",
                "max_backoff=1000", "inactivity_probe=5000")
+
+
+def _limits(bridge: Bridge, now: tuple[Limit, ...]) -> Iterator[Command]:
+    if bridge.limits == now:
+        return
+    yield ("clear", "Bridge", bridge.name, "flow_tables")
+    for limit in bridge.limits:
+        row = f"@{bridge.name}-{limit.table}"
+        yield (f"--id={row}", "create", "Flow_Table", f"flow_limit={limit.flows}", "overflow_policy=evict",
+               f"groups={quoted(VLAN_GROUPS)}")
+        yield ("set", "Bridge", bridge.name, f"flow_tables:{limit.table}={row}")
 
 
 def port_commands(port: OvsPort, now: OvsPort | None) -> Iterator[Command]:

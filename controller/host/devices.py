@@ -10,11 +10,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from controller.host import firewall
+from controller.host.firewall import Firewall
+
 MARK = "tunbridge"  # the external_ids key, and the start of the alias, that say "ours": nothing else is ever removed
 
 NAMESPACE_LABEL = "tunbridge-namespace"  # the external_ids key of a router's leg: the namespace it leads into
 
 GIVEN = "given"  # kind of a link that somebody else makes (libvirt's tap): we only enslave it
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many flows a table may hold. Who is too many goes for the one that would have gone next, of the same VLAN if
+    that has the most; flows without a timeout always stay (ovs-vswitchd.conf.db(5), Flow_Table).
+    """
+
+    table: int
+    flows: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,7 @@ class Bridge:
     controller: str | None = None
     mac: str | None = None  # of the bridge's own interface; None: OVS makes one up
     fail_mode: str = "secure"
+    limits: tuple[Limit, ...] = ()  # by table
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,7 @@ class Devices:
     links: tuple[Link, ...] = ()
     underlay: Underlay | None = None
     namespaces: tuple[Namespace, ...] = ()
+    firewall: Firewall | None = None  # None: no chains of ours
 
     @property
     def mark(self) -> str:
@@ -138,11 +153,12 @@ def from_json(value: Mapping[str, Any]) -> Devices:
     underlay = value["underlay"]
     return Devices(
         cloud=value["cloud"],
-        bridges=tuple(Bridge(**bridge) for bridge in value["bridges"]),
+        bridges=tuple(_bridge(bridge) for bridge in value["bridges"]),
         ports=tuple(_port(port) for port in value["ports"]),
         links=tuple(_link(link) for link in value["links"]),
         underlay=None if underlay is None else Underlay(**{**underlay, "neighbours": _pairs(underlay["neighbours"])}),
         namespaces=tuple(namespace_from_json(each) for each in value["namespaces"]),
+        firewall=None if value["firewall"] is None else firewall.from_json(value["firewall"]),
     )
 
 
@@ -156,6 +172,10 @@ def namespace_from_json(value: Mapping[str, Any]) -> Namespace:
 
 def _leg(value: Mapping[str, Any]) -> Leg:
     return Leg(**{**value, "addresses": tuple(value["addresses"]), "external_ids": _pairs(value["external_ids"])})
+
+
+def _bridge(value: Mapping[str, Any]) -> Bridge:
+    return Bridge(**{**value, "limits": tuple(Limit(**limit) for limit in value["limits"])})
 
 
 def _port(value: Mapping[str, Any]) -> OvsPort:

@@ -20,7 +20,7 @@ class AddressSet:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A port whose tap has chains."""
+    """A port whose tap has rules."""
 
     key: str  # the first ten characters of its id, with which its chains end
     name: str  # for people: port web1
@@ -37,10 +37,11 @@ class Firewall:
     v6: tuple[str, ...] = ()
     sets: tuple[AddressSet, ...] = ()
     guarded: tuple[Guarded, ...] = ()
+    switched_on: bool = True  # frames on a Linux bridge pass iptables
 
 
 def from_json(value: Mapping[str, Any]) -> Firewall:
     """A firewall from what `asdict` wrote, after a journey through a file."""
     return Firewall(tuple(value["v4"]), tuple(value["v6"]),
                     tuple(AddressSet(each["name"], each["version"], tuple(each["members"])) for each in value["sets"]),
-                    tuple(Guarded(**each) for each in value["guarded"]))
+                    tuple(Guarded(**each) for each in value["guarded"]), value["switched_on"])

@@ -24,7 +24,7 @@ def firewall(topology: Topology, host: str) -> Firewall | None:
     sets = _SetNames(topology)
     guards = [guard(topology, port, sets) for port in ports]
     return Firewall(iptables.rules(guards, 4), iptables.rules(guards, 6), tuple(_sets(topology, ports, sets)),
-                    tuple(_guarded(one) for one in guards if not one.is_open))
+                    tuple(map(_guarded, guards)))
 
 
 class _SetNames:

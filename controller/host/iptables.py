@@ -54,9 +54,9 @@ def _to_host(guard: Guard) -> Iterator[str]:
 
 def _bridged(guard: Guard) -> Iterator[str]:
     target = "ACCEPT" if guard.is_open else SG_CHAIN
-    yield f"-m physdev --physdev-in {guard.tap} ! --physdev-is-bridged -j DROP"
     for way in ("out", "in"):
         yield f"-m physdev --physdev-{way} {guard.tap} --physdev-is-bridged -j {target}"
+    yield f"-m physdev --physdev-in {guard.tap} ! --physdev-is-bridged -j DROP"
 
 
 def _dispatch(guard: Guard) -> Iterator[str]:

@@ -9,13 +9,27 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from controller.host import bridges, clients, devices, dhcp, namespaces, outside, routers, underlay, wires
+from controller.host import (
+    bridges,
+    clients,
+    devices,
+    dhcp,
+    guarding,
+    namespaces,
+    outside,
+    refilter,
+    routers,
+    underlay,
+    wires,
+)
 from controller.host.devices import Devices, FarEnd, Link, Namespace
+from controller.host.firewall import Guarded
 from controller.host.outside import Outside
 from controller.model.topology import Address, Host, Port, Topology
 
 UPLINK = "underlay0"  # a hypervisor's network card
 INTERNET = "internet"  # the node outside
+FIREWALL = "firewall"  # stands for the packet filter of a host where a job names its namespace
 
 
 @dataclass(frozen=True)
@@ -90,13 +104,14 @@ def _hypervisor(topology: Topology, host: Host, joint: str, how: tuple[str, str]
            *(wires.ovs_port(topology, port) for port in ports))
     return Devices(
         cloud=topology.cloud,
-        bridges=(*feet.bridges, *bridges.bridges(host, datapath, controller)),
+        bridges=(*feet.bridges, *bridges.bridges(topology, host, datapath, controller)),
         ports=(*feet.ports, *bridges.ports(topology, host), *own),
         links=(_marked(uplink, topology), *outside.cards(topology, host, INTERNET),
                *(link for port in ports for link in wires.links(topology, port, lab=True))),
         underlay=feet.underlay,
         namespaces=(*routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),
                     *dhcp.namespaces(topology, host.name)),
+        firewall=guarding.firewall(topology, host.name),
     )
 
 
@@ -134,14 +149,25 @@ def without(plan: LabPlan, dead: Container[str]) -> LabPlan:
 
 
 def damaged(plan: LabPlan, failed: Container[tuple[str, str]], old: LabPlan | None) -> LabPlan:
-    """A plan as it stands after the jobs of some namespaces, given as (host, name), have failed."""
+    """A plan as it stands after the jobs of some namespaces, or of FIREWALL, given as (host, name), have failed."""
     had = {(host, one.name): one for host, have in (old.hypervisors if old else {}).items() for one in have.namespaces}
 
     def standing(host: str, one: Namespace) -> Namespace:
         return namespaces.failed(one, had.get((host, one.name))) if (host, one.name) in failed else one
-    hosts = {host: replace(devices_, namespaces=tuple(standing(host, one) for one in devices_.namespaces))
+    def links(host: str, have: Devices) -> tuple[Link, ...]:
+        closed = {one.tap for one in changing(plan, old, host)} if (host, FIREWALL) in failed else set()
+        return tuple(replace(link, master="") if link.name in closed else link for link in have.links)
+
+    hosts = {host: replace(devices_, namespaces=tuple(standing(host, one) for one in devices_.namespaces),
+                           links=links(host, devices_))
              for host, devices_ in plan.hypervisors.items()}
     return replace(plan, hypervisors=hosts)
+
+
+def changing(new: LabPlan, old: LabPlan | None, host: str) -> tuple[Guarded, ...]:
+    """The ports of a host whose rules change from one plan to the next, or come."""
+    had = old.hypervisors.get(host) if old is not None else None
+    return refilter.change(new.hypervisors[host].firewall, had.firewall if had is not None else None).touched
 
 
 def unserved(plan: LabPlan, silent: Container[tuple[str, str]]) -> LabPlan:

@@ -34,7 +34,7 @@ class Change:
 def change(want: Firewall | None, have: Firewall | None) -> Change:
     """From what stands in a kernel (None: nothing) to what a topology wants (None: nothing)."""
     shall, stands = want or Firewall(), have or Firewall()
-    if (shall.v4, shall.v6, set(shall.sets)) == (stands.v4, stands.v6, set(stands.sets)):
+    if _kernel(shall) == _kernel(stands):
         return Change()
     touched = _touched(shall, stands)
     before, after = _sets(shall.sets, stands.sets)
@@ -45,6 +45,10 @@ def change(want: Firewall | None, have: Firewall | None) -> Change:
         *_restore("iptables", shall.v4, stands.v4), *_restore("ip6tables", shall.v6, stands.v6),
         *_ipset(after, "remote groups, with who has come to them"),
         *_sweep(shall, touched, known)), touched)
+
+
+def _kernel(one: Firewall) -> tuple[object, ...]:
+    return one.v4, one.v6, set(one.sets), one.switched_on
 
 
 def _restore(program: str, want: tuple[str, ...], have: tuple[str, ...]) -> Iterator[Step]:
@@ -60,6 +64,8 @@ def closing(touched: Iterable[Guarded]) -> tuple[Step, ...]:
 
 def _touched(want: Firewall, have: Firewall) -> tuple[Guarded, ...]:
     """Ports with a rule, or a set in a rule, that is not what it shall be; also those of which there was nothing."""
+    if not have.switched_on:
+        return want.guarded
     pairs = [(iptables.by_port(new), iptables.by_port(old)) for new, old in ((want.v4, have.v4), (want.v6, have.v6))]
     had = {one.name: one for one in have.sets}
     moved = {one.name for one in want.sets if had.get(one.name) != one}

@@ -1,7 +1,8 @@
 """From one lab to the next: what to do, as JSON that mininet/lab.py obeys.
 
 A stage is a list of jobs that may run side by side; stages run in order. A job that names a namespace is about one
-router and nothing else: if it fails, the others go on.
+router, DHCP server or packet filter and nothing else: if it fails, the steps in its `otherwise` are done, no further
+job of that namespace is, and the others go on.
 """
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from controller.host import clients, converge, dnsmasq, namespaces, outside, steps
+from controller.host import clients, converge, dnsmasq, namespaces, outside, refilter, steps
 from controller.host.devices import Devices, Link
-from controller.host.lab import UPLINK, Card, LabPlan, LabVm, kinds
+from controller.host.lab import FIREWALL, UPLINK, Card, LabPlan, LabVm, kinds
 from controller.host.outside import Outside
 from controller.host.steps import Step
 
@@ -36,7 +37,9 @@ def stages(old: LabPlan | None, new: LabPlan) -> list[Stage]:
         _stage("starting", ({"do": "start", "node": name, "kind": shall[name]} for name in started)),
         _stage("switches", ({"do": "ovs", "node": name} for name in started if shall[name] in _WITH_SWITCHES)),
         _stage("settings", _settings(new, started)),
+        _stage("firewall", _filter(keep, new)),
         _stage("wiring", _plug(keep, new)),
+        _stage("plugging in", _plug_in(keep, new)),
         _stage("underlay", _join(keep, new)),
         _stage("outside", _surround(keep, new)),
         _stage("addresses", _addresses(keep, new)),
@@ -88,6 +91,23 @@ def _alone(host: str, job: namespaces.Job) -> Iterator[Job]:
 def _plug(old: LabPlan, new: LabPlan) -> Iterator[Job]:
     for name, want in new.hypervisors.items():
         yield from _run(name, converge.additions(want, old.hypervisors.get(name, Devices(want.cloud))))
+
+
+def _filter(old: LabPlan, new: LabPlan) -> Iterator[Job]:
+    """Between what leaves and what comes: no port is there without its rules. Whose rules do not get in is closed."""
+    for name, want in new.hypervisors.items():
+        change = refilter.change(want.firewall, old.hypervisors.get(name, Devices(want.cloud)).firewall)
+        closing = [steps.to_json(step) for step in refilter.closing(change.touched)]
+        yield from ({**run, "namespace": FIREWALL, "otherwise": closing} for run in _run(name, change.steps))
+
+
+def _plug_in(old: LabPlan, new: LabPlan) -> Iterator[Job]:
+    """A port whose rules have changed is plugged in only if they are in."""
+    for name, want in new.hypervisors.items():
+        have = old.hypervisors.get(name, Devices(want.cloud))
+        changing = {one.tap for one in refilter.change(want.firewall, have.firewall).touched}
+        yield from _run(name, converge.plugging(want, have, converge.guarded(want) - changing))
+        yield from ({**run, "namespace": FIREWALL} for run in _run(name, converge.plugging(want, have, changing)))
 
 
 def _settings(new: LabPlan, started: Iterable[str]) -> Iterator[Job]:

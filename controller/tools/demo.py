@@ -40,7 +40,7 @@ def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = N
     topology = valid(file)
     try:
         lab.up(topology, where.path, say, progress)
-    except lab.RouterFailed:
+    except lab.PartFailed:
         shutil.copyfile(file, _kept(where))
         raise
     shutil.copyfile(file, _kept(where))

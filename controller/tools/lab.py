@@ -23,7 +23,7 @@ from controller.host.devices import Devices
 from controller.host.lab import LabPlan
 from controller.host.stages import Stage, stages
 from controller.model.topology import Topology
-from controller.tools import machine, mending
+from controller.tools import machine, mending, troubles
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.machine import OBEYS, PYTHON
 from controller.tools.machine import check as check_machine
@@ -39,6 +39,7 @@ from controller.tools.nodes import (
     state,
     write,
 )
+from controller.tools.troubles import Trouble
 
 __all__ = ["Node", "answer", "check_machine", "directory", "down", "exec_argv", "execute", "follow", "plan", "prompt",
            "restart_vswitchd", "state", "topology_file", "up"]
@@ -49,8 +50,8 @@ Progress = Callable[[int, int, str], None]  # jobs done, jobs in all, what is be
 _SOCKET_ROOM: Final = 107  # bytes of a Unix socket's path (unix(7): 108 with the final zero)
 
 
-class RouterFailed(Refusal):
-    """The lab stands, but for a router."""
+class PartFailed(Refusal):
+    """The lab stands, but for a router, a DHCP server or some ports."""
 
 
 def topology_file(rundir: Path) -> Path:
@@ -81,7 +82,7 @@ def _plan(topology: Topology, rundir: Path, datapath: str) -> LabPlan:
 def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = None) -> None:
     """Bring up the lab of a topology, or turn the running lab into it; returns when every VM is wired.
 
-    Refusal if that cannot be. RouterFailed, in the end, if all of it stands but for a router.
+    Refusal if that cannot be. PartFailed, in the end, if all of it stands but for some part.
     """
     check_machine(topology)
     for note in machine.lacks(topology):
@@ -102,8 +103,10 @@ def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = N
         failed = _obey(rundir, todo, progress or (lambda done, total, what: None)) if todo else {}
         write(home / "plan.json", lab.to_json(lab.damaged(want, failed, have)))
         (home / "plan.old.json").unlink(missing_ok=True)
-    if failed:
-        raise RouterFailed(_excuse(want, failed), MISSING)
+        found = tuple(_troubles(want, have, failed))
+        troubles.write_lab(rundir, found)
+    if found:
+        raise PartFailed("\n".join(troubles.sentences(found, "lab up")), MISSING)
 
 
 def follow(topology: Topology, content: bytes, rundir: Path, say: Say) -> bool:
@@ -118,11 +121,14 @@ def follow(topology: Topology, content: bytes, rundir: Path, say: Say) -> bool:
     return True
 
 
-def _excuse(want: LabPlan, failed: Mapping[tuple[str, str], str]) -> str:
-    """One sentence for each router that is not there."""
-    owners = {(host, one.name): one.owner for host, have in want.hypervisors.items() for one in have.namespaces}
-    return "\n".join(f"The {owners.get(where, where[1])} is not set up, all else stands: {reason}; `tunbridge lab up` "
-                     f"tries again when the cause is gone." for where, reason in sorted(failed.items()))
+def _troubles(want: LabPlan, have: LabPlan | None, failed: Mapping[tuple[str, str], str]) -> Iterator[Trouble]:
+    """What is not there, or closed, since the jobs of some namespaces have failed."""
+    owners = {(host, one.name): one.owner for host, there in want.hypervisors.items() for one in there.namespaces}
+    for (host, name), reason in sorted(failed.items()):
+        if name == lab.FIREWALL:
+            yield from (Trouble(host, one.name, reason) for one in lab.changing(want, have, host))
+        else:
+            yield Trouble(host, owners.get((host, name), name), reason)
 
 
 def _standing(rundir: Path, say: Say) -> LabPlan | None:

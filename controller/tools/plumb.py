@@ -155,7 +155,7 @@ def _devices(wanted: Wanted, host: Host) -> Devices:
     own = (*_uplinks(wanted, host), *(wires.ovs_port(topology, port) for port in ports))
     return Devices(
         topology.cloud,
-        (*feet.bridges, *bridges.bridges(host, datapath, wanted.controller or f"unix:{_socket()}")),
+        (*feet.bridges, *bridges.bridges(topology, host, datapath, wanted.controller or f"unix:{_socket()}")),
         (*feet.ports, *bridges.ports(topology, host), *own),
         tuple(link for port in ports for link in wires.links(topology, port, lab=False)),
         feet.underlay,

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from controller.host.lab import LabPlan, from_json, lab_plan, to_json
+from controller.host.lab import LabPlan, damaged, from_json, lab_plan, to_json
 from controller.host.stages import stages
 from controller.model import reading
 
@@ -75,7 +75,8 @@ def test_a_new_vm_touches_its_host_and_itself_alone() -> None:
 def test_a_vm_that_goes_is_unplugged_and_stopped() -> None:
     todo = stages(lab(), lab(vms={"a": VMS["a"]}))
     assert touched(todo) == {"c2", "b"}
-    assert [job["do"] for job in jobs(todo)] == ["run", "stop"]
+    assert [(stage["what"], job["do"]) for stage in todo for job in stage["jobs"]] == [
+        ("unplugging", "run"), ("stopping", "stop"), ("firewall", "run")]
 
 
 def test_a_vm_that_moves_keeps_running_is_rewired_and_says_so() -> None:
@@ -83,7 +84,7 @@ def test_a_vm_that_moves_keeps_running_is_rewired_and_says_so() -> None:
     assert touched(todo) == {"c1", "c2", "a"}
     assert not jobs(todo, "stopping") and not jobs(todo, "starting")
     order = [stage["what"] for stage in todo]
-    assert order == ["unplugging", "wiring", "addresses", "announcing"]
+    assert order == ["unplugging", "firewall", "wiring", "plugging in", "addresses", "announcing"]
     (job,) = jobs(todo, "announcing")
     (step,) = job["steps"]
     assert step["background"] and step["argv"][-3] == "eth0" and step["argv"][-1] == "10.0.0.11"
@@ -104,8 +105,28 @@ def test_a_host_that_goes_hands_its_vm_over_before_it_stops() -> None:
 
 def test_another_address_is_set_without_rewiring() -> None:
     todo = stages(lab(), lab(vms={**VMS, "a": VMS["a"].replace(".11", ".99")}))
-    assert touched(todo) == {"a"}
+    assert touched(todo) == {"c1", "a"}
+    assert {job["namespace"] for job in jobs(todo) if job["node"] == "c1"} == {"firewall"}
     assert "address add 10.0.0.99/24 dev eth0" in list(lines(todo, "a"))
+
+
+def test_no_port_is_plugged_in_before_its_rules_are_in_and_none_at_all_if_they_do_not_get_in() -> None:
+    todo = stages(None, lab())
+    order = [stage["what"] for stage in todo]
+    assert order.index("firewall") < order.index("wiring") < order.index("plugging in")
+    taps = {link.name for link in lab().hypervisors["c1"].links if link.name.startswith("tap")}
+    assert not any(f"dev {tap} master" in line for tap in taps for job in jobs(todo, "wiring")
+                   for step in job["steps"] for line in step["lines"])
+    assert {job["namespace"] for what in ("firewall", "plugging in") for job in jobs(todo, what)} == {"firewall"}
+    (rules,) = (job for job in jobs(todo, "firewall") if job["node"] == "c1")
+    assert [step["argv"] for step in rules["otherwise"]] == [
+        ("ip", "link", "set", "dev", tap, "nomaster") for tap in taps]
+
+
+def test_ports_that_were_closed_are_plugged_in_by_the_next_convergence() -> None:
+    closed = damaged(lab(), {("c1", "firewall")}, None)
+    todo = stages(closed, lab())
+    assert [stage["what"] for stage in todo] == ["plugging in"] and touched(todo) == {"c1"}
 
 
 def test_another_mac_is_a_new_wire() -> None:
