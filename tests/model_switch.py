@@ -326,17 +326,25 @@ class World:
 
     def wanted(self, host: str, bridge: str) -> dict[Key, int]:
         """What a bridge shall hold, computed from nothing but the topology, the ports and the VLANs in use."""
+        return self._computed(host)[bridge]
+
+    def _computed(self, host: str) -> dict[str, dict[Key, int]]:
+        """The same for all bridges of a host."""
         ports = {name: self.switches[host, name].ports for name in self.fleet.topology.hosts[host].datapath_ids}
         vlans = self.fleet.hosts[host].vlans
         assert vlans is not None
-        rows = compile_host(placement.place(self.fleet.topology, host, Seen(ports, vlans)))[bridge]
-        return {(row.table.id, row.priority, row.match): cookie_of(row) for row in rows}
+        found = compile_host(placement.place(self.fleet.topology, host, Seen(ports, vlans)))
+        return {bridge: {(row.table.id, row.priority, row.match): cookie_of(row) for row in rows}
+                for bridge, rows in found.items()}
 
     def check(self) -> None:
         """Every connected switch holds what it shall hold, and learned nothing that leads into another network."""
+        mine = [(host, bridge) for host, bridge in self._conns
+                if host in self.fleet.hosts and bridge in self.fleet.topology.hosts[host].datapath_ids]
+        wanted = {host: self._computed(host) for host in dict(mine)}
+        for host, bridge in mine:
+            assert self.switches[host, bridge].compiled() == wanted[host][bridge], f"{host}/{bridge}"
         for host, bridge in self._conns:
-            if host in self.fleet.hosts and bridge in self.fleet.topology.hosts[host].datapath_ids:
-                assert self.switches[host, bridge].compiled() == self.wanted(host, bridge), f"{host}/{bridge}"
             if host in self.fleet.hosts and bridge == BR_INT:
                 self._check_routers(host)
         for host in self.fleet.hosts:
