@@ -34,7 +34,7 @@ from flows.flow import (
 
 VLAN, AWAY, UNSECURED = 4, 1, 9
 VMS: Final = {5: ("fa:16:3e:00:00:05", 21, 7), 6: ("fa:16:3e:00:00:06", 22, 8)}  # port -> MAC, zone, profile
-MEMBERS: Final = 3  # numbers of conjunctions
+MEMBERS, OTHERS = 3, 4  # numbers of conjunctions; each has its row `both`, or what Open vSwitch does is not said
 MEMBERS6: Final = 0xFFFFFFF0
 _IP: Final = f.ETH_TYPE(f.IPV4)
 _IP6: Final = f.ETH_TYPE(f.IPV6)
@@ -124,12 +124,13 @@ def _rules() -> list[Flow]:
              Goto(t.ACCEPTED)),
         _row(t.RULES, "rule", when(f.REG_PROFILE(8), f.REG_BEGAN(f.BY_VM), *sctp, f.SCTP_SRC(9)), Goto(t.ACCEPTED)),
         _row(t.RULES, "both", when(f.CONJ_ID(MEMBERS), _KNOWN, _IP), Goto(t.ACCEPTED)),
+        _row(t.RULES, "both", when(f.CONJ_ID(OTHERS), _KNOWN, _IP), Goto(t.ACCEPTED)),
         _row(t.RULES, "both", when(f.CONJ_ID(MEMBERS6), _KNOWN, _IP6), Goto(t.ACCEPTED)),
-        *(_row(t.RULES, "group", member(_IP, f.CT_NW_SRC(address)), Conjunction(MEMBERS, 1, 2), Conjunction(4, 1, 2))
+        *(_row(t.RULES, "group", member(_IP, f.CT_NW_SRC(address)), Conjunction(MEMBERS, 1, 2), Conjunction(OTHERS, 1, 2))
           for address in ("10.0.0.5", "10.0.0.6", "10.0.1.0/28")),
         _row(t.RULES, "group", member(_IP6, f.CT_IPV6_SRC("2001:db8::5")), Conjunction(MEMBERS6, 1, 2)),
         _row(t.RULES, "group", clause(8, _IP, proto(f.TCP), dst(22)), Conjunction(MEMBERS, 2, 2)),
-        _row(t.RULES, "group", clause(8, _IP, proto(f.UDP)), Conjunction(MEMBERS, 2, 2), Conjunction(4, 2, 2)),
+        _row(t.RULES, "group", clause(8, _IP, proto(f.UDP)), Conjunction(MEMBERS, 2, 2), Conjunction(OTHERS, 2, 2)),
         _row(t.RULES, "group", clause(8, _IP6), Conjunction(MEMBERS6, 2, 2)),
         _row(t.RULES, "miss", ANY)]
 

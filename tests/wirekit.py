@@ -45,7 +45,8 @@ def heard(connection: OpenFlow) -> Any:
     while True:
         kind, xid, body = connection.message()
         whole = struct.pack("!BBHI", wire.VERSION, kind, 8 + len(body), xid) + body
-        if (message := answers.read(Counting(), wire.VERSION, kind, len(whole), xid, whole)) is not None:
+        # os-ken hands over a part of its buffer, and that is a bytearray.
+        if (message := answers.read(Counting(), wire.VERSION, kind, len(whole), xid, bytearray(whole))) is not None:
             return message
 
 

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import random
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import pytest
+from wires import Wires, wired
 
 from flows import compile as compiler
 from flows import fields as f
@@ -26,16 +25,13 @@ from flows.routing.wireformat import Datagram, Frame, mac_bytes
 from flows.tables import BR_INT
 from flows.tracking import Conntrack
 from tests import hopcloud
-from tests.private_ovs import PATIENCE, Control, PrivateOvs
 from tests.routerkit import ping, udp_to
-from tests.wirekit import BRIDGE, plan_for, send
 
 pytestmark = pytest.mark.system
 
 PACKETS = 400
 OUTSIDE_MAC = "02:00:cb:00:71:01"
 FOREIGN = (hopcloud.GATEWAY, hopcloud.FAR, "198.51.100.9")
-PCAP, RECORD = 24, struct.Struct("=IIII")  # bytes of a capture file's header; of each frame's (pcap-savefile(5))
 
 
 @dataclass(frozen=True, order=True)
@@ -69,54 +65,11 @@ def in_the_file(port: int, data: bytes) -> Said:
                 (str(IPv4Address(datagram.src)), str(IPv4Address(datagram.dst))), ports, datagram.ttl)
 
 
-@dataclass
-class Wires:
-    """The dummy ports of a bridge: frames go in, and what has left stands in a file for each."""
-
-    ovs: PrivateOvs
-    control: Control
-    ports: list[int]
-    _read: dict[int, int] = field(default_factory=dict)
-
-    def pass_on(self, port: int, frame: bytes, expected: int) -> list[Said]:
-        """What leaves because of a frame. What is not expected may come late, and is then the next frame's surplus."""
-        self.control.ask("netdev-dummy/receive", f"p{port}", frame.hex())
-        found: list[Said] = []
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            self.control.ask("dpif/show")  # the switch has gone round its main loop once more
-            found += (said for out in self.ports for said in self._left(out))
-            if len(found) >= expected or time.monotonic() > deadline:
-                return sorted(found)
-
-    def _left(self, port: int) -> Iterator[Said]:
-        data = capture(self.ovs, port).read_bytes()
-        at = self._read.get(port, PCAP)
-        while at + RECORD.size <= len(data):
-            start = at + RECORD.size
-            end = start + RECORD.unpack_from(data, at)[2]
-            if end > len(data):
-                break
-            yield in_the_file(port, data[start:end])
-            at = end
-        self._read[port] = at
-
-
-def capture(ovs: PrivateOvs, port: int) -> Path:
-    return ovs.dir / f"p{port}.pcap"
-
-
 @pytest.fixture
 def wires() -> Iterator[Wires]:
-    host = hopcloud.host()
-    rows = list(compiler.compile_host(host)[BR_INT])
-    with PrivateOvs() as ovs, ovs.control() as control:
-        numbers = [*(vm.port for vm in hopcloud.VMS.values()), hopcloud.INT_EX]
-        ovs.add_bridge(BRIDGE, {f"p{number}": number for number in numbers})
-        for number in numbers:
-            ovs.vsctl("set", "interface", f"p{number}", f"options:tx_pcap={capture(ovs, number)}")
-        assert send(ovs, plan_for((*rows, *known_outside()))) == {}
-        yield Wires(ovs, control, numbers)
+    rows = (*compiler.compile_host(hopcloud.host())[BR_INT], *known_outside())
+    with wired([*(vm.port for vm in hopcloud.VMS.values()), hopcloud.INT_EX], rows) as found:
+        yield found
 
 
 def known_outside() -> tuple[Flow, ...]:
@@ -194,7 +147,7 @@ def test_conversations_are_translated_on_paper_as_in_open_vswitch(wires: Wires, 
     for number in range(PACKETS):
         said = talk.next()
         walk = paper.walk(packet_of(said), said.port, conntrack)
-        left = wires.pass_on(said.port, frame_of(said), len(walk.outputs))
+        left = sorted(in_the_file(*one) for one in wires.pass_on(said.port, frame_of(said), len(walk.outputs)))
         conntrack = walk.conntrack
         assert sorted(on_paper(*output) for output in walk.outputs) == left, f"packet {number}: {said}"
         talk.arrived += [one for one in left if one.proto != packets.ICMP or one.ports[0] == ECHO_REQUEST]
