@@ -251,6 +251,33 @@ def recompute(as_json: JsonOption = False, rundir: RundirOption = None) -> None:
         sys.exit(NO)
 
 
+# ---- the VM's edge
+
+@app.command()
+def attack(vm: Annotated[str | None, typer.Argument(metavar="VM", help="Who attacks (default: one that can try "
+                                                    "most).")] = None,
+           only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME",
+                                                          help="Only this attack; repeatable.")] = None,
+           as_json: JsonOption = False, rundir: RundirOption = None) -> None:
+    """Have a VM of the running lab attack all the others, and tell what stopped it; 1 if anything got through.
+
+    Rules are changed and ovs-vswitchd of one host is restarted meanwhile; afterwards all is as it was.
+    """
+    from controller.tools import attack as tool
+    from controller.tools import verdicts
+
+    with _progress() as progress:
+        found = tool.attack(where(rundir), vm, only or (), progress)
+    if as_json:
+        show_json(found.document())
+    else:
+        out = console(_PAGE)
+        for thing in verdicts.table(found):
+            out.print(thing)
+    if not found.ok:
+        sys.exit(NO)
+
+
 # ---- the lab and real hosts
 
 @app.command()
