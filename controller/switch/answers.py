@@ -66,10 +66,17 @@ def installed(row: Any) -> Installed:
         leg, address = _next_hop(row)
         return Installed(row.cookie, row.table_id,
                          neighbour=NextHop(leg, address, written.get("eth_dst", ""), written.get("eth_src", "")))
+    zone = written.get(f.REG_ZONE.name) or _zone(row)
     if "vlan_vid" not in written or row.table_id not in _TO_VLAN:
-        return Installed(row.cookie, row.table_id)
+        return Installed(row.cookie, row.table_id, zone=zone)
     return Installed(row.cookie, row.table_id, row.match.get("tunnel_id"), written["vlan_vid"] & ~f.VLAN_PRESENT,
-                     row.match.get("in_port"), _vlan(row.match))
+                     row.match.get("in_port"), _vlan(row.match), zone=zone)
+
+
+def _zone(row: Any) -> int | None:
+    """The zone of connection tracking that a row names, if no register holds it."""
+    return next((action.zone_ofs_nbits for action in actions(row)
+                 if isinstance(action, parser.NXActionCT) and not action.zone_src), None)
 
 
 def actions(row: Any) -> Iterable[Any]:

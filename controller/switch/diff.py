@@ -13,7 +13,8 @@ from flows.host import Meter
 class Forget:
     """Learned flows to delete: of a local VLAN, of one MAC in it, those that lead to a port; or simply all.
 
-    `source`: what br-int has learned from this port, for where MACs behind ports without port security live.
+    `source`: what br-int has learned from this port, or (with a VLAN in its upper half) from br-tun: where MACs live
+    that the topology does not know. It is what stands in the cookies of these flows beside their kind.
     """
 
     vlan: int | None = None

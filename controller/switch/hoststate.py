@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from typing import Final
 
 from controller.model import names, placement
 from controller.model.placement import Seen
@@ -14,6 +15,8 @@ from controller.switch.routing import Routing
 from controller.switch.session import Session
 from flows.cookie import KIND_MASK, is_compiled, is_learned
 from flows.tables import BR_INT, BR_TUN
+
+_A_VLAN: Final = 1 << 32  # in what br-int has learned from: see flows.delivery.remember_away
 
 
 @dataclass
@@ -27,6 +30,7 @@ class HostState:
     sessions: dict[str, tuple[object, Session]] = field(default_factory=dict)  # bridge -> (connection, session)
     forget: list[Forget] = field(default_factory=list)  # what br-tun learned and shall forget, once it can be told
     behind: list[Forget] = field(default_factory=list)  # and br-int: who is behind a port without port security
+    taught: set[int] = field(default_factory=set)  # by whom br-int was when it was read the last time: see Forget
     neighbours: list[NextHop] = field(default_factory=list)  # learned ones, as br-int was read the last time
     # Where local VLANs are in use, until they have been taken over; None: the bridge has not been read.
     tunnels: list[tuple[int | None, int]] | None = None  # in br-tun: (tunnel id, VLAN)
@@ -46,8 +50,7 @@ class HostState:
         rows = list(rows)
         if bridge == BR_INT:
             self.neighbours = [row.neighbour for row in rows if row.neighbour is not None]
-            taught = {row.cookie & ~KIND_MASK for row in rows if is_learned(row.cookie)}
-            self.behind += [Forget(source=ofport) for ofport in sorted(taught - self._teachers(topology))]
+            self.taught = {row.cookie & ~KIND_MASK for row in rows if is_learned(row.cookie)}
             devices = {ofport: name for name, ofport in self.ports[BR_INT].items()}
             self.segments = [(devices.get(row.in_port, ""), row.segment, vlan)
                              for row in rows if (vlan := _given(row)) and row.in_port is not None]
@@ -55,13 +58,17 @@ class HostState:
             self.tunnels = [(row.tunnel_id, vlan) for row in rows if (vlan := _given(row))]
         self._recover(topology)
 
-    def _teachers(self, topology: Topology) -> set[int]:
-        """The ports of br-int that may teach it who is behind them."""
-        teachers = {port.device for port in _unsecured(topology, self.name)}
-        if teachers:  # then whoever has moved away from there is learned where he comes from now, too
-            bridges = topology.hosts[self.name].bridge_mappings.values()
-            teachers |= {names.PATCH_TUN, *map(names.int_device, bridges)}
-        return {ofport for name, ofport in self.ports.get(BR_INT, {}).items() if name in teachers}
+    def _may_teach(self, topology: Topology, source: int) -> bool:
+        """Whether br-int shall know who is behind this: a port, or all other hosts of the network of a VLAN."""
+        vlan, ofport = divmod(source, _A_VLAN)
+        device = next((name for name, number in self.ports.get(BR_INT, {}).items() if number == ofport), "")
+        unsecured = _unsecured(topology, self.name)
+        if not vlan:
+            return device in {port.device for port in unsecured}
+        network = next((name for name, mine in (self.vlans or {}).items() if mine == vlan), None)
+        bridges = topology.hosts[self.name].bridge_mappings.values()
+        return (network in {port.network for port in unsecured}
+                and device in {names.PATCH_TUN, *map(names.int_device, bridges)})
 
     def forgets_of(self, bridge: str) -> list[Forget]:
         """What is to be forgotten there and has not been said yet; to be added to, or taken from."""
@@ -85,6 +92,8 @@ class HostState:
         # A VLAN whose tunnel id is another network's now is stale.
         self.forget += [Forget(vlan=vlan) for vlan, name in overlay if name is None or network_of.get(vlan) != name]
         self.tunnels = None
+        self.behind += [Forget(source=one) for one in sorted(self.taught) if not self._may_teach(topology, one)]
+        self.taught = set()
 
     def _overlay(self, topology: Topology) -> list[tuple[int, str | None]]:
         """The local VLANs in use in br-tun, and the network that each is of; None: of none that the topology has."""

@@ -101,10 +101,9 @@ _ORIGINAL, _REPLY, _ZONE, _DESTINATION = 0, 1, 2, 1  # its properties, and one o
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 
 
-def ct_flush_zone(zone: int) -> bytes:
+def flush_zone(datapath: Any, zone: int) -> Any:
     """The message that ends all conversations of a zone (NXT_CT_FLUSH_ZONE)."""
-    body = struct.pack("!II6xH", _VENDOR, _CT_FLUSH_ZONE, zone)
-    return struct.pack("!BBHI", ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, 8 + len(body), 0) + body
+    return parser.OFPExperimenter(datapath, _VENDOR, _CT_FLUSH_ZONE, struct.pack("!6xH", zone))
 
 
 def ct_flush(zone: int, asked: IPv4Address | None = None, shown: IPv4Address | None = None) -> bytes:

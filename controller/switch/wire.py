@@ -11,6 +11,7 @@ from typing import Any, Final
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
+from controller.switch import nicira
 from controller.switch.diff import Forget, Plan
 from controller.switch.oxm import action_of, match, resubmit
 from flows import cookie as cookies
@@ -37,8 +38,8 @@ class Bundle:
 def bundle(datapath: Any, bundle_id: int, plan: Plan) -> Bundle:
     """One atomic, ordered bundle (OpenFlow 1.4, 6.8): open, add every message of the plan, commit.
 
-    Open vSwitch takes no meters in bundles, so these come before it and after it. `datapath` gives protocol and
-    transaction ids; nothing is sent.
+    Open vSwitch takes neither meters nor the emptying of zones in bundles, so these come before it and after it.
+    `datapath` gives protocol and transaction ids; nothing is sent.
     """
     blame: dict[int, str] = {}
     data = bytearray()
@@ -53,12 +54,19 @@ def _all_messages(datapath: Any, bundle_id: int, plan: Plan) -> Iterator[tuple[A
     for command, wanted in ((ofp.OFPMC_ADD, plan.meters_add), (ofp.OFPMC_MODIFY, plan.meters_change)):
         for meter in wanted:
             yield _meter(datapath, command, meter), f"set meter {meter.id}"
+    yield from _flushes(datapath, plan.flush)
     yield _bundle_control(datapath, bundle_id, ofp.OFPBCT_OPEN_REQUEST), "open the bundle"
     for message, word in _messages(datapath, plan):
         yield parser.OFPBundleAddMsg(datapath, bundle_id, _BUNDLE_FLAGS, message, []), word
     yield _bundle_control(datapath, bundle_id, ofp.OFPBCT_COMMIT_REQUEST), "commit"
+    yield from _flushes(datapath, plan.flush_again)
     for number in plan.meters_delete:
         yield parser.OFPMeterMod(datapath, ofp.OFPMC_DELETE, meter_id=number), f"delete meter {number}"
+
+
+def _flushes(datapath: Any, zones: Iterable[int]) -> Iterator[tuple[Any, str]]:
+    for zone in zones:
+        yield nicira.flush_zone(datapath, zone), f"empty zone {zone}"
 
 
 def _bundle_control(datapath: Any, bundle_id: int, kind: int) -> Any:
@@ -124,13 +132,15 @@ def _forget(datapath: Any, forget: Forget) -> Any:
     if forget.mac is not None:
         criteria["eth_dst"] = forget.mac
     out_port = ofp.OFPP_ANY if forget.ofport is None else forget.ofport
-    return _delete(datapath, cookies.LEARNED_COOKIE, cookies.KIND_MASK, match=parser.OFPMatch(**criteria),
-                   out_port=out_port)
+    cookie, mask = cookies.LEARNED_COOKIE, cookies.KIND_MASK
+    if forget.source is not None:
+        cookie, mask = cookie | forget.source, cookies.EXACT
+    return _delete(datapath, cookie, mask, match=parser.OFPMatch(**criteria), out_port=out_port)
 
 
-def read_flows(datapath: Any) -> Any:
-    """The request for every flow of a switch."""
-    return parser.OFPFlowStatsRequest(datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0, parser.OFPMatch())
+def read_flows(datapath: Any, table: int = ofp.OFPTT_ALL) -> Any:
+    """The request for every flow of a switch, or of one of its tables."""
+    return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0, parser.OFPMatch())
 
 
 def read_meters(datapath: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.model.names import PATCH_TUN
 from controller.model.topology import Topology
 from controller.switch.diff import Forget
 from controller.switch.events import Counted
@@ -303,6 +304,21 @@ def test_what_a_port_taught_that_went_while_the_daemon_was_away_goes_when_it_is_
     world.check()
     assert not learned(world)
     assert any(Forget(source=number) in plan.forget for _, _, plan in world.writes)
+
+
+def test_what_came_from_other_hosts_stays_over_a_restart_and_goes_with_the_last_port_that_needs_it() -> None:
+    world = running(cloud(vms=FREE))
+    patch, vlans = world.switches["compute1", BR_INT].ports[PATCH_TUN], world.fleet.hosts["compute1"].vlans or {}
+    taught(world, "compute1", vlans["blue"] << 32 | patch)
+    world.restart_daemon()
+    world.settle()
+    assert learned(world)
+    change(world, cloud(vms=VMS))
+    assert not learned(world)
+    taught(world, "compute1", vlans["twin"] << 32 | patch, "twin")
+    world.restart_daemon()
+    world.settle()
+    assert not learned(world)
 
 
 # ---- who was refused what
