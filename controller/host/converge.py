@@ -45,11 +45,11 @@ def additions(want: Devices, have: Devices) -> tuple[Step, ...]:
             *_underlay(want.underlay, have.underlay))
 
 
-def plugging(want: Devices, have: Devices, taps: Container[str]) -> tuple[Step, ...]:
-    """Guarded ports among these taps are plugged in; assumes that `additions` has been done, and their rules are in."""
+def plugging(want: Devices, have: Devices, ends: Container[str]) -> tuple[Step, ...]:
+    """Plug in what is guarded among these; assumes that `additions` has been done, and the rules are in."""
     kept, ours = _kept(want, have), guarded(want)
     lines = (f"link set dev {link.name} master {link.master}" for link in want.links
-             if link.name in ours and link.name in taps and _to_plug(link, want, kept))
+             if link.name in ours and link.name in ends and _to_plug(link, want, kept))
     return steps.ip_batch(lines, "plug in the ports whose rules are in")
 
 
@@ -59,8 +59,8 @@ def _kept(want: Devices, have: Devices) -> dict[str, Link]:
 
 
 def guarded(want: Devices) -> set[str]:
-    """The taps that are plugged in by `plugging` alone."""
-    return {one.tap for one in want.firewall.guarded} if want.firewall is not None else set()
+    """The ends of wires that are plugged in by `plugging` alone."""
+    return {end for one in want.firewall.guarded for end in one.plugs} if want.firewall is not None else set()
 
 
 def _to_plug(link: Link, want: Devices, kept: Mapping[str, Link]) -> bool:

@@ -28,6 +28,11 @@ class Guarded:
     zone: int | None  # of connection tracking; None: it has no security groups, nothing is tracked
     judge: str = ""  # JSON: which conversations are allowed, as `sweep` reads it
 
+    @property
+    def plugs(self) -> tuple[str, str]:
+        """Both ends on its Linux bridge: tap and qvb. Whoever starts a VM may plug in the tap; the other is ours."""
+        return self.tap, f"qvb{self.tap[3:]}"
+
 
 @dataclass(frozen=True)
 class Firewall:

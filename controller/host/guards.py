@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
+from controller.model.protocols import BEGINNINGS
 from flows.port_security import link_local
 
 Address = IPv4Address | IPv6Address
@@ -23,6 +24,7 @@ Prefix = IPv4Network | IPv6Network
 PREFIX: Final = "neutron-openvswi-"  # the agent's name, cut to sixteen characters as Neutron cuts it
 SG_CHAIN: Final = f"{PREFIX}sg-chain"
 FALLBACK: Final = f"{PREFIX}sg-fallback"
+ICMP_CHAIN: Final = f"{PREFIX}sg-icmp"
 KEY_CHARS: Final = 10  # a chain's name has room for so much of the port's id
 CUT, BY_VM = 0x1, 0x2  # bits of the connection mark
 
@@ -30,15 +32,14 @@ _ICMP: Final = 1
 _ICMPV6: Final = 58
 _NAMES: Final = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 58: "ipv6-icmp", 132: "sctp", 136: "udplite"}
 _NO_EXTENSION: Final = {136}  # iptables matches its ports with `multiport` only
-_ANY_TYPE: Final = 255  # iptables takes this ICMP type of IPv4 for `any`
+_ANY_TYPE: Final = 255  # iptables takes this ICMP type of IPv4 for `any`; nothing begins with it
 # What IPv6 cannot do without, in and out: listener and router discovery, neighbours (RFC 4861, RFC 3810).
 FREE_IN: Final = (130, 134, 135, 136)
 FREE_OUT: Final = (130, 131, 132, 133, 135, 136, 143)
 _NOT_FROM_A_VM: Final = {134: "a VM is no router", 137: "a VM redirects nobody"}
 _UNTOLD: Final = (131, 135, 143)  # what speaks of itself before it has an address
 _KNOWN: Final = "-m state --state RELATED,ESTABLISHED"
-# Linux, unlike Open vSwitch, would let these begin a conversation: address mask and node information requests.
-_LONELY: Final = {4: "-p icmp -m icmp --icmp-type 17", 6: "-p ipv6-icmp -m icmp6 --icmpv6-type 139"}
+_ICMP_OF: Final = {4: "-p icmp", 6: "-p ipv6-icmp"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,16 @@ def chains(guard: Guard, version: int) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield guard.chain("s"), tuple(dict.fromkeys(_spoof(guard, version)))
 
 
+def beginnings(version: int) -> Iterator[str]:
+    """The chain that ICMP must pass which belongs to no conversation that is known. Linux, unlike Open vSwitch, would
+    let a conversation begin with other queries, and with other codes, too; the drivers shall not differ.
+    """
+    icmp, kind = ("icmp", "--icmp-type") if version == 4 else ("icmp6", "--icmpv6-type")
+    for each in sorted(BEGINNINGS[_ICMP if version == 4 else _ICMPV6]):
+        yield f"{_ICMP_OF[version]} -m {icmp} {kind} {each}/0 -j RETURN"
+    yield "-m comment --comment \"no conversation begins with it\" -j DROP"
+
+
 def _into(guard: Guard, version: int) -> Iterator[str]:
     yield _cut()
     if version == 4:
@@ -141,7 +152,7 @@ def _no_server(version: int) -> Iterator[str]:
 def _stateful(guard: Guard, version: int, *, by_vm: bool) -> Iterator[str]:
     yield f"{_KNOWN}{_because('of a conversation that was allowed')} -j RETURN"
     yield f"-m state --state INVALID,UNTRACKED{_because('of no conversation that is known')} -j DROP"
-    yield f"{_LONELY[version]}{_because('no conversation begins with it')} -j DROP"
+    yield f"{_ICMP_OF[version]} -j {ICMP_CHAIN}"
     if by_vm and guard.may_begin:
         yield "-j RETURN"
         return
@@ -163,7 +174,7 @@ def _spoof(guard: Guard, version: int) -> Iterator[str]:
 def _allowing(rule: Rule) -> Iterator[str]:
     """A rule's words; none for what iptables cannot match: it then allows nothing."""
     how = _how(rule)
-    if how is None:
+    if how is None or (rule.protocol == _ICMP and rule.icmp_type == _ANY_TYPE):
         return
     words = _of("-d" if rule.by_vm else "-s", rule.remote) if rule.remote is not None else ""
     words += how
@@ -196,10 +207,7 @@ def _type(rule: Rule) -> str:
     code = "" if rule.icmp_code is None else f"/{rule.icmp_code}"
     if rule.protocol == _ICMPV6:
         return f"-m icmp6 --icmpv6-type {rule.icmp_type}{code} "
-    if rule.icmp_type != _ANY_TYPE:
-        return f"-m icmp --icmp-type {rule.icmp_type}{code} "
-    value = "0x18=0xff" if rule.icmp_code is None else f"0x10=0xff{rule.icmp_code:02x}"
-    return f"-m u32 --u32 \"0x0>>0x16&0x3c@0x0>>{value}\" "
+    return f"-m icmp --icmp-type {rule.icmp_type}{code} "
 
 
 def _cut() -> str:

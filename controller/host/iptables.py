@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from controller.host.guards import FALLBACK, PREFIX, SG_CHAIN, Guard, chains
+from controller.host.guards import FALLBACK, ICMP_CHAIN, PREFIX, SG_CHAIN, Guard, beginnings, chains
 
 _TOP: Final = "neutron-filter-top"
 _LOCAL: Final = f"{PREFIX}local"
@@ -42,6 +42,7 @@ def _filter(guards: list[Guard], version: int) -> Chains:
         f"{PREFIX}FORWARD": tuple(line for guard in guards for line in _bridged(guard)),
         SG_CHAIN: (*(line for guard in guards for line in _dispatch(guard)), "-j ACCEPT"),
         FALLBACK: ("-m comment --comment \"no rule of its groups allows it\" -j DROP",),
+        ICMP_CHAIN: tuple(beginnings(version)),
         **own}
 
 

@@ -154,8 +154,10 @@ def damaged(plan: LabPlan, failed: Container[tuple[str, str]], old: LabPlan | No
 
     def standing(host: str, one: Namespace) -> Namespace:
         return namespaces.failed(one, had.get((host, one.name))) if (host, one.name) in failed else one
+
     def links(host: str, have: Devices) -> tuple[Link, ...]:
-        closed = {one.tap for one in changing(plan, old, host)} if (host, FIREWALL) in failed else set()
+        ports = changing(plan, old, host) if (host, FIREWALL) in failed else ()
+        closed = {end for one in ports for end in one.plugs}
         return tuple(replace(link, master="") if link.name in closed else link for link in have.links)
 
     hosts = {host: replace(devices_, namespaces=tuple(standing(host, one) for one in devices_.namespaces),

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from controller.host import observe_namespaces
-from controller.host.devices import MARK, NAMESPACE_LABEL, Bridge, Devices, Link, OvsPort, Underlay
+from controller.host import observe_firewall, observe_namespaces
+from controller.host.converge import VLAN_GROUPS
+from controller.host.devices import MARK, NAMESPACE_LABEL, Bridge, Devices, Limit, Link, OvsPort, Underlay
 from controller.host.observe_namespaces import NotOurs, Read
 from controller.host.steps import Step
 
@@ -16,8 +17,9 @@ __all__ = ["NotOurs", "Read", "Sight", "observe"]
 Row = dict[str, Any]
 
 _COLUMNS = {
-    "Bridge": "name,datapath_type,fail_mode,controller,other_config,external_ids,ports",
+    "Bridge": "name,datapath_type,fail_mode,controller,other_config,external_ids,ports,flow_tables",
     "Controller": "_uuid,target",
+    "Flow_Table": "_uuid,flow_limit,overflow_policy,groups",
     "Port": "_uuid,interfaces",
     "Interface": "_uuid,name,type,options,external_ids",
 }
@@ -40,7 +42,7 @@ def observe(want: Devices, read: Read) -> Sight:
     legs = [port for port in ours if any(key == NAMESPACE_LABEL for key, _ in port.external_ids)]
     ports = tuple(port for port in ours if port not in legs)
     devices = Devices(want.cloud, tuple(_bridges(tables, want)), ports, links, _underlay(want.underlay, read),
-                      tuple(observe_namespaces.observe(want, legs, links, read)))
+                      tuple(observe_namespaces.observe(want, legs, links, read)), observe_firewall.observe(read))
     return Sight(devices, frozenset(link.name for link in links))
 
 
@@ -67,15 +69,23 @@ def _value(cell: Any) -> Any:
 
 def _bridges(tables: dict[str, list[Row]], want: Devices) -> Iterator[Bridge]:
     targets = {row["_uuid"][0]: row["target"] for row in tables["Controller"]}
+    limits = {row["_uuid"][0]: row["flow_limit"] for row in tables["Flow_Table"]
+              if (row["overflow_policy"], row["groups"]) == ("evict", VLAN_GROUPS)}
     wanted = {bridge.name for bridge in want.bridges}
     for row in tables["Bridge"]:
         owner = row["external_ids"].get(MARK)
         if owner == want.cloud:
-            yield _bridge(row, targets)
+            yield replace(_bridge(row, targets), limits=tuple(_limits(row, limits)))
         elif row["name"] in wanted:
             raise NotOurs(f"The bridge {row['name']} is {'of the cloud ' + repr(owner) if owner else 'not ours'}, and "
                           f"its flows would be lost. To hand it over: ovs-vsctl br-set-external-id {row['name']} "
                           f"{MARK} {want.cloud}")
+
+
+def _limits(row: Row, limits: dict[str, int]) -> Iterator[Limit]:
+    """One that somebody has set otherwise is none of ours."""
+    for table, reference in sorted(row["flow_tables"].items()):
+        yield Limit(table, limits.get(reference[0], 0))
 
 
 def _bridge(row: Row, targets: dict[str, str]) -> Bridge:

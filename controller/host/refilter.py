@@ -20,7 +20,9 @@ from controller.host.steps import Step
 _FAMILY: Final = {4: "inet", 6: "inet6"}
 _ROOM: Final = 1 << 20  # members of a set; ipset's own limit is 65536
 _SETS: Final = Step(("ipset", "restore", "-exist"), "")
-_SWITCHED_ON: Final = ("net.bridge.bridge-nf-call-iptables=1", "net.bridge.bridge-nf-call-ip6tables=1")
+_MODULE: Final = Step(("modprobe", "-q", "br_netfilter"), "frames on a Linux bridge pass iptables", tolerant=True)
+_SWITCH: Final = Step(("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=1",
+                       "net.bridge.bridge-nf-call-ip6tables=1"), _MODULE.why)
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class Change:
 
 def change(want: Firewall | None, have: Firewall | None) -> Change:
     """From what stands in a kernel (None: nothing) to what a topology wants (None: nothing)."""
-    shall, stands = want or Firewall(), have or Firewall()
+    shall, stands = want or Firewall(), have or Firewall(switched_on=want is None)
     if _kernel(shall) == _kernel(stands):
         return Change()
     touched = _touched(shall, stands)
     before, after = _sets(shall.sets, stands.sets)
     known = set(_zones(stands).items())
     return Change((
-        *((Step(("sysctl", "-q", "-w", *_SWITCHED_ON), "frames on a Linux bridge pass iptables"),) if want else ()),
+        *((_MODULE, _SWITCH) if want and not stands.switched_on else ()),
         *_ipset(before, "remote groups, without who has left them"),
         *_restore("iptables", shall.v4, stands.v4), *_restore("ip6tables", shall.v6, stands.v6),
         *_ipset(after, "remote groups, with who has come to them"),
@@ -58,8 +60,8 @@ def _restore(program: str, want: tuple[str, ...], have: tuple[str, ...]) -> Iter
 
 def closing(touched: Iterable[Guarded]) -> tuple[Step, ...]:
     """What is done when a change has failed: nothing passes a port whose rules are not the wanted ones."""
-    return tuple(Step(("ip", "link", "set", "dev", one.tap, "nomaster"), f"{one.name} is closed: its rules are not in",
-                      tolerant=True) for one in touched)
+    return tuple(Step(("ip", "link", "set", "dev", end, "nomaster"), f"{one.name} is closed: its rules are not in",
+                      tolerant=True) for one in touched for end in one.plugs)
 
 
 def _touched(want: Firewall, have: Firewall) -> tuple[Guarded, ...]:

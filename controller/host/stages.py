@@ -105,7 +105,7 @@ def _plug_in(old: LabPlan, new: LabPlan) -> Iterator[Job]:
     """A port whose rules have changed is plugged in only if they are in."""
     for name, want in new.hypervisors.items():
         have = old.hypervisors.get(name, Devices(want.cloud))
-        changing = {one.tap for one in refilter.change(want.firewall, have.firewall).touched}
+        changing = {end for one in refilter.change(want.firewall, have.firewall).touched for end in one.plugs}
         yield from _run(name, converge.plugging(want, have, converge.guarded(want) - changing))
         yield from ({**run, "namespace": FIREWALL} for run in _run(name, converge.plugging(want, have, changing)))
 

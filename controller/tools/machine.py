@@ -19,6 +19,9 @@ PACKAGES: Final = {"ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvs
                    "ovs-vsctl": "openvswitch-switch", "ovsdb-tool": "openvswitch-common", "ip": "iproute2",
                    "ethtool": "ethtool", "sysctl": "procps", "mnexec": "mininet", PYTHON: "python3"}
 FOR_NAMESPACES: Final = {"ip": "iproute2", "iptables-restore": "iptables", "iptables-save": "iptables"}
+FOR_RULES: Final = dict.fromkeys(("iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save"),
+                                 "iptables")
+FOR_GROUPS: Final = {"ipset": "ipset"}
 FOR_DHCP: Final = {"dnsmasq": "dnsmasq-base", "ip": "iproute2", "pkill": "procps", "pidwait": "procps",
                    "setpriv": "util-linux", "install": "coreutils"}
 FOR_CLIENTS: Final = {"busybox": "busybox", "pkill": "procps", "pidwait": "procps"}
@@ -37,6 +40,7 @@ def check(topology: Topology | None = None) -> None:
     if topology is not None:
         check_routers(topology)
         check_dhcp(topology)
+        check_firewall(topology)
         asking = next((port.name for port in topology.ports() if clients.asks(port)), None)
         if asking is not None:
             _have(FOR_CLIENTS, f"The VM port {asking}, whose address comes from DHCP,")
@@ -62,6 +66,17 @@ def check_dhcp(topology: Topology, host: str | None = None) -> None:
     served = next((port.network for port in topology.dhcp_by_network.values() if host in (None, port.host)), None)
     if served is not None:
         _have(FOR_DHCP, f"The network {served}, a subnet of which says `dhcp: true`,")
+
+
+def check_firewall(topology: Topology, host: str | None = None) -> None:
+    """Refusal if a VM's port of the topology (on that host) is guarded by iptables and this machine has no iptables."""
+    ports = [port for port in topology.ports() if host in (None, port.host)] if topology.has_qbr() else []
+    if not ports:
+        return
+    _have(FOR_RULES, f"The port {ports[0].name}, which iptables guards,")
+    naming = next((port for port in ports for one in topology.filters.rules(port) if one.members is not None), None)
+    if naming is not None:
+        _have(FOR_GROUPS, f"The port {naming.name}, whose rules name a group,")
 
 
 def lacks(topology: Topology, host: str | None = None) -> Iterator[str]:

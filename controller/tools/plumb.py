@@ -7,18 +7,20 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from controller.host import bridges, dhcp, execute, namespaces, routers, steps, underlay, wires
-from controller.host.converge import converge as difference
+from controller.host import bridges, dhcp, execute, guarding, namespaces, refilter, routers, steps, underlay, wires
+from controller.host import converge as difference
 from controller.host.converge import same_make
 from controller.host.devices import GIVEN, Devices, OvsPort
 from controller.host.observe import NotOurs, Sight, observe
 from controller.host.steps import Step
 from controller.model.topology import Host, Topology
-from controller.tools import machine
+from controller.tools import machine, troubles
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
+from controller.tools.troubles import Trouble
 
 Say = Callable[[str], None]
 
@@ -52,9 +54,10 @@ def provider_devices(words: Iterable[str]) -> dict[str, str]:
 def commands(wanted: Wanted) -> Iterator[str]:
     """The commands that `converge` would run now, as a person would type them; nothing is changed."""
     plan = _plan(wanted)
-    jobs = (step for job in plan.leaving for step in job.steps), plan.steps, (
-        step for job in plan.coming for step in job.steps)
-    for step in chain.from_iterable(jobs):
+    for step in chain(
+            (step for job in plan.leaving for step in job.steps), plan.removals, plan.filter.steps, plan.additions,
+            plan.plugging(touched=False), plan.plugging(touched=True),
+            (step for job in plan.coming for step in job.steps)):
         yield from steps.as_commands(step)
 
 
@@ -63,16 +66,29 @@ def converge(wanted: Wanted, say: Say) -> None:
     plan = _plan(wanted)
     for note in plan.notes:
         say(note)
-    failed = _routers(plan.leaving, say)
+    found = [*_namespaces(wanted, plan.leaving, say)]
     try:
-        _do(plan.steps, say)
+        _do(plan.removals, say)
+        closed = _filter(wanted, plan, say)
+        _do((*plan.additions, *plan.plugging(touched=False), *(() if closed else plan.plugging(touched=True))), say)
     except execute.StepFailed as error:
         raise Refusal(str(error), MISSING) from error
-    failed += _routers(plan.coming, say)
-    if failed:
-        raise Refusal("\n".join([*failed, "Everything else is plumbed; plumb again when the cause is gone."]), MISSING)
-    say(f"{wanted.host} is plumbed." if plan.steps or plan.leaving or plan.coming
-        else f"{wanted.host} is as the topology wants it.")
+    found += [*closed, *_namespaces(wanted, plan.coming, say)]
+    troubles.write_plumb(wanted.rundir, found)
+    if found:
+        again = f"plumb --host {wanted.host}"
+        raise Refusal("\n".join(troubles.sentences(found, again)), MISSING)
+    say(f"{wanted.host} is plumbed." if plan.does_something else f"{wanted.host} is as the topology wants it.")
+
+
+def _filter(wanted: Wanted, plan: _Plan, say: Say) -> tuple[Trouble, ...]:
+    """The rules of the ports; those whose rules do not get in are closed."""
+    try:
+        _do(plan.filter.steps, say)
+    except execute.StepFailed as error:
+        _do(refilter.closing(plan.filter.touched), say)
+        return tuple(Trouble(wanted.host, one.name, str(error)) for one in plan.filter.touched)
+    return ()
 
 
 def _do(todo: Iterable[Step], say: Say) -> None:
@@ -81,23 +97,54 @@ def _do(todo: Iterable[Step], say: Say) -> None:
         execute.execute((step,))
 
 
-def _routers(jobs: Iterable[namespaces.Job], say: Say) -> list[str]:
-    """Do what is to be done for each router; what failed, by a sentence a router, harms no other."""
-    failed = []
+def _namespaces(wanted: Wanted, jobs: Iterable[namespaces.Job], say: Say) -> Iterator[Trouble]:
+    """Do what is to be done for each router and DHCP server; one that fails harms no other."""
     for job in jobs:
         try:
             _do(job.steps, say)
         except execute.StepFailed as error:
-            failed.append(f"The {job.namespace.owner} is not set up: {error}")
-    return failed
+            yield Trouble(wanted.host, job.namespace.owner, str(error))
 
 
 @dataclass(frozen=True)
 class _Plan:
-    leaving: tuple[namespaces.Job, ...]
-    steps: tuple[Step, ...]
-    coming: tuple[namespaces.Job, ...]
+    """In the order in which it is done."""
+
+    want: Devices
+    have: Devices
+    more: tuple[Step, ...]
     notes: tuple[str, ...]
+
+    @cached_property
+    def leaving(self) -> tuple[namespaces.Job, ...]:
+        return namespaces.removals(self.want, self.have)
+
+    @cached_property
+    def removals(self) -> tuple[Step, ...]:
+        return (*self.more, *difference.removals(self.want, self.have))
+
+    @cached_property
+    def filter(self) -> refilter.Change:
+        return refilter.change(self.want.firewall, self.have.firewall)
+
+    @cached_property
+    def additions(self) -> tuple[Step, ...]:
+        return difference.additions(self.want, self.have)
+
+    def plugging(self, *, touched: bool) -> tuple[Step, ...]:
+        """Of ports whose rules change, or of the others."""
+        changing = {end for one in self.filter.touched for end in one.plugs}
+        ends = changing if touched else difference.guarded(self.want) - changing
+        return difference.plugging(self.want, self.have, ends)
+
+    @cached_property
+    def coming(self) -> tuple[namespaces.Job, ...]:
+        return namespaces.additions(self.want, self.have)
+
+    @property
+    def does_something(self) -> bool:
+        return any((self.leaving, self.removals, self.filter.steps, self.additions, self.coming,
+                    self.plugging(touched=False), self.plugging(touched=True)))
 
 
 def _plan(wanted: Wanted) -> _Plan:
@@ -108,6 +155,7 @@ def _plan(wanted: Wanted) -> _Plan:
         raise Refusal("Plumbing a host needs root, also to look at it; run it with sudo.", MISSING)
     machine.check_routers(wanted.topology, host.name)
     machine.check_dhcp(wanted.topology, host.name)
+    machine.check_firewall(wanted.topology, host.name)
     want = _devices(wanted, host)
     try:
         sight = observe(want, execute.output)
@@ -118,9 +166,8 @@ def _plan(wanted: Wanted) -> _Plan:
     _respect_others(wanted, want, sight)
     want, notes = _present(want, sight)
     want, more = _cards_kept(wanted, host, want, sight.devices)
-    have = sight.devices
-    return _Plan(namespaces.removals(want, have), (*_link_to_daemon(wanted), *difference(want, have)),
-                 namespaces.additions(want, have), (*notes, *more, *machine.lacks(wanted.topology, host.name)))
+    return _Plan(want, sight.devices, _link_to_daemon(wanted),
+                 (*notes, *more, *machine.lacks(wanted.topology, host.name)))
 
 
 def _cards_kept(wanted: Wanted, host: Host, want: Devices, have: Devices) -> tuple[Devices, tuple[str, ...]]:
@@ -161,6 +208,7 @@ def _devices(wanted: Wanted, host: Host) -> Devices:
         feet.underlay,
         (*routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),
          *dhcp.namespaces(topology, host.name)),
+        guarding.firewall(topology, host.name),
     )
 
 

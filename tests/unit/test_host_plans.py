@@ -184,7 +184,8 @@ def ovs_answer(rows: dict[str, list[dict[str, object]]]) -> Callable[[Step], str
 
 def bridge_row(owner: list[list[str]]) -> dict[str, object]:
     return {"name": "br-int", "datapath_type": "", "fail_mode": "secure", "controller": ["set", []],
-            "other_config": ["map", []], "external_ids": ["map", owner], "ports": ["set", []]}
+            "other_config": ["map", []], "external_ids": ["map", owner], "ports": ["set", []],
+            "flow_tables": ["map", []]}
 
 
 def test_somebody_elses_bridge_is_refused_with_the_cure() -> None:
