@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 PACKAGES="openvswitch-switch mininet dnsmasq-base iptables ethtool tcpdump iputils-ping iputils-arping iproute2
-          iperf3 bridge-utils procps conntrack traceroute curl python3-venv"
+          iperf3 bridge-utils procps conntrack ipset busybox traceroute curl python3-venv"
 POLICY=/usr/sbin/policy-rc.d
 STAMP=.venv/tunbridge-stamp
 
