@@ -1,0 +1,83 @@
+"""A cloud with DHCP for two tenants of equal addresses, and what tests ask of its servers and clients."""
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from labkit import Cloud, until
+
+from controller.model import names
+from controller.tools import leases
+
+ROUTES = ("host_routes: [{destination: 198.51.100.0/24, nexthop: 10.0.1.7}, "
+          "{destination: 10.9.0.0/16, nexthop: 10.0.1.8}]")
+FULL = f"gateway: 10.0.1.1, dhcp: true, dns: [9.9.9.9, 149.112.112.112], {ROUTES}"
+BARE = "dhcp: true"
+VMS = {"a": "{host: c1, network: blue, ip: dhcp}",
+       "b": "{host: c2, network: blue, ip: 10.0.1.20}",
+       "t": "{host: c1, network: twin, ip: dhcp}"}
+
+
+def text_of(blue: str = FULL, vms: dict[str, str] | None = None, twin: str = BARE, mtu: int = 1500) -> str:
+    """The cloud with these words in its subnets, and these VMs."""
+    lines = "".join(f"  {name}: {value}\n" for name, value in (VMS if vms is None else vms).items())
+    return f"""
+cloud: served
+underlay: {{cidr: 192.0.2.0/24, mtu: {mtu}}}
+firewall: none
+hosts:
+  c1: {{tunnel_ip: 192.0.2.11}}
+  c2: {{tunnel_ip: 192.0.2.12}}
+  n1: {{tunnel_ip: 192.0.2.21, role: network}}
+networks:
+  blue: {{tunnel_id: 7, subnets: {{blue-s: {{cidr: 10.0.1.0/24, {blue}}}}}}}
+  twin: {{tunnel_id: 8, subnets: {{twin-s: {{cidr: 10.0.1.0/24, {twin}}}}}}}
+vms:
+{lines}"""
+
+
+class Served(Cloud):
+    """That cloud, running."""
+
+    def change(self, text: str) -> None:
+        """The daemon obeys another topology, and the lab follows."""
+        self.file.write_text(text)
+        self.tunbridge("apply", str(self.file))
+
+    def has_leases(self) -> None:
+        """Wait until every VM that asks has its address."""
+        assert leases.wait(self.topology, self.rundir) == ()
+
+    def space(self, network: str) -> str:
+        """The namespace of a network's DHCP."""
+        return names.qdhcp(self.topology.networks[network].id)
+
+    def spaces(self) -> set[str]:
+        """All namespaces on the network host."""
+        return {line.split()[0] for line in self.run("n1", "ip", "netns", "list").splitlines()}
+
+    def server(self, network: str) -> str:
+        """The pid of a network's dnsmasq; empty if none runs."""
+        pids = self.attempt("n1", "ip", "netns", "pids", self.space(network)).stdout.split()
+        return next((pid for pid in pids if self.run("n1", "cat", f"/proc/{pid}/comm").strip() == "dnsmasq"), "")
+
+    def card(self, vm: str) -> dict[str, Any]:
+        """`ip address` of a VM's first card."""
+        found: dict[str, Any] = json.loads(self.run(vm, "ip", "-json", "address", "show", "dev", "eth0"))[0]
+        return found
+
+    def addresses(self, vm: str) -> list[str]:
+        """Its IPv4 addresses, with their prefix lengths."""
+        return [f"{one['local']}/{one['prefixlen']}" for one in self.card(vm)["addr_info"] if one["family"] == "inet"]
+
+    def routes(self, vm: str) -> list[str]:
+        """Those that a lease has brought."""
+        return [line.strip() for line in self.run(vm, "ip", "route", "show", "proto", "dhcp").splitlines()]
+
+    def renew(self, vm: str) -> None:
+        """The VM's client asks again before its time."""
+        self.run(vm, "pkill", "-USR1", "-F", "/run/tunbridge-vm/udhcpc.eth0.pid")
+
+    def gets(self, vm: str, address: str) -> None:
+        """Wait until a VM has this address and no other."""
+        until(lambda: self.addresses(vm) == [address], f"{vm} has {address}")
