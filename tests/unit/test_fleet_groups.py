@@ -253,13 +253,13 @@ def test_a_switch_that_restarted_empty_gets_empty_zones() -> None:
 FREE = VMS + "  nat1: {host: compute1, network: blue, ip: 10.0.0.41, port_security: false}\n"
 
 
-def taught(world: World, host: str, ofport: int, network: str = "blue") -> None:
-    """Somebody behind this port has spoken."""
+def taught(world: World, host: str, source: int, network: str = "blue") -> None:
+    """Somebody behind a port has spoken; see Forget.source."""
     vlans = world.fleet.hosts[host].vlans
     assert vlans is not None
     row = flow(BEHIND, "learned", when(tagged(vlans[network]), f.ETH_DST("02:00:00:00:00:01")),
-               SetField(f.REG_OUT_PORT(ofport)), origin="learned", why="learned")
-    world.switches[host, BR_INT].put(LEARNED_COOKIE | ofport, row)
+               SetField(f.REG_OUT_PORT(source & 0xFFFF)), origin="learned", why="learned")
+    world.switches[host, BR_INT].put(LEARNED_COOKIE | source, row)
 
 
 def learned(world: World) -> list[Flow]:
