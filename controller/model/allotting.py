@@ -44,9 +44,14 @@ def allot(draft: Draft) -> Allotment:
     Servers come first, each with the highest one that is free, so that a VM more does not move them.
     """
     spaces = {subnet.name: _Space(subnet) for subnet in draft.subnets.values()}
-    for claim in Homes(draft).claims():
+    homes = Homes(draft)
+    for claim in homes.claims():
         if claim.subnet is not None and claim.subnet.name in spaces:
             spaces[claim.subnet.name].take(int(claim.what[1]))
+    for network, shared in _paired(draft):
+        home = homes.of(network, shared)
+        if home is not None and home.name in spaces:
+            spaces[home.name].take(int(shared))
     servers = {subnet.name: spaces[subnet.name].last() for subnet in providers.served(draft)}
     given: dict[UUID, Address] = {}
     short: dict[str, int] = {}
@@ -69,6 +74,14 @@ def _wishes(draft: Draft) -> Iterator[_Wish]:
     for leg in draft.legs:
         if leg.subnet is None and leg.ip is None and leg.network is not None and is_judged(draft, leg.network):
             yield _Wish(leg.id, leg.network, needs_dhcp=False, ipv4=True)
+
+
+def _paired(draft: Draft) -> Iterator[tuple[str, Address]]:
+    """Addresses that several ports may share, by network: nobody gets one of them for his own."""
+    for port in draft.ports:
+        for pair in port.shape.allowed_address_pairs:
+            if pair.ip.prefixlen == pair.ip.max_prefixlen:
+                yield port.shape.network, pair.ip.network_address
 
 
 def _candidates(subnets: Iterable[SubnetItem], wish: _Wish) -> list[SubnetItem]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from controller.model import names, providers
 from controller.model.check_names import Use, duplicates, twins
 from controller.model.check_networks import host_hint
 from controller.model.claims import Claim, Homes, is_judged
@@ -43,6 +44,8 @@ def check_macs(draft: Draft) -> Iterator[Finding]:
     uses = [Use((port.shape.network, port.mac), port.path, port.at("mac")) for port in draft.distinct_ports()]
     legs = {leg.id: leg for leg in reversed(draft.legs) if leg.network is not None}
     uses.extend(Use((str(leg.network), leg.mac), leg.path, leg.at) for leg in reversed(legs.values()))
+    uses.extend(Use((server.network, names.mac_of(server.id)), server.path, server.at)
+                for server in providers.servers(draft))
     yield from duplicates("TB304", uses, _mac, 'give one of them another "mac"')
 
 

@@ -1,9 +1,11 @@
 """What runs out, and what is allowed but probably not meant."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from controller.model import numbers, providers
+from controller.model.dhcp import ROLE
 from controller.model.draft import Draft
 from controller.model.problems import Finding
 
@@ -34,15 +36,14 @@ def check_numbers(draft: Draft) -> Iterator[Finding]:
                 yield Finding("TB405", host.at(), message, "move some of its routers to another network host")
 
 
-def warn_of_what_is_not_built(draft: Draft) -> Iterator[Finding]:
-    """Parts of the file that this version reads and checks, and then leaves alone."""
-    if draft.groups:
-        yield Finding("TB601", draft.section("security_groups"),
-                      "security groups are checked but not enforced by this version")
-    served = next((subnet for subnet in draft.subnets.values() if subnet.shape.dhcp), None)
-    if served is not None:
-        yield Finding("TB605", served.at("dhcp"), "DHCP is checked but not served by this version",
-                      "addresses are reserved, and the lab sets them")
+def check_zones(draft: Draft) -> Iterator[Finding]:
+    """A host has no more ports with security groups than there are zones of connection tracking for them."""
+    count = Counter(port.host for port in draft.ports if port.shape.security_groups)
+    for host in draft.hosts.values() if draft.options.get("firewall") != "none" else ():
+        if count[host.name] > numbers.PORT_ZONES:
+            message = (f"{host.path}: {count[host.name]} ports with security groups are here, and there are zones of "
+                       f"connection tracking for {numbers.PORT_ZONES}")
+            yield Finding("TB406", host.at(), message, "move some of its VMs to another host")
 
 
 def warn_of_networks(draft: Draft) -> Iterator[Finding]:
@@ -57,11 +58,13 @@ def warn_of_networks(draft: Draft) -> Iterator[Finding]:
             yield Finding("TB603", network.at(), f"{network.path}: no VM is on this network")
 
 
-def warn_of_ports(draft: Draft) -> Iterator[Finding]:
-    """Ports that will not do what their keys seem to say."""
-    for port in draft.ports:
-        if port.shape.security_groups and not port.shape.port_security:
-            message = f'{port.path}: with "port_security: false" the security groups have no effect'
-            yield Finding("TB607", port.at("security_groups"), message, "remove one of the two keys")
-    if draft.tunnel is not None and draft.tunnel.shape.type == "gre" and draft.tunnel.shape.port is not None:
-        yield Finding("TB607", draft.tunnel.at("port"), "tunnel: GRE has no ports", "remove the key")
+def warn_of_dhcp(draft: Draft) -> Iterator[Finding]:
+    """Networks that want DHCP in a cloud without a host that could serve it."""
+    hosts = draft.declared["hosts"]
+    if hosts is None or len(hosts) != len(draft.hosts) or any(host.shape.role == ROLE for host in draft.hosts.values()):
+        return
+    for network in draft.judged_networks():
+        subnet = next((each for each in draft.subnets_by_network[network.name] if each.shape.dhcp), None)
+        if subnet is not None:
+            message = f"{subnet.path}: no host has the role network, so nobody serves DHCP"
+            yield Finding("TB610", subnet.at("dhcp"), message, 'say "role: network" at one of the hosts')

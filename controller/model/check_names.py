@@ -101,6 +101,7 @@ def check_ids(draft: Draft) -> Iterator[Finding]:
     # A subnet that is on a router twice is TB504.
     legs = {(leg.router, leg.subnet): leg for leg in reversed(draft.legs)}
     uses.extend(Use(leg.id, leg.path, leg.at) for leg in reversed(legs.values()))
+    uses.extend(Use(server.id, server.path, server.at) for server in providers.servers(draft))
     return duplicates("TB208", uses, lambda use: f"the id {use.what}", "give each its own id, or none")
 
 
@@ -112,11 +113,25 @@ def check_devices(draft: Draft) -> Iterator[Finding]:
     for port in draft.distinct_ports():
         device = port.shape.device or port_device(firewall, port.id)
         pinned.append(Use((port.host, device), port.path, port.at("device")))
-        derived.append(Use((port.host, names.device("tap", port.id)), port.path, port.at("id")))
+        derived.append(Use((port.host, names.device(names.TAP, port.id)), port.path, port.at("id")))
+    for server in providers.servers(draft):
+        use = Use((server.host, names.device(names.TAP, server.id)), server.path, server.at)
+        pinned.append(use)
+        derived.append(use)
     found = list(duplicates("TB209", pinned, _device, "on one host each needs its own"))
-    yield from found
-    if not found:
-        yield from duplicates("TB209", derived, _device, "give each an id that begins differently")
+    yield from found or duplicates("TB209", derived, _device, "give each an id that begins differently")
+    if not found and firewall == "iptables_hybrid":
+        yield from _chains(draft)
+
+
+def _chains(draft: Draft) -> Iterator[Finding]:
+    """Neutron names a port's chains by ten characters of its id, one fewer than its devices."""
+    kept = names.DEVICE_ID_CHARS - 1
+    uses = {(port.host, str(port.id)[:kept + 1]): Use((port.host, "i" + str(port.id)[:kept]), port.path, port.at("id"))
+            for port in reversed(draft.distinct_ports())}
+    yield from duplicates("TB209", reversed(uses.values()),
+                          lambda use: f"the iptables chain {quoted(use.what[1])} of host {quoted(use.what[0])}",
+                          "give each an id that begins differently")
 
 
 def _provider_devices(draft: Draft) -> Iterator[Use[tuple[str, str]]]:

@@ -22,6 +22,11 @@ def check_rules(draft: Draft) -> Iterator[Finding]:
             yield from _remote(rule)
 
 
+def is_sound(rule: Item[RuleShape]) -> bool:
+    """Whether nothing is wrong with it."""
+    return not any((*_protocol(rule), *_remote(rule)))
+
+
 def ethertype_of(rule: RuleShape) -> str:
     """What the rule says; else the version of its remote or protocol; else IPv4."""
     if rule.ethertype is not None:

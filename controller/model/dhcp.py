@@ -20,11 +20,6 @@ def dhcp_host(network_id: UUID, hosts: Iterable[str]) -> str | None:
                default=None)
 
 
-def dhcp_id(cloud: str, network: str) -> UUID:
-    """The id of a network's DHCP port."""
-    return names.object_id(cloud, f"networks/{network}/dhcp")
-
-
 def dhcp_port(cloud: str, network: Network, hosts: Iterable[Host]) -> DhcpPort | None:
     """A network's server; None if no subnet wants one, no host may have it, or no address is left for it."""
     addresses = tuple((subnet.name, subnet.dhcp_address) for subnet in network.subnets
@@ -32,6 +27,6 @@ def dhcp_port(cloud: str, network: Network, hosts: Iterable[Host]) -> DhcpPort |
     host = dhcp_host(network.id, (host.name for host in hosts if host.role == ROLE))
     if host is None or not addresses:
         return None
-    port_id = dhcp_id(cloud, network.name)
+    port_id = names.object_id(cloud, f"networks/{network.name}/dhcp")
     return DhcpPort(name=f"DHCP of {network.name}", path=f"networks.{network.name}", id=port_id, network=network.name,
                     host=host, mac=names.mac_of(port_id), device=names.device(names.TAP, port_id), addresses=addresses)

@@ -98,7 +98,8 @@ class Filters:
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
-        self._component = components(topology.networks, topology.legs_by_router)
+        self._component = components(topology.networks, ((leg.network for leg in legs if not leg.outside)
+                                                         for legs in topology.legs_by_router.values()))
         self._members = members_by_group(topology.ports(), self._component)
         self._profiles: dict[tuple[str, frozenset[str]], Profile] = {}
         self._numbers: dict[str, FilterNumbers] = {}

@@ -1,12 +1,12 @@
 """Who is meant by a group that a rule names as its remote: its ports, as far as networks are joined."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
 from ipaddress import ip_network
 
-from controller.model.objects import Address, Port, Prefix, RouterPort
+from controller.model.objects import Address, Port, Prefix
 
 
 def _order(prefix: Prefix) -> tuple[int, int, int]:
@@ -53,10 +53,10 @@ def members_by_group(ports: Iterable[Port], component: Mapping[str, str]) -> Map
     return {key: Members(prefixes) for key, prefixes in found.items()}
 
 
-def components(networks: Iterable[str], legs: Mapping[str, Sequence[RouterPort]]) -> dict[str, str]:
-    """Network -> the first, by name, of those that it is joined with by routers' inside legs, itself included.
+def components(networks: Iterable[str], joined: Iterable[Iterable[str]]) -> dict[str, str]:
+    """Network -> the first, by name, of those that it is joined with, itself included.
 
-    `legs` holds those of each router. A gateway joins nothing: who is outside is nobody's member.
+    `joined` holds the networks that each router is inside of. Its gateway joins nothing: outside is nobody's member.
     """
     parent = {name: name for name in networks}
 
@@ -66,8 +66,7 @@ def components(networks: Iterable[str], legs: Mapping[str, Sequence[RouterPort]]
             name = parent[name]
         return name
 
-    for own in legs.values():
-        inside = [root(leg.network) for leg in own if not leg.outside]
+    for inside in map(list, joined):
         for other in inside[1:]:
             low, high = sorted((root(inside[0]), root(other)))
             parent[high] = low

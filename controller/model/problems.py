@@ -20,7 +20,6 @@ QUOTED_CHARS: Final = 60  # of a user's text inside a message
 NEAREST_BUDGET: Final = 100_000
 
 # Code -> what it means. 1xx YAML and shape, 2xx names, 3xx addresses, 4xx exhaustion, 5xx meaning, 6xx warnings.
-# Retired, and never to be given out again: TB602 (routers were not built), TB606 (networks of a segment were local).
 CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB100": "the file cannot be read",
     "TB101": "the file is not UTF-8 text",
@@ -85,6 +84,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB403": "a tunnel id out of the tunnel type's range",
     "TB404": "an underlay MTU too small for the tunnel",
     "TB405": "more simulated routers on a host than there are numbers",
+    "TB406": "more ports with security groups on a host than there are zones",
     "TB501": "a network without a tunnel id",
     "TB502": "a gateway on a network that is not external",
     "TB503": "a router on a host that is not a network host",
@@ -100,14 +100,28 @@ CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB513": "DHCP asked of a network without it",
     "TB514": "a router's gateway without an IPv4 address",
     "TB515": "a floating IP without an IPv4 address on both sides",
-    "TB601": "security groups are checked but not enforced by this version",
     "TB603": "a network without a VM",
     "TB604": "a network without a subnet",
-    "TB605": "DHCP is checked but not served by this version",
     "TB607": "a key without effect",
     "TB608": "a floating IP that no router leads to",
     "TB609": "IPv6 on a router",
     "TB610": "DHCP that nobody serves",
+    "TB611": "a rule that can never match",
+    "TB612": "a rule that another one of its group covers",
+    "TB613": "a security group that nobody uses",
+    "TB614": "an address pair of every address",
+    "TB615": "address pairs that contradict or repeat each other",
+    "TB616": "an address pair that claims what another has",
+    "TB617": "security groups on a port without port security",
+    "TB618": "a rule that the firewall driver cannot do",
+    "TB619": "security groups without a firewall",
+})
+# Never to be given out again.
+RETIRED: Final[Mapping[str, str]] = MappingProxyType({
+    "TB601": "security groups were not enforced",
+    "TB602": "routers were not built",
+    "TB605": "DHCP was not served",
+    "TB606": "networks of a segment were local",
 })
 
 

@@ -18,9 +18,10 @@ NUMBERS: Final = MappingProxyType({
     "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "egp": 8, "udp": 17, "dccp": 33, "rsvp": 46, "gre": 47, "esp": 50,
     "ah": 51, "icmpv6": 58, "ospf": 89, "vrrp": 112, "pgm": 113, "sctp": 132, "udplite": 136})
 PORTS_IN_OPENFLOW: Final = frozenset({TCP, UDP, SCTP})  # iptables knows those of DCCP and UDP-Lite, too
-# The ICMP types that begin a conversation, for Open vSwitch as for Linux: echo, timestamp and information request.
-# Everything else is an answer or an error; where no conversation is known that it belongs to, it is invalid. (Linux
-# would take an address mask request, too, and of ICMPv6 a node information query: nobody asks these any more.)
+# The ICMP types that begin a conversation, for Open vSwitch as for Linux: echo, timestamp and information request, each
+# with code 0. Everything else is an answer or an error; where no conversation is known that it belongs to, it is
+# invalid. (Linux would take any code, an address mask request, too, and of ICMPv6 a node information query: the hybrid
+# firewall drops these, so that both drivers mean the same.)
 BEGINNINGS: Final = MappingProxyType({ICMP: frozenset({8, 13, 15}), ICMPV6: frozenset({128})})
 
 _BROADCAST: Final = IPv4Address("255.255.255.255")
@@ -59,7 +60,7 @@ def protocol_number(protocol: str | int | None, version: int) -> int | None:
 def begins(datagram: Datagram) -> bool:
     """Whether a packet can be the first of a conversation."""
     icmp = ICMP if datagram.version == 4 else ICMPV6
-    return datagram.protocol != icmp or datagram.icmp_type in BEGINNINGS[icmp]
+    return datagram.protocol != icmp or (datagram.icmp_type in BEGINNINGS[icmp] and not datagram.icmp_code)
 
 
 def leaves_always(datagram: Datagram) -> str:

@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from uuid import UUID
 
 from controller.model import names
 from controller.model.dhcp import ROLE, dhcp_host
 from controller.model.draft import Draft, Item, Leg, SubnetItem
+from controller.model.problems import Position, quoted
 from controller.model.schema import HostShape, NetworkShape
 
 
@@ -55,6 +58,24 @@ def dhcp_hosts(draft: Draft) -> dict[str, str]:
     found = ((each.name, dhcp_host(each.shape.id or draft.object_id(f"networks/{each.name}"), hosts))
              for each in wanted)
     return {name: host for name, host in found if host is not None}
+
+
+class Server(NamedTuple):
+    """A network's DHCP server, as it plugs into its host's br-int."""
+
+    network: str
+    host: str
+    id: UUID
+    path: str
+    at: Position  # where the file wants it
+
+
+def servers(draft: Draft) -> Iterator[Server]:
+    """One for each network that is served."""
+    for name, host in dhcp_hosts(draft).items():
+        subnet = next(each for each in draft.subnets_by_network[name] if each.shape.dhcp)
+        yield Server(name, host, draft.object_id(f"networks/{name}/dhcp"), f"the DHCP server of {quoted(name)}",
+                     subnet.at("dhcp"))
 
 
 def served(draft: Draft) -> Iterator[SubnetItem]:

@@ -39,12 +39,25 @@ def too_many_routers() -> bytes:
     return f"{head}networks:\n{networks}routers:\n{routers}".encode()
 
 
+FEW_ZONES = 3  # instead of 32767
+
+
+def too_many_filtered_ports() -> bytes:
+    """One host with one more port in a group than there are zones for, where there are few of these."""
+    networks = "  n0: {tunnel_id: 1, subnets: {s0: {cidr: 10.0.0.0/16}}}\n"
+    vms = "".join(f"  v{n}: {{host: compute1, network: n0, security_groups: [web]}}\n" for n in range(FEW_ZONES + 1))
+    groups = "security_groups: {web: [{direction: ingress, protocol: tcp}]}\n"
+    head = "cloud: test\nunderlay: {cidr: 192.0.2.0/24}\nhosts:\n  compute1: {tunnel_ip: 192.0.2.11}\n"
+    return f"{head}networks:\n{networks}{groups}vms:\n{vms}".encode()
+
+
 def too_big() -> bytes:
     return b"#" * (source.MAX_BYTES + 1)
 
 
 # Cases that are too large to keep as files, by the name of their text.
-MADE = {"exhausted-vlans": too_many_networks, "exhausted-routers": too_many_routers, "yaml-too-big": too_big}
+MADE = {"exhausted-vlans": too_many_networks, "exhausted-routers": too_many_routers,
+        "exhausted-zones": too_many_filtered_ports, "yaml-too-big": too_big}
 CASES = [*sorted(path.stem for path in ERRORS.glob("*.yaml")), *MADE]
 
 
@@ -64,6 +77,8 @@ def assert_golden(path: Path, text: str) -> None:
 def test_a_mistake_is_answered_with_the_exact_words(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if case == "exhausted-routers":
         monkeypatch.setattr(numbers, "ROUTERS", FEW_ROUTERS)
+    if case == "exhausted-zones":
+        monkeypatch.setattr(numbers, "PORT_ZONES", FEW_ZONES)
     found = read(case)
     assert (found.topology is None) == any(problem.severity == ERROR for problem in found.problems)
     assert found.problems

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from controller.model.problems import CODES
+from controller.model.problems import CODES, RETIRED
 from flows.tables import PIPELINES, pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +27,8 @@ def problem_list() -> str:
              "Codes are stable. 6xx are warnings; every other one makes the file invalid.", "",
              "| code | what |", "|---|---|"]
     lines += [f"| {code} | {title} |" for code, title in sorted(CODES.items())]
+    lines += ["", "Retired, and never given out again: " + "; ".join(
+        f"{code} ({what})" for code, what in sorted(RETIRED.items())) + "."]
     return "\n".join(lines) + "\n"
 
 
