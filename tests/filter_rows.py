@@ -114,8 +114,8 @@ def _rules() -> list[Flow]:
     return [
         _row(t.RULES, "rule", when(f.REG_PROFILE(7), f.REG_BEGAN(f.BY_VM)), Goto(t.ACCEPTED)),
         rule(7, f.BY_OTHERS, _IP, proto(f.TCP), dst(80)),
-        rule(7, f.BY_OTHERS, _IP, proto(f.UDP), dst(0x50, 0xFFF0), f.CT_NW_SRC("10.0.0.0/24")),
-        rule(7, f.BY_OTHERS, _IP6, proto(f.UDP), dst(53), f.CT_IPV6_SRC("2001:db8::/64")),
+        rule(7, f.BY_OTHERS, _IP, proto(f.UDP), dst(0x50, 0xFFF0), f.CT_NW_SRC("10.0.0.0/23")),
+        rule(7, f.BY_OTHERS, _IP6, proto(f.UDP), dst(53), f.CT_IPV6_SRC("2001:db8::/32")),
         rule(7, f.BY_OTHERS, _IP, proto(f.ICMP), source(8), dst(0)),
         rule(7, f.BY_OTHERS, _IP6, proto(f.ICMPV6), source(128)),
         rule(8, f.BY_VM, _IP, f.CT_NW_DST("198.51.100.7"), proto(47)),
@@ -126,11 +126,12 @@ def _rules() -> list[Flow]:
         _row(t.RULES, "both", when(f.CONJ_ID(MEMBERS), _KNOWN, _IP), Goto(t.ACCEPTED)),
         _row(t.RULES, "both", when(f.CONJ_ID(OTHERS), _KNOWN, _IP), Goto(t.ACCEPTED)),
         _row(t.RULES, "both", when(f.CONJ_ID(MEMBERS6), _KNOWN, _IP6), Goto(t.ACCEPTED)),
-        *(_row(t.RULES, "group", member(_IP, f.CT_NW_SRC(address)), Conjunction(MEMBERS, 1, 2), Conjunction(OTHERS, 1, 2))
-          for address in ("10.0.0.5", "10.0.0.6", "10.0.1.0/28")),
+        *(_row(t.RULES, "group", member(_IP, f.CT_NW_SRC(address)), Conjunction(MEMBERS, 1, 2),
+               Conjunction(OTHERS, 1, 2)) for address in ("10.0.0.5", "10.0.0.6", "10.0.1.0/28")),
         _row(t.RULES, "group", member(_IP6, f.CT_IPV6_SRC("2001:db8::5")), Conjunction(MEMBERS6, 1, 2)),
         _row(t.RULES, "group", clause(8, _IP, proto(f.TCP), dst(22)), Conjunction(MEMBERS, 2, 2)),
-        _row(t.RULES, "group", clause(8, _IP, proto(f.UDP)), Conjunction(MEMBERS, 2, 2), Conjunction(OTHERS, 2, 2)),
+        _row(t.RULES, "group", clause(8, _IP, proto(f.UDP)), Conjunction(MEMBERS, 2, 2)),
+        _row(t.RULES, "group", clause(8, _IP, proto(47)), Conjunction(OTHERS, 2, 2)),
         _row(t.RULES, "group", clause(8, _IP6), Conjunction(MEMBERS6, 2, 2)),
         _row(t.RULES, "miss", ANY)]
 
