@@ -2,10 +2,14 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import struct
 from typing import Any
 
-from labkit import Cloud, until
+from labkit import PATIENCE, Cloud, mac_bytes, until
 
+from controller.host import netns
 from controller.model import names
 from controller.tools import leases
 
@@ -15,23 +19,26 @@ FULL = f"gateway: 10.0.1.1, dhcp: true, dns: [9.9.9.9, 149.112.112.112], {ROUTES
 BARE = "dhcp: true"
 VMS = {"a": "{host: c1, network: blue, ip: dhcp}",
        "b": "{host: c2, network: blue, ip: 10.0.1.20}",
-       "t": "{host: c1, network: twin, ip: dhcp}"}
+       "t": "{host: c1, network: twin, ip: dhcp}",
+       "six": "{host: c1, network: six, ip: dhcp}"}
 
 
-def text_of(blue: str = FULL, vms: dict[str, str] | None = None, twin: str = BARE, mtu: int = 1500) -> str:
-    """The cloud with these words in its subnets, and these VMs."""
+def text_of(blue: str = FULL, vms: dict[str, str] | None = None, firewall: str = "none") -> str:
+    """The cloud with these words in the subnet of blue, and these VMs."""
     lines = "".join(f"  {name}: {value}\n" for name, value in (VMS if vms is None else vms).items())
     return f"""
 cloud: served
-underlay: {{cidr: 192.0.2.0/24, mtu: {mtu}}}
-firewall: none
+underlay: {{cidr: 192.0.2.0/24, mtu: 1500}}
+firewall: {firewall}
 hosts:
   c1: {{tunnel_ip: 192.0.2.11}}
   c2: {{tunnel_ip: 192.0.2.12}}
   n1: {{tunnel_ip: 192.0.2.21, role: network}}
 networks:
   blue: {{tunnel_id: 7, subnets: {{blue-s: {{cidr: 10.0.1.0/24, {blue}}}}}}}
-  twin: {{tunnel_id: 8, subnets: {{twin-s: {{cidr: 10.0.1.0/24, {twin}}}}}}}
+  twin: {{tunnel_id: 8, subnets: {{twin-s: {{cidr: 10.0.1.0/24, {BARE}}}}}}}
+  six: {{tunnel_id: 9, subnets: {{six-s: {{cidr: '2001:db8::/64', dhcp: true, dns: ['2620:fe::fe']}}}}}}
+security_groups: {{shut: []}}
 vms:
 {lines}"""
 
@@ -55,6 +62,10 @@ class Served(Cloud):
     def spaces(self) -> set[str]:
         """All namespaces on the network host."""
         return {line.split()[0] for line in self.run("n1", "ip", "netns", "list").splitlines()}
+
+    def plugged(self) -> set[str]:
+        """Names of all servers' ports on br-int of the network host."""
+        return {port for port in self.run("n1", "ovs-vsctl", "list-ports", "br-int").split() if port[:3] == "tap"}
 
     def server(self, network: str) -> str:
         """The pid of a network's dnsmasq; empty if none runs."""
@@ -81,3 +92,33 @@ class Served(Cloud):
     def gets(self, vm: str, address: str) -> None:
         """Wait until a VM has this address and no other."""
         until(lambda: self.addresses(vm) == [address], f"{vm} has {address}")
+
+    def solicit(self, vm: str) -> bytes:
+        """What a DHCPv6 server answers to a VM's first question (RFC 8415, 18.2.1): the options of its advertisement.
+
+        Busybox has no client for IPv6, so this is all of one that is needed to ask.
+        """
+        with netns.inside(netns.of_process(self.pid(vm))):
+            asker = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            scope = socket.if_nametoindex("eth0")
+        with asker:
+            asker.bind(("::", 546))
+            asker.settimeout(1)
+            number = os.urandom(3)
+            identity = _option(1, struct.pack("!HH", 3, 1) + mac_bytes(self.port(vm).mac))
+            question = identity + _option(3, bytes(12)) + _option(6, struct.pack("!H", 23)) + _option(8, bytes(2))
+
+            def answer() -> bytes:
+                asker.sendto(b"\1" + number + question, ("ff02::1:2", 547, 0, scope))
+                try:
+                    heard = asker.recv(2048)
+                except TimeoutError:
+                    return b""
+                return heard[4:] if heard[:4] == b"\2" + number else b""
+
+            found: bytes = until(answer, "a DHCPv6 server answers", PATIENCE)
+            return found
+
+
+def _option(code: int, value: bytes) -> bytes:
+    return struct.pack("!HH", code, len(value)) + value
