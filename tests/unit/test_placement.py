@@ -52,7 +52,7 @@ def test_a_host_that_has_just_been_built_has_every_device() -> None:
     cloud = golden("idle-host")
     assert {bridge: sorted(ports) for bridge, ports in imagined(cloud, "compute1").ports.items()} == {
         "br-int": ["patch-tun", cloud.vms["web1"].ports[0].device],
-        "br-tun": ["patch-int", "vxlan-c000020c", "vxlan-c0000215"]}
+        "br-tun": ["patch-int", "strangers", "vxlan-c000020c", "vxlan-c0000215"]}
 
 
 def test_a_port_that_the_switch_does_not_have_is_left_out() -> None:
