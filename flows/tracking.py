@@ -41,18 +41,18 @@ class Ends:
     dst: int
     src_port: int
     dst_port: int
-    kind: tuple[int, int] | None = None  # type and code of an ICMP question or answer
+    kind: int | None = None  # type of an ICMP question or answer
 
     @property
     def back(self) -> Ends:
         """The same ends, seen from the other side."""
-        kind = None if self.kind is None else (_OTHERS[self.proto][self.kind[0]], self.kind[1])
+        kind = None if self.kind is None else _OTHERS[self.proto][self.kind]
         return Ends(self.version, self.proto, self.dst, self.src, self.dst_port, self.src_port, kind)
 
     @property
     def begins(self) -> bool:
         """Whether a conversation can begin like this."""
-        return self.kind is None or self.kind[0] in _QUESTIONS[self.proto]
+        return self.kind is None or self.kind in _QUESTIONS[self.proto]
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _ends(packet: Packet) -> Ends | None:
     kind = None
     if proto in _OTHERS:
         names = ("icmpv4_type", "icmpv4_code") if proto == ICMP else (f.ICMPV6_TYPE.name, "icmpv6_code")
-        kind = packet.get(names[0]) or 0, packet.get(names[1]) or 0
-        if kind[0] not in _OTHERS[proto]:
+        kind, code = (packet.get(name) or 0 for name in names)
+        if kind not in _OTHERS[proto] or code:  # it has no use for codes (lib/conntrack.c, extract_l4_icmp)
             return None
     source, target = _PORTS.get(proto, ("", ""))
     return Ends(version, proto, src, dst, packet.get(source) or 0, packet.get(target) or 0, kind)
@@ -158,7 +158,7 @@ _REMEMBERED: Final = {f.IPV4: (f.CT_NW_SRC, f.CT_NW_DST), f.IPV6: (f.CT_IPV6_SRC
 def _remembering(packet: Packet, first: Ends) -> Packet:
     """The packet with the first one of its conversation noted down."""
     source, target = _REMEMBERED[first.version]
-    ports = first.kind or (first.src_port, first.dst_port)
+    ports = (first.src_port, first.dst_port) if first.kind is None else (first.kind, 0)
     return packet.with_(**{source.name: first.src, target.name: first.dst, f.CT_NW_PROTO.name: first.proto,
                            f.CT_TP_SRC.name: ports[0], f.CT_TP_DST.name: ports[1]})
 

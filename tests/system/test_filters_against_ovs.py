@@ -53,8 +53,14 @@ class Said:
     version: int
     proto: int
     ways: tuple[str, str]
-    ports: tuple[int, int]  # of an ICMP message: its type and its id
+    ports: tuple[int, int]  # of an ICMP message: its type (and 256 times its code) and its id
     reply: bool = field(default=False, compare=False)  # of TCP: it carries ACK
+
+
+NAMES: dict[int, tuple[str, str]] = {
+    f.TCP: ("tcp_src", "tcp_dst"), f.UDP: ("udp_src", "udp_dst"), f.SCTP: ("sctp_src", "sctp_dst"),
+    ICMP: ("icmpv4_type", "icmp_id"), f.ICMPV6: ("icmpv6_type", "icmp_id")}
+KINDS = {ICMP: (8, 8, 13, 15, 17, 42, 0, 256 + 8), f.ICMPV6: (128, 128, 129, 200, 256 + 128)}
 
 
 def is_icmp(said: Said) -> bool:
@@ -64,18 +70,20 @@ def is_icmp(said: Said) -> bool:
 def packet_of(said: Said) -> Packet:
     kind, source, target = (f.IPV4, f.IPV4_SRC, f.IPV4_DST) if said.version == 4 else (f.IPV6, f.IPV6_SRC, f.IPV6_DST)
     packet = frame(*said.macs, kind, {source: said.ways[0], target: said.ways[1], f.IP_PROTO: said.proto})
-    names = {f.TCP: ("tcp_src", "tcp_dst"), f.UDP: ("udp_src", "udp_dst"), f.SCTP: ("sctp_src", "sctp_dst"),
-             ICMP: ("icmpv4_type", "icmp_id"), f.ICMPV6: ("icmpv6_type", "icmp_id")}.get(said.proto, ())
+    names = NAMES.get(said.proto, ())
     packet = packet.with_(**dict(zip(names, said.ports, strict=False)))
+    if is_icmp(said):
+        code, kind = divmod(said.ports[0], 256)
+        packet = packet.with_(**{names[0]: kind, names[0].replace("type", "code"): code})
     return packet.set(f.tagged(said.vlan)) if said.vlan else packet
 
 
 def on_paper(port: int, packet: Packet) -> Said:
     version = 4 if packet.get(f.ETH_TYPE) == f.IPV4 else 6
     source, target = (f.IPV4_SRC, f.IPV4_DST) if version == 4 else (f.IPV6_SRC, f.IPV6_DST)
-    ports = [next((value for name in names if (value := packet.get(name)) is not None), 0) for names in (
-        ("tcp_src", "udp_src", "sctp_src", "icmpv4_type", "icmpv6_type"),
-        ("tcp_dst", "udp_dst", "sctp_dst", "icmp_id"))]
+    names = NAMES.get(packet.get(f.IP_PROTO) or 0, ())
+    ports = [packet.get(name) or 0 for name in names] or [0, 0]
+    ports[0] += (packet.get("icmpv4_code") or packet.get("icmpv6_code") or 0) << 8
     return Said(port, packet.vlan or 0, (packet.shown(f.ETH_SRC), packet.shown(f.ETH_DST)), version,
                 packet.get(f.IP_PROTO) or 0, (packet.shown(source), packet.shown(target)), (ports[0], ports[1]))
 
@@ -105,7 +113,8 @@ def _body(said: Said, addresses: bytes) -> bytes:
         case f.SCTP:
             return struct.pack("!HHII", *said.ports, 1, 0) + bytes(16)
         case f.ICMPV6 | f.ICMP:
-            place, body = 2, struct.pack("!BBHHH", said.ports[0], 0, 0, said.ports[1], 1) + b"ping" * 4
+            place, body = 2, struct.pack("!BBHHH", *divmod(said.ports[0], 256)[::-1], 0,
+                                         said.ports[1], 1) + b"ping" * 4
         case _:
             return struct.pack("!HH", 0, f.IPV4) + b"inside"
     pseudo = b"" if said.proto == ICMP else addresses + struct.pack("!IxxxB", len(body), said.proto)
@@ -123,7 +132,7 @@ def in_the_file(port: int, data: bytes) -> Said:
     if proto in (f.TCP, f.UDP, f.SCTP):
         ports = struct.unpack_from("!HH", body)
     elif proto in (ICMP, f.ICMPV6):
-        ports = (body[0], struct.unpack_from("!H", body, 4)[0])
+        ports = (body[1] << 8 | body[0], struct.unpack_from("!H", body, 4)[0])
     return Said(port, vlan, macs, version, proto, (ways[0], ways[1]), (ports[0], ports[1]))
 
 
@@ -153,8 +162,7 @@ class Talk:
         version, (port, other) = pick((4, 4, 6)), self.random.sample(PORTS, 2)
         icmp = ICMP if version == 4 else f.ICMPV6
         proto = pick((icmp, icmp, f.TCP, f.TCP, f.UDP, f.UDP, f.UDP, f.SCTP, GRE))
-        service = pick(((8, 8, 13, 15, 17, 42, 0) if version == 4 else (128, 128, 129, 200)) if proto == icmp
-                       else SERVICES)
+        service = pick(KINDS.get(proto, SERVICES))
         if self.random.random() < 0.5:
             version, port, other, proto, service = pick(WANTED)
         # No two use one port or id, but for what is tracked by addresses alone.
