@@ -181,8 +181,8 @@ def _tracks(table: Table, action: Track, *, last: bool) -> None:
         if not last:
             # What follows would see the packet as it was before connection tracking (ovs-actions(7), ct).
             raise Undeclared("connection tracking is the last thing a flow does: the rest is for the next table")
-    elif not action.commit or action.translation:
-        raise Undeclared("connection tracking without a table only remembers")
+    elif not action.commit:
+        raise Undeclared("connection tracking without a table is for what it remembers")
     if isinstance(action.zone, Field):
         if action.zone not in f.REGISTERS:
             raise Undeclared(f"{action.zone.name} is no register")

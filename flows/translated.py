@@ -40,7 +40,6 @@ class Mark(IntEnum):
     HAIRPIN_BACK = 3  # the answer to such
     MAYBE_HAIRPIN = 4  # from inside to an address of the router outside: only inside table 42
     SETTLED = lending.MARK  # its connection has just been given another source outside, or ought to have
-    HAIRPIN_SETTLED = 17  # the same on its way to a floating IP
     OWN = 8  # added: the router's own packet about one that came with the other bits
 
 
@@ -55,12 +54,11 @@ def base() -> Iterator[Flow]:
     yield flow(TRANSLATED_IN, "miss", ANY, Goto(ROUTE), origin=_PIPELINE, why="translated back, if it was an answer")
     yield flow(TRANSLATE_OUT, "miss", ANY, Goto(LEAVE), origin=_PIPELINE, why="inside, it shows its own address")
     # Where it finds no port for a conversation, the switch lets its packets pass as they are: not here.
-    for mark in (Mark.SETTLED, Mark.HAIRPIN_SETTLED):
-        settled = f.REG_TRANSLATED(mark)
-        yield flow(TRANSLATED_OUT, "settled", when(_IP, settled, ct_state("+snat")), Goto(LEAVE), origin=_PIPELINE,
-                   why="a new conversation, and now it shows another address")
-        yield flow(TRANSLATED_OUT, "exhausted", when(settled), origin=_PIPELINE,
-                   why="no port is left for it outside, and it may not show its own address")
+    settled = f.REG_TRANSLATED(Mark.SETTLED)
+    yield flow(TRANSLATED_OUT, "settled", when(_IP, settled, ct_state("+snat")), Goto(LEAVE), origin=_PIPELINE,
+               why="a new conversation, and now it shows another address")
+    yield flow(TRANSLATED_OUT, "exhausted", when(settled), origin=_PIPELINE,
+               why="no port is left for it outside, and it may not show its own address")
     yield flow(TRANSLATED_OUT, "query", when(_IP, _ICMP, f.REG_TRANSLATED(Mark.SETTLED)), Goto(ASK), origin=_PIPELINE,
                why="another host's query has its id: the controller lends it another one")
     for state in ("-new", "+snat"):
@@ -187,11 +185,11 @@ def _hairpin(simulated: SimulatedRouter) -> Iterator[Flow]:
         yield flow(TRANSLATE_OUT, "marked", _on(simulated, mark), Track(zone, onward, nat=True), origin=origin, why=why)
     for fixed, external in router_.floating_of.items():
         yield flow(TRANSLATED_OUT, "hairpin-floating", _on(simulated, hairpin, new, f.IPV4_SRC(IPv4Address(fixed))),
-                   *_show(simulated.hairpin_zone, external, Mark.HAIRPIN_SETTLED), origin=origin,
+                   *_speak_as(simulated.hairpin_zone, external), origin=origin,
                    why=f"{_name(simulated, fixed)} speaks to a floating IP as {IPv4Address(external)}")
     if router_.snat_address is not None:
         yield flow(TRANSLATED_OUT, "hairpin", _on(simulated, hairpin, new),
-                   *_show(simulated.hairpin_zone, router_.snat_address, Mark.HAIRPIN_SETTLED), origin=origin,
+                   *_speak_as(simulated.hairpin_zone, router_.snat_address), origin=origin,
                    why=f"it speaks to a floating IP as {IPv4Address(router_.snat_address)}")
 
 
@@ -214,10 +212,19 @@ def _stand_for(zone: int, fixed: int) -> Track:
     return Track(zone, ROUTE, commit=True, translation=Translation("dst", IPv4Address(fixed)))
 
 
-def _show(zone: int, address: int, mark: Mark = Mark.SETTLED) -> tuple[Action, Track]:
+def _show(zone: int, address: int) -> tuple[Action, Track]:
     """A new connection comes from another address, if a port of that is free."""
     translation = Translation("src", IPv4Address(address))
-    return _mark(mark), Track(zone, TRANSLATED_OUT, commit=True, translation=translation)
+    return _mark(Mark.SETTLED), Track(zone, TRANSLATED_OUT, commit=True, translation=translation)
+
+
+def _speak_as(zone: int, address: int) -> tuple[Track, Action]:
+    """The same inside, where nothing must be hidden: if no port is free, it shows its own address.
+
+    Whether it does is not asked, for this is the longest way: from a filtered VM to another one, a packet that was led
+    to a table once more would be dropped (see actions.Track).
+    """
+    return Track(zone, None, commit=True, translation=Translation("src", IPv4Address(address))), Goto(LEAVE)
 
 
 def _inside(router_: Router) -> Iterator[IPv4Network]:
