@@ -1,4 +1,4 @@
-"""A topology's file with one thing changed, as bytes that `reading.parse` takes: for live tests, which undo it again."""
+"""A topology's file with one thing changed, as bytes that `reading.parse` takes: for live tests, that undo it."""
 from __future__ import annotations
 
 import json

@@ -35,6 +35,7 @@ MAKERS: Final[tuple[Callable[[Scene], Attack], ...]] = (*SPOOFING, *OVERLAY, *FI
 _LISTEN: Final = 0.1  # seconds after the last frame of an attack, before counters are read, which takes some more
 _AFTER: Final = 0.3  # seconds that an attack goes on after what happened meanwhile
 _LONGEST: Final = 25.0  # seconds that it goes on at all
+_FEW: Final = 4  # where drops count less than one in so many frames, it is not them that keep an attack in
 _HOSTS: Final = 8  # whose counters are read
 
 
@@ -59,8 +60,13 @@ class _Stage:
     mouth: Mouth
     hosts: tuple[str, ...]
 
-    def read(self) -> Reading:
-        return counters.read(self.field.topology, self.field.where, self.hosts)
+    def read(self, one: Attack | None = None, older: Reading | None = None) -> Reading:
+        """The counters of all hosts; or `older` with those anew that an attack has to do with."""
+        everywhere = one is None or one.source is From.UNDERLAY or one.also is Also.LEARNED
+        near = {self.scene.port.host, one.host or self.scene.port.host} if one is not None else set()
+        hosts = [host for host in self.hosts if everywhere or host in near]
+        found = counters.read(self.field.topology, self.field.where, hosts)
+        return found if older is None else found.over(older, hosts)
 
 
 def attack(where: Rundir, vm: str | None = None, only: Sequence[str] = (), progress: Progress | None = None) -> Report:
@@ -179,7 +185,7 @@ def _shoot(stage: _Stage, one: Attack, before: Reading) -> _Shot:
         sent = _say(stage, one)
     elapsed = time.monotonic() - began
     time.sleep(_LISTEN)
-    after = stage.read()
+    after = stage.read(one, before)
     complaints: list[str] = []
     if one.also is Also.ASKED:
         complaints += limits.asked_too_much(stage.field, asked, elapsed)
@@ -245,9 +251,9 @@ def _told(scene: Scene, one: Attack, shot: _Shot) -> list[Stopper]:
     victim = next((port.path for port in scene.neighbours if port.name == one.victim), "")
     others = {port.path for port in scene.topology.ports()} - {scene.port.path, victim}
     risen = [row for row in shot.after.risen(shot.before) if row.origin not in others]
-    drops = [row for row in risen if row.drops and row.counter * 10 >= min(shot.sent, 10)]
+    drops = [row for row in risen if row.drops]
     drops.sort(key=lambda row: (row.origin != scene.port.path, row.origin != victim, -row.counter))
-    if drops or one.source is From.UNDERLAY:
+    if victim or one.source is From.UNDERLAY or sum(row.counter for row in drops) * _FEW >= shot.sent:
         return drops
     own = f"networks.{scene.port.network}"
     return sorted((row for row in risen if not row.drops and row.host == scene.port.host and row.origin == own),

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -58,6 +59,13 @@ class Reading:
 
     stoppers: Mapping[Key, Stopper]
     learned: tuple[Json, ...]  # rows that the switches have learned: host, bridge, table, match
+
+    def over(self, older: Reading, hosts: Iterable[str]) -> Reading:
+        """What is known in all after these hosts alone were read again."""
+        again = set(hosts)
+        kept = {key: one for key, one in older.stoppers.items() if one.host not in again}
+        learned = tuple(row for row in older.learned if row["host"] not in again)
+        return Reading({**kept, **self.stoppers}, (*learned, *self.learned))
 
     def risen(self, before: Reading) -> list[Stopper]:
         """What has counted since, by how much."""
@@ -122,7 +130,8 @@ def _chains(topology: Topology, where: Rundir, host: str) -> dict[Key, Stopper]:
 
 def rules_of(saved: str, host: str, ports: Mapping[str, Port]) -> Iterator[tuple[Key, Stopper]]:
     """The rules of ports' chains that drop, out of what `iptables-save -c` printed; `ports` by the chain's suffix."""
-    for number, line in enumerate(saved.splitlines()):
+    twins: Counter[tuple[str, str]] = Counter()
+    for line in saved.splitlines():
         counted = _COUNTED.match(line)
         if counted is None or counted[4] not in ("DROP", _FALLBACK):
             continue
@@ -134,8 +143,8 @@ def rules_of(saved: str, host: str, ports: Mapping[str, Port]) -> Iterator[tuple
         comment = _COMMENT.search(counted[3])
         match = _COMMENT.sub("", counted[3]).strip()
         why = f"{port.name}: {_why(kind, match, comment)}"
-        # Equal rules may stand twice; their number tells them apart.
-        yield ((host, chain, match, str(number)),
+        twins[chain, match] += 1  # equal rules may stand twice; other rules come and go between them
+        yield ((host, chain, match, str(twins[chain, match])),
                Stopper("iptables", host, chain, match, why, port.path, int(counted[1])))
 
 

@@ -48,15 +48,20 @@ class Result:
             return "; ".join([*([f"seen by {places}{more}"] if places else []), *self.complaints])
         if not self.stopped_by:
             return "nobody saw it, and no rule counted it"
-        best, others = self.stopped_by[0], len(self.stopped_by) - 1
-        more = f" and {others} more" if others and best.drops else ""
-        why = best.why if best.drops else f"it stays in its own network: {best.why}"
-        return f"{why} ({best.host}, {best.place}{more})"
+        best, alike = self.stopped_by[0], self._alike
+        hosts = ", ".join(dict.fromkeys(one.host for one in alike)) if best.drops else best.host
+        why = best.why if best.drops else f"its frames stay in {best.origin.partition('.')[2]}"
+        return f"{why} ({hosts}: {best.place})"
 
     @property
     def counter(self) -> str:
         """How often that counted."""
-        return str(self.stopped_by[0].counter) if self.stopped_by and self.verdict == STOPPED else ""
+        return str(sum(one.counter for one in self._alike)) if self.verdict == STOPPED and self.stopped_by else ""
+
+    @property
+    def _alike(self) -> list[Stopper]:
+        """What says the same as the best, here and on other hosts."""
+        return [one for one in self.stopped_by if one.why == self.stopped_by[0].why]
 
 
 @dataclass(frozen=True)
