@@ -138,14 +138,17 @@ def in_the_file(port: int, data: bytes) -> Said:
 
 @dataclass
 class Talk:
-    """Random first words, answers to what has arrived, and answers to what nobody said."""
+    """What is wanted, then random first words, the same again, and answers to what has arrived."""
 
     random: random.Random
     arrived: list[Said] = field(default_factory=list)
     spoken: list[Said] = field(default_factory=list)
+    wanted: list[tuple[int, int, int, int, int]] = field(default_factory=lambda: [*WANTED])
     count: int = 0
 
     def next(self) -> Said:
+        if self.wanted:
+            return self._first()
         kind = self.random.random()
         if self.arrived and kind < 0.4:
             return answer(self.random.choice(self.arrived))
@@ -163,12 +166,13 @@ class Talk:
         icmp = ICMP if version == 4 else f.ICMPV6
         proto = pick((icmp, icmp, f.TCP, f.TCP, f.UDP, f.UDP, f.UDP, f.SCTP, GRE))
         service = pick(KINDS.get(proto, SERVICES))
-        if self.random.random() < 0.5:
-            version, port, other, proto, service = pick(WANTED)
+        if self.wanted or self.random.random() < 0.5:
+            version, port, other, proto, service = self.wanted.pop() if self.wanted else pick(WANTED)
         # No two use one port or id, but for what is tracked by addresses alone.
         ports = (0, 0) if proto == GRE else (9, service) if proto == f.SCTP else (10000 + self.count, service)
         ports = (service, self.count) if proto in (ICMP, f.ICMPV6) else ports
-        macs = MACS[port], pick((MACS[other], MACS[other], MACS[other], f.BROADCAST, "fa:16:3e:00:00:77"))
+        aside = () if self.count <= len(WANTED) else (f.BROADCAST, "fa:16:3e:00:00:77")
+        macs = MACS[port], pick((*[MACS[other]] * 3, *aside))
         return Said(port, filter_rows.VLAN if port == filter_rows.AWAY else 0, macs, version, proto,
                     (ADDRESSES[version][port], ADDRESSES[version][other]), ports)
 
