@@ -47,9 +47,10 @@ class Served(Cloud):
     """That cloud, running."""
 
     def change(self, text: str) -> None:
-        """The daemon obeys another topology, and the lab follows."""
-        self.file.write_text(text)
-        self.tunbridge("apply", str(self.file))
+        """The daemon obeys another topology, and the lab follows; nothing if it does so already."""
+        if self.file.read_text() != text:
+            self.file.write_text(text)
+            self.tunbridge("apply", str(self.file))
 
     def has_leases(self) -> None:
         """Wait until every VM that asks has its address."""

@@ -13,7 +13,8 @@ from labkit import ROOT, TUNBRIDGE, tunbridge, until
 
 from controller.tools import lab, leases
 
-OTHER = FULL + ", allocation_pools: [{start: 10.0.1.100, end: 10.0.1.110}]"  # from which `a` gets another address
+POOL = "allocation_pools: [{start: 10.0.1.100, end: 10.0.1.110}]"
+OTHER = f"{FULL}, {POOL}"  # from which `a` gets another address
 
 pytestmark = pytest.mark.system
 
@@ -33,8 +34,14 @@ def running() -> Iterator[Served]:
 
 
 @pytest.fixture
+def changed(running: Served) -> Served:
+    """The cloud as the test before has left it."""
+    return running
+
+
+@pytest.fixture
 def cloud(running: Served) -> Served:
-    """Each test starts from the same cloud."""
+    """The cloud as it is in the beginning."""
     if running.file.read_text() != text_of():
         running.change(text_of())
     running.has_leases()
@@ -75,56 +82,23 @@ def test_tenants_with_equal_addresses_have_servers_that_never_meet(cloud: Served
     assert seen.with_token(mac) == []
 
 
-def test_a_vm_that_is_added_is_served_without_a_restart(cloud: Served) -> None:
-    before = cloud.server("blue"), cloud.server("twin")
-    cloud.change(text_of(vms={**VMS, "new": "{host: c2, network: blue, ip: dhcp}"}))
-    cloud.has_leases()
-    assert cloud.addresses("new") == [f"{cloud.port('new').ip}/24"]
-    assert (cloud.server("blue"), cloud.server("twin")) == before
-    assert cloud.pings("new", str(cloud.port("a").ip))
+def test_the_server_has_no_rights_that_it_does_not_need(cloud: Served) -> None:
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{cloud.server('blue')}/status").read_text().splitlines()
+                  if ":\t" in line)
+    assert "0" not in status["Uid"].split()
+    assert int(status["CapEff"], 16) & ~(1 << 12 | 1 << 13) == 0, "beside NET_ADMIN and NET_RAW, in its namespace"
+    assert status["NoNewPrivs"] == "1"
 
 
-def test_an_address_that_moves_to_another_vm_is_not_refused_for_the_old_lease(cloud: Served) -> None:
-    narrow = FULL + ", allocation_pools: [{start: 10.0.1.77, end: 10.0.1.78}]"  # one for the server, one for a VM
-    others = {name: VMS[name] for name in "bt"}
-    for vm in ("x", "y"):
-        cloud.change(text_of(narrow, {**others, vm: "{host: c1, network: blue, ip: dhcp}"}))
-        cloud.has_leases()
-        assert cloud.addresses(vm) == ["10.0.1.77/24"]
+def test_no_name_server_listens(cloud: Served) -> None:
+    ports = cloud.run("n1", "ip", "netns", "exec", cloud.space("blue"), "ss", "-H", "-l", "-t", "-u", "-n").splitlines()
+    assert [line.split()[4].rpartition(":")[2] for line in ports] == ["67"]
 
 
-def test_a_vm_follows_when_the_file_gives_it_another_address(cloud: Served) -> None:
-    before = cloud.port("a").ip
-    twin = cloud.server("twin")
-    cloud.change(text_of(OTHER))
-    assert cloud.port("a").ip != before
-    cloud.has_leases()
-    cloud.gets("a", f"{cloud.port('a').ip}/24")
-    assert cloud.pings("a", "10.0.1.20")
-    assert cloud.server("twin") == twin, "the neighbour's server has not been touched"
-
-
-def test_a_renewal_brings_what_has_changed(cloud: Served) -> None:
-    before = cloud.server("blue")
-    cloud.change(text_of("gateway: 10.0.1.9, dhcp: true, dns: [1.1.1.1]"))
-    assert cloud.server("blue") == before, "options are read again, nothing is restarted"
-    cloud.renew("a")
-    until(lambda: cloud.routes("a") == ["default via 10.0.1.9 dev eth0"], "the new gateway, and no host routes")
-    assert cloud.run("a", "cat", "/etc/resolv.conf") == "nameserver 1.1.1.1\n"
-    assert cloud.addresses("a") == [f"{cloud.port('a').ip}/24"]
-
-
-def test_a_subnet_without_dhcp_has_no_server_and_its_vms_keep_nothing_of_it(cloud: Served) -> None:
-    static = {**VMS, "a": "{host: c1, network: blue, ip: 10.0.1.11}"}
-    cloud.change(text_of("gateway: 10.0.1.1, dhcp: false", static))
-    assert cloud.spaces() == {cloud.space("twin"), cloud.space("six")}
-    assert cloud.addresses("a") == ["10.0.1.11/24"]
-    assert cloud.routes("a") == []
-    assert cloud.attempt("a", "pgrep", "-F", "/run/tunbridge-vm/udhcpc.eth0.pid").returncode != 0
-    assert len(cloud.plugged()) == 2
-    cloud.change(text_of())
-    cloud.has_leases()
-    assert cloud.space("blue") in cloud.spaces()
+def test_a_server_of_ipv6_offers_a_port_its_own_address(cloud: Served) -> None:
+    offer = cloud.solicit("six")
+    assert cloud.port("six").ip.packed in offer
+    assert ip_address("2620:fe::fe").packed in offer, "the name server"
 
 
 def test_a_dnsmasq_that_died_is_named_and_started_again(cloud: Served) -> None:
@@ -139,65 +113,6 @@ def test_a_dnsmasq_that_died_is_named_and_started_again(cloud: Served) -> None:
     cloud.run("a", "ip", "address", "flush", "dev", "eth0")
     cloud.renew("a")
     cloud.has_leases()
-
-
-def test_a_dnsmasq_that_cannot_start_harms_no_other_and_is_mended(cloud: Served, tmp_path: Path,
-                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    twin, real = cloud.server("twin"), shutil.which("dnsmasq")
-    (tmp_path / "dnsmasq").write_text(f"""#!/bin/sh
-case "$*" in *{cloud.topology.networks["blue"].id}*) echo "no luck today" >&2; exit 5;; esac
-exec {real} "$@"
-""")
-    (tmp_path / "dnsmasq").chmod(0o755)
-    cloud.file.write_text(text_of(OTHER, {**VMS, "u": "{host: c2, network: twin, ip: dhcp}"}))
-    with monkeypatch.context() as patch:
-        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        done = tunbridge("apply", str(cloud.file), rundir=cloud.rundir, check=False)
-    assert done.returncode and "The DHCP of blue is not set up" in done.stderr and "no luck today" in done.stderr
-    assert cloud.server("twin") == twin
-    until(lambda: cloud.addresses("u") == [f"{cloud.port('u').ip}/24"], "twin's new VM is served")
-    assert leases.wait(cloud.topology, cloud.rundir, 0) == ("a",)
-    cloud.up()
-    cloud.has_leases()
-
-
-def test_a_server_of_ipv6_offers_a_port_its_own_address(cloud: Served) -> None:
-    offer = cloud.solicit("six")
-    assert cloud.port("six").ip.packed in offer
-    assert ip_address("2620:fe::fe").packed in offer, "the name server"
-
-
-@pytest.mark.parametrize("firewall", ["iptables_hybrid", "openvswitch"])
-def test_a_vm_whose_groups_let_nothing_in_gets_its_lease_all_the_same(cloud: Served, firewall: str) -> None:
-    shut = {name: f"{words[:-1]}, security_groups: [shut]}}" for name, words in VMS.items()}
-    cloud.change(text_of(vms=shut, firewall=firewall))
-    cloud.renew("a")
-    cloud.run("a", "ip", "address", "flush", "dev", "eth0")
-    cloud.renew("a")
-    cloud.has_leases()
-    assert not cloud.pings("b", str(cloud.port("a").ip))
-    assert cloud.port("six").ip.packed in cloud.solicit("six")
-
-
-def test_a_vm_that_restarts_asks_anew(cloud: Served) -> None:
-    cloud.run("a", "kill", "-KILL", str(cloud.pid("a")))
-    until(lambda: not lab.state(cloud.rundir)["a"].alive, "it is dead")
-    cloud.up()
-    cloud.has_leases()
-    assert sorted(cloud.routes("a"))[-1] == "default via 10.0.1.1 dev eth0"
-
-
-def test_the_server_has_no_rights_that_it_does_not_need(cloud: Served) -> None:
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{cloud.server('blue')}/status").read_text().splitlines()
-                  if ":\t" in line)
-    assert "0" not in status["Uid"].split()
-    assert int(status["CapEff"], 16) & ~(1 << 12 | 1 << 13) == 0, "beside NET_ADMIN and NET_RAW, in its namespace"
-    assert status["NoNewPrivs"] == "1"
-
-
-def test_no_name_server_listens(cloud: Served) -> None:
-    ports = cloud.run("n1", "ip", "netns", "exec", cloud.space("blue"), "ss", "-H", "-l", "-t", "-u", "-n").splitlines()
-    assert [line.split()[4].rpartition(":")[2] for line in ports] == ["67"]
 
 
 def plumb(cloud: Served, *more: str) -> str:
@@ -222,3 +137,97 @@ def test_plumb_finds_all_as_the_lab_made_it_and_mends_what_is_not(cloud: Served)
     plumb(cloud)
     assert cloud.port("b").mac in cloud.run("n1", "cat", f"{home}/host")
     assert plumb(cloud, "--dry-run") == ""
+
+
+def test_a_vm_that_restarts_asks_anew(cloud: Served) -> None:
+    cloud.run("a", "kill", "-KILL", str(cloud.pid("a")))
+    until(lambda: not lab.state(cloud.rundir)["a"].alive, "it is dead")
+    cloud.up()
+    cloud.has_leases()
+    assert sorted(cloud.routes("a"))[-1] == "default via 10.0.1.1 dev eth0"
+
+
+def test_a_vm_that_is_added_is_served_without_a_restart(cloud: Served) -> None:
+    before = cloud.server("blue"), cloud.server("twin")
+    cloud.change(text_of(vms={**VMS, "new": "{host: c2, network: blue, ip: dhcp}"}))
+    cloud.has_leases()
+    assert cloud.addresses("new") == [f"{cloud.port('new').ip}/24"]
+    assert (cloud.server("blue"), cloud.server("twin")) == before
+    assert cloud.pings("new", str(cloud.port("a").ip))
+
+
+def test_an_address_that_moves_to_another_vm_is_not_refused_for_the_old_lease(changed: Served) -> None:
+    narrow = FULL + ", allocation_pools: [{start: 10.0.1.77, end: 10.0.1.78}]"  # one for the server, one for a VM
+    others = {name: VMS[name] for name in "bt"}
+    for vm in ("x", "y"):
+        changed.change(text_of(narrow, {**others, vm: "{host: c1, network: blue, ip: dhcp}"}))
+        changed.has_leases()
+        assert changed.addresses(vm) == ["10.0.1.77/24"]
+
+
+def test_a_vm_follows_when_the_file_gives_it_another_address(cloud: Served) -> None:
+    before = cloud.port("a").ip
+    twin = cloud.server("twin")
+    cloud.change(text_of(OTHER))
+    assert cloud.port("a").ip != before
+    cloud.has_leases()
+    cloud.gets("a", f"{cloud.port('a').ip}/24")
+    assert cloud.pings("a", "10.0.1.20")
+    assert cloud.server("twin") == twin, "the neighbour's server has not been touched"
+
+
+def test_a_renewal_brings_what_has_changed(changed: Served) -> None:
+    changed.change(text_of(OTHER))
+    changed.has_leases()
+    before = changed.server("blue")
+    changed.change(text_of(f"gateway: 10.0.1.9, dhcp: true, dns: [1.1.1.1], {POOL}"))
+    assert changed.server("blue") == before, "options are read again, nothing is restarted"
+    changed.renew("a")
+    until(lambda: changed.routes("a") == ["default via 10.0.1.9 dev eth0"], "the new gateway, and no host routes")
+    assert changed.run("a", "cat", "/etc/resolv.conf") == "nameserver 1.1.1.1\n"
+    assert changed.addresses("a") == [f"{changed.port('a').ip}/24"]
+
+
+def test_a_subnet_without_dhcp_has_no_server_and_its_vms_keep_nothing_of_it(changed: Served) -> None:
+    static = {**VMS, "a": "{host: c1, network: blue, ip: 10.0.1.11}"}
+    changed.change(text_of("gateway: 10.0.1.1, dhcp: false", static))
+    assert changed.spaces() == {changed.space("twin"), changed.space("six")}
+    assert changed.addresses("a") == ["10.0.1.11/24"]
+    assert changed.routes("a") == []
+    assert changed.attempt("a", "pgrep", "-F", "/run/tunbridge-vm/udhcpc.eth0.pid").returncode != 0
+    assert len(changed.plugged()) == 2
+    changed.change(text_of())
+    changed.has_leases()
+    assert changed.space("blue") in changed.spaces()
+
+
+def test_a_dnsmasq_that_cannot_start_harms_no_other_and_is_mended(changed: Served, tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    twin, real = changed.server("twin"), shutil.which("dnsmasq")
+    (tmp_path / "dnsmasq").write_text(f"""#!/bin/sh
+case "$*" in *{changed.topology.networks["blue"].id}*) echo "no luck today" >&2; exit 5;; esac
+exec {real} "$@"
+""")
+    (tmp_path / "dnsmasq").chmod(0o755)
+    changed.file.write_text(text_of(OTHER, {**VMS, "u": "{host: c2, network: twin, ip: dhcp}"}))
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        done = tunbridge("apply", str(changed.file), rundir=changed.rundir, check=False)
+    assert done.returncode and "The DHCP of blue is not set up" in done.stderr and "no luck today" in done.stderr
+    assert changed.server("twin") == twin
+    until(lambda: changed.addresses("u") == [f"{changed.port('u').ip}/24"], "twin's new VM is served")
+    assert leases.wait(changed.topology, changed.rundir, 0) == ("a",)
+    changed.up()
+    changed.has_leases()
+
+
+@pytest.mark.parametrize("firewall", ["iptables_hybrid", "openvswitch"])
+def test_a_vm_whose_groups_let_nothing_in_gets_its_lease_all_the_same(changed: Served, firewall: str) -> None:
+    shut = {name: f"{words[:-1]}, security_groups: [shut]}}" for name, words in VMS.items()}
+    changed.change(text_of(vms=shut, firewall=firewall))
+    changed.renew("a")
+    changed.run("a", "ip", "address", "flush", "dev", "eth0")
+    changed.renew("a")
+    changed.has_leases()
+    assert not changed.pings("b", str(changed.port("a").ip))
+    assert changed.port("six").ip.packed in changed.solicit("six")
