@@ -191,7 +191,8 @@ def status(wait: Annotated[float, typer.Option("--wait", metavar="S", help="Wait
     from controller.tools import status as tool
     from controller.tools.client import wait_for_status
 
-    found = wait_for_status(where(rundir), wait)
+    at = where(rundir)
+    found = tool.with_dead(wait_for_status(at, wait), at)
     if as_json:
         show_json(found)
     else:
@@ -276,6 +277,21 @@ def attack(vm: Annotated[str | None, typer.Argument(metavar="VM", help="Who atta
             out.print(thing)
     if not found.ok:
         sys.exit(NO)
+
+
+@app.command()
+def spoofers(vm: Annotated[str | None, typer.Argument(metavar="VM", help="Only what it was refused.")] = None,
+             host: Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only on this host.")] = None,
+             everything: Annotated[bool, typer.Option("--all", help="Also what has refused nothing yet.")] = False,
+             as_json: JsonOption = False, rundir: RundirOption = None) -> None:
+    """Which port was refused what, how often, and by which flow or rule."""
+    from controller.tools import spoofers as tool
+
+    found = tool.refused(where(rundir), tool.Asked(vm, host, everything))
+    if as_json:
+        show_json(found)
+    else:
+        show_lines(tool.lines(found))
 
 
 # ---- the lab and real hosts

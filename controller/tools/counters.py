@@ -25,10 +25,10 @@ _COUNTED: Final = re.compile(r"\[(\d+):\d+\] -A (\S+) (.*)-j (\S+)")  # iptables
 _METER: Final = re.compile(r"meter:(\d+) .*\n0: packet_count:(\d+)")  # ovs-ofctl meter-stats
 _METERED: Final = f"at most {RATE} packets a second of one sender reach the daemon"
 _COMMENT: Final = re.compile(r'--comment (?:"([^"]*)"|(\S+)) ?')
-_CHAIN: Final = "neutron-openvswi-"
-_FALLBACK: Final = f"{_CHAIN}sg-fallback"
+CHAIN: Final = "neutron-openvswi-"
+_FALLBACK: Final = f"{CHAIN}sg-fallback"
 _PORT_CHARS: Final = 10  # of a port's id, in the name of a chain
-_SAVES: Final = ("iptables-save", "ip6tables-save")
+SAVES: Final = ("iptables-save", "ip6tables-save")
 _CHAINS: Final = {  # the letter of a port's chain -> what it is for, in its last rules
     "i": "no rule of its groups lets this in", "o": "no rule of its groups lets it send this",
     "s": "it shows a MAC or an address that is not its own"}
@@ -40,7 +40,7 @@ class Stopper:
 
     kind: str  # flow | iptables | meter | server
     host: str
-    place: str  # `br-int table 25 mac-spoof`, or a chain
+    place: str  # `br-int table 25 mac-spoof`, or `iptables` and a chain
     match: str
     why: str
     origin: str  # a path of the topology, or `pipeline`
@@ -85,7 +85,7 @@ def read(topology: Topology, where: Rundir, hosts: Iterable[str]) -> Reading:
     with ThreadPoolExecutor(_HANDS) as pool:
         list(pool.map(lambda host: _in(where, host, "ovs-appctl", "revalidator/wait"), names))
         bridges = [bridge for host in names for bridge in ask(where, {"do": "flows", "host": host})["bridges"]]
-        chains = list(pool.map(lambda host: _chains(topology, where, host), names)) if topology.has_qbr() else []
+        chains = list(pool.map(lambda host: of_iptables(topology, where, host), names)) if topology.has_qbr() else []
         asking = [host for host in names if host in topology.numbers_by_host]
         meters = list(pool.map(lambda host: dict(_meters(where, host)), asking))
     stoppers = {key: one for bridge in bridges for key, one in _rows(bridge)}
@@ -118,34 +118,41 @@ def _meters(where: Rundir, host: str) -> Iterator[tuple[Key, Stopper]]:
 
 # ---- iptables
 
-def _chains(topology: Topology, where: Rundir, host: str) -> dict[Key, Stopper]:
-    ports = {str(port.id)[:_PORT_CHARS]: port for port in topology.ports_by_host.get(host, ())}
-    found: dict[Key, Stopper] = {}
-    for command in _SAVES:
+def of_iptables(topology: Topology, where: Rundir, host: str) -> dict[Key, Stopper]:
+    """The rules that drop what the VMs of a lab's hypervisor send or would hear."""
+    ports, found = by_chain(topology, host), dict[Key, Stopper]()
+    for command in SAVES:
         text = _in(where, host, command, "-c", "-t", "filter") or ""
-        for key, one in rules_of(text, host, ports):
-            found[command, *key] = one
+        found.update(rules_of(text, command.removesuffix("-save"), host, ports))
     return found
 
 
-def rules_of(saved: str, host: str, ports: Mapping[str, Port]) -> Iterator[tuple[Key, Stopper]]:
-    """The rules of ports' chains that drop, out of what `iptables-save -c` printed; `ports` by the chain's suffix."""
+def by_chain(topology: Topology, host: str) -> dict[str, Port]:
+    """The ports of a host by what their chains are called, behind the letter."""
+    return {str(port.id)[:_PORT_CHARS]: port for port in topology.ports_by_host.get(host, ())}
+
+
+def rules_of(saved: str, program: str, host: str, ports: Mapping[str, Port]) -> Iterator[tuple[Key, Stopper]]:
+    """The rules of ports' chains that drop, out of what `iptables-save -c` printed; `ports` by the chain's suffix.
+
+    `program`: iptables or ip6tables.
+    """
     twins: Counter[tuple[str, str]] = Counter()
     for line in saved.splitlines():
         counted = _COUNTED.match(line)
         if counted is None or counted[4] not in ("DROP", _FALLBACK):
             continue
         chain = counted[2]
-        kind, suffix = chain.removeprefix(_CHAIN)[:1], chain.removeprefix(_CHAIN)[1:]
+        kind, suffix = chain.removeprefix(CHAIN)[:1], chain.removeprefix(CHAIN)[1:]
         port = ports.get(suffix)
-        if not chain.startswith(_CHAIN) or port is None or kind not in _CHAINS:
+        if not chain.startswith(CHAIN) or port is None or kind not in _CHAINS:
             continue
         comment = _COMMENT.search(counted[3])
-        match = _COMMENT.sub("", counted[3]).strip()
+        match = _COMMENT.sub("", counted[3]).replace("-m comment", "").strip()
         why = f"{port.name}: {_why(kind, match, comment)}"
         twins[chain, match] += 1  # equal rules may stand twice; other rules come and go between them
-        yield ((host, chain, match, str(twins[chain, match])),
-               Stopper("iptables", host, chain, match, why, port.path, int(counted[1])))
+        yield ((host, program, chain, match, str(twins[chain, match])),
+               Stopper("iptables", host, f"{program} {chain}", match, why, port.path, int(counted[1])))
 
 
 def _why(kind: str, match: str, comment: re.Match[str] | None) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from controller.model import reading
 from controller.model.topology import Topology
-from controller.tools import topologies
+from controller.tools import topologies, troubles
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.rundir import Rundir, make
 
@@ -78,6 +78,7 @@ def run(options: Options) -> None:
 
         def prepare(app: Any, stop: Callable[[], None]) -> dict[int, Callable[[], None]]:
             errors.tell = app.control.count_error
+            app.control.troubles = lambda: troubles.read(options.where.path)
             return {signal.SIGTERM: stop, signal.SIGINT: stop,
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}
 

@@ -6,7 +6,20 @@ from typing import Any
 
 from rich.markup import escape
 
+from controller.tools import leases
+from controller.tools.errors import Refusal
+from controller.tools.rundir import Rundir
+
 _SHOWN = 5  # names of missing ports before "and N more"
+
+
+def with_dead(status: dict[str, Any], where: Rundir) -> dict[str, Any]:
+    """The daemon's answer, and what it cannot know: which DHCP servers of the lab have died since it was converged."""
+    try:
+        dead = leases.dead(where.path)
+    except (OSError, Refusal):  # not everybody may look into the lab
+        dead = []
+    return {**status, "troubles": [*status["troubles"], *dead]}
 
 
 def lines(status: dict[str, Any]) -> Iterator[str]:
@@ -25,6 +38,11 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
     legs = status["router_ports"]
     if legs["expected"]:
         yield f"router ports plugged in: {legs['present']} of {legs['expected']}{_missing(legs['missing'])}"
+    servers = status["dhcp_ports"]
+    if servers["expected"]:
+        yield f"DHCP servers plugged in: {servers['present']} of {servers['expected']}{_missing(servers['missing'])}"
+    for trouble in status["troubles"]:
+        yield _trouble(trouble)
     for one in status["routers_failed"]:
         yield (f"[red]router {escape(one['router'])} on {escape(one['host'])} failed on {one['failed']} packets[/red]; "
                + escape(f"the last time: {one['reason']}"))
@@ -41,6 +59,12 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
                + escape(f"{apply['file']} has {count} (`tunbridge check {apply['file']}`); "
                         f"{apply['in_force']} stays in force"))
     yield "[green]in sync[/green]" if status["ok"] else "[red]not in sync[/red]"
+
+
+def _trouble(trouble: dict[str, str]) -> str:
+    """What could not be set up, and so is closed."""
+    return (f"[red]{escape(trouble['object'])} on {escape(trouble['host'])} is not as it shall be[/red]: "
+            + escape(trouble["problem"]))
 
 
 def _missing(names: list[str]) -> str:

@@ -192,7 +192,7 @@ def test_only_named_attacks_are_planned_and_keep_their_numbers() -> None:
 
 # ---- counters
 
-CHAIN = "neutron-openvswi-"
+CHAIN = "iptables neutron-openvswi-"
 SAVED = """*filter
 :neutron-openvswi-o04f84f4f-4 - [0:0]
 [7:100] -A neutron-openvswi-o04f84f4f-4 -p udp -m udp --sport 67 --dport 68 -m comment --comment "no server" -j DROP
@@ -206,7 +206,7 @@ COMMIT
 
 
 def test_rules_of_iptables_that_drop_are_counted_for_their_ports() -> None:
-    found = dict(counters.rules_of(SAVED, "c1", {"04f84f4f-4": port(topology(), "evil")}))
+    found = dict(counters.rules_of(SAVED, "iptables", "c1", {"04f84f4f-4": port(topology(), "evil")}))
     assert [(one.counter, one.place[len(CHAIN)], one.why.partition(": ")[0]) for one in found.values()] == [
         (7, "o", "evil"), (3, "s", "evil"), (5, "i", "evil")]
     assert {one.origin for one in found.values()} == {"vms.evil"}
