@@ -84,7 +84,7 @@ class Field:
             return int(str(value).replace(":", ""), 16), None
         if self.kind is Kind.CT_STATE:
             return _flags(str(value))
-        network = ip_network(value)
+        network = value if isinstance(value, (IPv4Network, IPv6Network)) else ip_network(value)
         if network.max_prefixlen != self.bits:
             raise ValueError(f"{self.name}: {value} is of the other IP version")
         return int(network.network_address), int(network.netmask)

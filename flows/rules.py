@@ -40,7 +40,7 @@ def network(net: Network) -> Iterator[Flow]:
         plain = _first(_rows(profile, (rule for rule in profile.rules if rule.group is None)))
         for row in plain:
             yield flow(RULES, "rule", row.match, Goto(ACCEPTED), origin=row.rule.origin, why=row.rule.what)
-        yield from _with_groups(profile, [row.match for row in plain])
+        yield from _with_groups(profile, _Plain(row.match for row in plain))
     for group in net.remote_groups:
         yield flow(RULES, "both", when(f.CONJ_ID(group.number)), Goto(ACCEPTED), origin=group.origin,
                    why=f"over IPv{group.version}, a rule allows what {_between(group)}")
@@ -49,11 +49,39 @@ def network(net: Network) -> Iterator[Flow]:
 
 # ---- one clause: rules that name a group, or all of a rule
 
-def _with_groups(profile: Profile, plain: list[Match]) -> Iterator[Flow]:
+class _Plain:
+    """The rows without a remote group, to be asked whether one of them takes all that another row would."""
+
+    def __init__(self, matches: Iterable[Match]) -> None:
+        self._ports: dict[Match, dict[int, set[int]]] = {}  # all but the ports -> mask -> values
+        for match in matches:
+            port = match[f.CT_TP_DST] or f.CT_TP_DST(0, 0)
+            self._ports.setdefault(_but(match, f.CT_TP_DST), {}).setdefault(port.mask, set()).add(port.value)
+
+    def covers(self, match: Match) -> bool:
+        """Whether it does. What names more than a row of any protocol is one of that, or has its type, or its port."""
+        port = match[f.CT_TP_DST] or f.CT_TP_DST(0, 0)
+        narrow = _but(match, f.CT_TP_DST)
+        wider = (narrow, _but(narrow, f.CT_TP_SRC), _of_any(narrow, keep=(f.CT_NW_PROTO,)), _of_any(narrow))
+        return any(mask & ~port.mask == 0 and port.value & mask in values for one in dict.fromkeys(wider)
+                   for mask, values in self._ports.get(one, {}).items())
+
+
+def _but(match: Match, *fields: Field) -> Match:
+    return Match(tuple(one for one in match.criteria if one.field not in fields))
+
+
+def _of_any(match: Match, keep: tuple[Field, ...] = ()) -> Match:
+    """What a rule for any protocol, type and port would match instead."""
+    how = {f.CT_STATE, f.CT_NW_PROTO, f.CT_TP_SRC, f.IP_PROTO, f.SCTP_SRC, f.SCTP_DST} - {*keep}
+    return when(*_but(match, *how).criteria, _TRACKED)
+
+
+def _with_groups(profile: Profile, plain: _Plain) -> Iterator[Flow]:
     """Rules that differ in nothing but their group share a row; those that a plain rule covers need none."""
     shared: dict[Match, dict[int, Rule]] = {}
     for row in _rows(profile, (rule for rule in profile.rules if rule.group is not None)):
-        if row.rule.group is not None and not any(match.covers(row.match) for match in plain):
+        if row.rule.group is not None and not plain.covers(row.match):
             shared.setdefault(row.match, {}).setdefault(row.rule.group, row.rule)
     for match, rules in shared.items():
         clauses = [Conjunction(number, _RULES, _CLAUSES) for number in sorted(rules)]

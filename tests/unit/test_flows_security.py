@@ -4,13 +4,14 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_network
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.compile import compile_groups, compile_host, compile_network
-from flows.fields import GROUP_BIT, SCTP, TCP
+from flows.fields import GROUP_BIT, ICMP, SCTP, TCP, UDP
 from flows.flow import Clone, Flow, Output
 from flows.host import Host
 from flows.lint import lint
@@ -80,12 +81,26 @@ def test_rules_that_differ_in_their_group_alone_share_a_row() -> None:
         f"conjunction(7,2/2),conjunction({groupcloud.WEB_BEGINS_4},2/2)"]
 
 
-def test_a_rule_with_a_group_that_a_rule_without_one_covers_needs_no_row() -> None:
-    rules = (rule("web: tcp from all", protocol=TCP),
+@pytest.mark.parametrize(("plain", "covered"), [
+    ({}, True), ({"protocol": TCP}, True), ({"protocol": TCP, "ports": (16, 31)}, True),
+    ({"protocol": TCP, "ports": (22, 22)}, True), ({"protocol": TCP, "ports": (23, 40)}, False),
+    ({"protocol": UDP}, False), ({"version": 6}, False), ({"by_vm": True}, False),
+    ({"protocol": TCP, "remote": "10.0.0.0/8"}, False)])
+def test_a_rule_with_a_group_that_a_rule_without_one_covers_needs_no_row(plain: dict[str, Any], covered: bool) -> None:
+    rules = (rule("web: plain", **plain),
              rule("web: tcp 22 from web", protocol=TCP, ports=(22, 22), group=groupcloud.WEB_BEGINS_4))
     host = groupcloud.host(groupcloud.network(web=rules))
-    assert not rows(host, RULES, "ct_tp_dst=22,")
+    assert [row.why for row in rows(host, RULES) if row.why == "web: tcp 22 from web"] == (
+        [] if covered else ["web: tcp 22 from web"])
     assert not lint(compile_host(host)[BR_INT])
+
+
+@pytest.mark.parametrize("plain", [{"protocol": ICMP}, {"protocol": ICMP, "icmp": (8, None)}, {}])
+def test_a_ping_that_a_wider_rule_lets_in_needs_no_group(plain: dict[str, Any]) -> None:
+    rules = (rule("web: plain", **plain),
+             rule("web: ping", protocol=ICMP, icmp=(8, 0), group=groupcloud.WEB_BEGINS_4))
+    host = groupcloud.host(groupcloud.network(web=rules))
+    assert not [row for row in rows(host, RULES) if row.why == "web: ping"]
 
 
 def test_a_protocol_whose_ports_open_vswitch_does_not_see_is_let_through_by_no_rule_with_ports() -> None:
