@@ -24,6 +24,7 @@ from controller.host import (
 )
 from controller.host.devices import Devices, FarEnd, Link, Namespace
 from controller.host.firewall import Guarded
+from controller.host.observe_firewall import UNKNOWN
 from controller.host.outside import Outside
 from controller.model.topology import Address, Host, Port, Topology
 
@@ -161,7 +162,8 @@ def damaged(plan: LabPlan, failed: Container[tuple[str, str]], old: LabPlan | No
         return tuple(replace(link, master="") if link.name in closed else link for link in have.links)
 
     hosts = {host: replace(devices_, namespaces=tuple(standing(host, one) for one in devices_.namespaces),
-                           links=links(host, devices_))
+                           links=links(host, devices_),
+                           firewall=UNKNOWN if (host, FIREWALL) in failed else devices_.firewall)
              for host, devices_ in plan.hypervisors.items()}
     return replace(plan, hypervisors=hosts)
 

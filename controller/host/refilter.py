@@ -92,7 +92,7 @@ def _sets(want: Iterable[AddressSet], have: Iterable[AddressSet]) -> tuple[list[
     for name, new in wanted.items():
         old = standing.get(name)
         if old is None:
-            before.append(f"create {name} hash:net family {_FAMILY[new.version]} maxelem {_ROOM}")
+            before += [f"create {name} hash:net family {_FAMILY[new.version]} maxelem {_ROOM}", f"flush {name}"]
         was, shall = set(old.members if old else ()), set(new.members)
         before += [f"del {name} {member}" for member in sorted(was - shall)]
         # Nobody asks a set that is new before the rules are in.

@@ -14,13 +14,14 @@ from controller.tools.nodes import Node, exec_argv, write
 
 
 def looked_at(have: LabPlan, home: Path, nodes: Mapping[str, Node]) -> LabPlan:
-    """The plan without what somebody has taken away since: a router's namespace, a dnsmasq, or the web server
-    outside; and with the rules that stand, whoever has changed them.
+    """The plan without what somebody has taken away since: a router's namespace, a dnsmasq, a VM's DHCP client,
+    or the web server outside; and with the rules that stand, whoever has changed them.
     """
     have = _as_filtered(have, home)
     lost = {(host, one.name) for host, devices in have.hypervisors.items() for one in devices.namespaces
             if not _is_namespace(Path(f"/proc/{nodes[host].pid}/root/run/netns") / one.name)}
     have = lab.unserved(lab.damaged(have, lost, None), leases.without_server(have, nodes))
+    have = leases.without_clients(have, nodes)
     if have.outside is not None and not _serves(home / have.outside.name / "web.json"):
         return replace(have, outside=replace(have.outside, serving=False))
     return have
@@ -32,7 +33,8 @@ def _as_filtered(have: LabPlan, home: Path) -> LabPlan:
             return devices
         argv, found = exec_argv(home.parent, host, ())
         place = execute.Place(tuple(argv[:-1]), found)
-        return replace(devices, firewall=observe_firewall.observe(lambda step: execute.output(step, place)))
+        standing = observe_firewall.observe(lambda step: execute.output(step, place), devices.firewall)
+        return replace(devices, firewall=standing)
     return replace(have, hypervisors={host: seen(host, devices) for host, devices in have.hypervisors.items()})
 
 

@@ -126,7 +126,7 @@ def test_no_port_is_plugged_in_before_its_rules_are_in_and_none_at_all_if_they_d
 def test_ports_that_were_closed_are_plugged_in_by_the_next_convergence() -> None:
     closed = damaged(lab(), {("c1", "firewall")}, None)
     todo = stages(closed, lab())
-    assert [stage["what"] for stage in todo] == ["plugging in"] and touched(todo) == {"c1"}
+    assert [stage["what"] for stage in todo] == ["firewall", "plugging in"] and touched(todo) == {"c1"}
 
 
 def test_another_mac_is_a_new_wire() -> None:
