@@ -34,6 +34,7 @@ class Packet:
     items: tuple[tuple[str, int], ...]
     inner: tuple[int, ...] = ()  # tags below the outermost, with VLAN_PRESENT, outer ones first
     size: int | None = None  # bytes of the frame without tags; None: as small as need be
+    quoted: Packet | None = None  # what an ICMP error is about
 
     def get(self, field: Field | str) -> int | None:
         """A field's value, None if the packet does not have it."""

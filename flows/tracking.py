@@ -1,7 +1,7 @@
 """Connection tracking on paper: what `ct` of Open vSwitch's own datapath says of a packet, and what it does to one.
 
-What a packet on paper does not say plays no part: TCP flags, time, and which connection an ICMP error is about (so it
-belongs to none, and is invalid).
+What a packet on paper does not say plays no part: TCP flags, and time. An ICMP error that does not say what it is about
+belongs to no connection, and is invalid.
 """
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from flows.fields import CT_FLAGS
 from flows.flow import Track
 from flows.packet import ICMP, TCP, Packet
 
-_NEW, _ESTABLISHED, _REPLY, _INVALID, _TRACKED = (CT_FLAGS[name] for name in ("new", "est", "rpl", "inv", "trk"))
+_NEW, _ESTABLISHED, _RELATED, _REPLY, _INVALID, _TRACKED = (
+    CT_FLAGS[name] for name in ("new", "est", "rel", "rpl", "inv", "trk"))
 _TRANSLATED: Final = {"src": CT_FLAGS["snat"], "dst": CT_FLAGS["dnat"]}
 _TRANSLATIONS: Final = CT_FLAGS["snat"] | CT_FLAGS["dnat"]
 _ZONE: Final = "ct_zone"
@@ -23,6 +24,7 @@ _ZONE_BITS: Final = 0xFFFF
 _QUESTIONS: Final = {ICMP: {8: 0, 13: 14, 15: 16}, f.ICMPV6: {128: 129}}
 _OTHERS: Final = {proto: {**asked, **{answer: question for question, answer in asked.items()}}
                   for proto, asked in _QUESTIONS.items()}
+_ERRORS: Final = {ICMP: {3, 4, 5, 11, 12}, f.ICMPV6: {1, 2, 3, 4}}  # RFC 792; RFC 4443, 2.1
 _IDS: Final = ("icmp_id", "icmp_id")
 _PORTS: Final = {TCP: ("tcp_src", "tcp_dst"), f.UDP: ("udp_src", "udp_dst"), ICMP: _IDS, f.ICMPV6: _IDS}
 _FIRST_FREE, _LAST_PORT = 1024, 65535
@@ -79,13 +81,16 @@ class Conntrack:
         return (packet if action.table else packet.untracked()), after
 
     def _track(self, action: Track, zone: int, packet: Packet, before: int) -> tuple[Packet, Conntrack]:
-        ends = _ends(packet)
+        about = _about(packet)
+        ends = about or _ends(packet)
         found, reply = self._find(zone, ends, translated=bool(before & _TRANSLATIONS))
-        if ends is None or (found is None and not ends.begins):
+        if ends is None or (found is None and (about or not ends.begins)):
             return packet.with_(ct_state=_TRACKED | _INVALID), self
         packet = _remembering(packet, found.first if found else ends)
         if found is None:
             return self._new(action, zone, packet, ends)
+        if about:
+            return packet.with_(ct_state=_TRACKED | _RELATED | (_REPLY if reply else 0)), self
         return self._known(action, zone, packet.with_(ct_state=before), found, reply=reply)
 
     def _find(self, zone: int, ends: Ends | None, *, translated: bool) -> tuple[Connection | None, bool]:
@@ -149,6 +154,19 @@ def _ends(packet: Packet) -> Ends | None:
             return None
     source, target = _PORTS.get(proto, ("", ""))
     return Ends(version, proto, src, dst, packet.get(source) or 0, packet.get(target) or 0, kind)
+
+
+def _about(packet: Packet) -> Ends | None:
+    """The ends of what an ICMP error is about, seen from who sends the error; None if it is no error.
+
+    It goes back to the sender of what it is about, or it means nothing.
+    """
+    kind = packet.get("icmpv4_type") if packet.get(f.IP_PROTO) == ICMP else packet.get(f.ICMPV6_TYPE)
+    if packet.quoted is None or kind not in _ERRORS.get(packet.get(f.IP_PROTO) or 0, ()):
+        return None
+    ends = _ends(packet.quoted)
+    target = _ADDRESSES[ends.version][1] if ends else None
+    return ends.back if ends and target and packet.get(target) == ends.src else None
 
 
 _ADDRESSES: Final = {f.IPV4: (f.IPV4_SRC, f.IPV4_DST), f.IPV6: (f.IPV6_SRC, f.IPV6_DST)}

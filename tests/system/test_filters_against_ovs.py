@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 import pytest
@@ -55,6 +55,7 @@ class Said:
     ways: tuple[str, str]
     ports: tuple[int, int]  # of an ICMP message: its type (and 256 times its code) and its id
     reply: bool = field(default=False, compare=False)  # of TCP: it carries ACK
+    about: Said | None = field(default=None, compare=False)  # what an ICMP error quotes
 
 
 NAMES: dict[int, tuple[str, str]] = {
@@ -75,6 +76,7 @@ def packet_of(said: Said) -> Packet:
     if is_icmp(said):
         code, kind = divmod(said.ports[0], 256)
         packet = packet.with_(**{names[0]: kind, names[0].replace("type", "code"): code})
+    packet = replace(packet, quoted=packet_of(said.about)) if said.about else packet
     return packet.set(f.tagged(said.vlan)) if said.vlan else packet
 
 
@@ -102,6 +104,11 @@ def frame_of(said: Said) -> bytes:
     return b"".join(bytes.fromhex(mac.replace(":", "")) for mac in said.macs[::-1]) + tag + kind + header + body
 
 
+def quote(said: Said) -> bytes:
+    """Its packet as errors have it: in IPv4 the beginning (RFC 792), in IPv6 what has room (RFC 4443, 2.4 c)."""
+    return frame_of(replace(said, vlan=0))[14:][:None if said.version == 6 else 28]
+
+
 def _body(said: Said, addresses: bytes) -> bytes:
     match said.proto:
         case f.UDP:
@@ -114,7 +121,7 @@ def _body(said: Said, addresses: bytes) -> bytes:
             return struct.pack("!HHII", *said.ports, 1, 0) + bytes(16)
         case f.ICMPV6 | f.ICMP:
             place, body = 2, struct.pack("!BBHHH", *divmod(said.ports[0], 256)[::-1], 0,
-                                         said.ports[1], 1) + b"ping" * 4
+                                         said.ports[1], 1) + (quote(said.about) if said.about else b"ping" * 4)
         case _:
             return struct.pack("!HH", 0, f.IPV4) + b"inside"
     pseudo = b"" if said.proto == ICMP else addresses + struct.pack("!IxxxB", len(body), said.proto)
@@ -151,7 +158,7 @@ class Talk:
             return self._first()
         kind = self.random.random()
         if self.arrived and kind < 0.4:
-            return answer(self.random.choice(self.arrived))
+            return self.random.choice((answer, answer, refusal))(self.random.choice(self.arrived))
         if self.spoken and kind < 0.6:
             return self.random.choice(self.spoken)
         said = self._first()
@@ -182,6 +189,13 @@ def answer(said: Said) -> Said:
     ports = (ANSWERS.get(said.ports[0], said.ports[0]), said.ports[1]) if is_icmp(said) else said.ports[::-1]
     return Said(said.port, said.vlan, (MACS[said.port], said.macs[0]), said.version, said.proto, said.ways[::-1], ports,
                 reply=True)
+
+
+def refusal(said: Said) -> Said:
+    """Its receiver, or another on the way, says that there is nobody."""
+    kinds = (ICMP, 0x300 + 3) if said.version == 4 else (f.ICMPV6, 0x400 + 1)
+    return Said(said.port, said.vlan, (MACS[said.port], said.macs[0]), said.version, kinds[0],
+                (ADDRESSES[said.version][said.port], said.ways[0]), (kinds[1], 0), reply=True, about=said)
 
 
 @pytest.fixture
