@@ -48,5 +48,15 @@ def end(interface: str) -> Iterator[Step]:
     yield Step(("pkill", "-KILL", *it), "if it has not ended by itself", tolerant=True)
 
 
+def runs(interface: str, anchor: int) -> bool:
+    """Whether a card's client does; `anchor`: the process that holds the VM's namespaces."""
+    try:
+        pid = int(Path(f"/proc/{anchor}/root{_pid(interface)}").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return False
+    return words[:2] == [b"busybox", b"udhcpc"] and interface.encode() in words
+
+
 def _pid(interface: str) -> str:
     return f"{ROOM}/udhcpc.{interface}.pid"

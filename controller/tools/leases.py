@@ -7,11 +7,12 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from controller.host import clients, dnsmasq, netns
-from controller.host.lab import LabPlan
+from controller.host.lab import Card, LabPlan
 from controller.model.topology import Port, Topology
 from controller.tools.nodes import Node, in_force, state
 
@@ -58,6 +59,14 @@ def without_server(plan: LabPlan, nodes: Mapping[str, Node]) -> set[tuple[str, s
     """The (host, namespace) whose dnsmasq should run and does not."""
     return {(host, one.name) for host, have in plan.hypervisors.items() for one in have.namespaces
             if one.whole and one.dnsmasq is not None and not dnsmasq.runs(one.name, nodes[host].pid)}
+
+
+def without_clients(plan: LabPlan, nodes: Mapping[str, Node]) -> LabPlan:
+    """A plan as it stands: a card whose client has died does not ask."""
+    def card(vm: str, one: Card) -> Card:
+        return replace(one, dhcp=False) if one.dhcp and not clients.runs(one.interface, nodes[vm].pid) else one
+    vms = {name: replace(vm, cards=tuple(card(name, one) for one in vm.cards)) for name, vm in plan.vms.items()}
+    return replace(plan, vms=vms)
 
 
 def dead(rundir: Path) -> list[dict[str, str]]:

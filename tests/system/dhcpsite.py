@@ -90,6 +90,13 @@ class Served(Cloud):
         """The VM's client asks again before its time."""
         self.run(vm, "pkill", "-USR1", "-F", "/run/tunbridge-vm/udhcpc.eth0.pid")
 
+    def asks_anew(self, vm: str) -> None:
+        """The VM loses its address, and asks for one as if it had just started."""
+        pid = self.run(vm, "cat", "/run/tunbridge-vm/udhcpc.eth0.pid").strip()
+        self.run(vm, "kill", "-USR2", pid)
+        until(lambda: not self.addresses(vm), "the client has given its lease back")
+        self.run(vm, "kill", "-USR1", pid)
+
     def gets(self, vm: str, address: str) -> None:
         """Wait until a VM has this address and no other."""
         until(lambda: self.addresses(vm) == [address], f"{vm} has {address}")

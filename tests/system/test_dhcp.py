@@ -74,9 +74,7 @@ def test_tenants_with_equal_addresses_have_servers_that_never_meet(cloud: Served
     assert cloud.run("t", "cat", "/etc/resolv.conf") == ""
     assert not cloud.pings("t", "10.0.1.20")
     seen = cloud.sniff("t")
-    cloud.renew("a")
-    cloud.run("a", "ip", "address", "flush", "dev", "eth0")
-    cloud.renew("a")
+    cloud.asks_anew("a")
     cloud.has_leases()
     mac = bytes.fromhex(cloud.port("a").mac.replace(":", ""))
     assert seen.with_token(mac) == []
@@ -109,9 +107,7 @@ def test_a_dnsmasq_that_died_is_named_and_started_again(cloud: Served) -> None:
     cloud.up()
     assert leases.dead(cloud.rundir) == []
     assert cloud.server("twin") == twin
-    cloud.renew("a")
-    cloud.run("a", "ip", "address", "flush", "dev", "eth0")
-    cloud.renew("a")
+    cloud.asks_anew("a")
     cloud.has_leases()
 
 
@@ -147,6 +143,13 @@ def test_a_vm_that_restarts_asks_anew(cloud: Served) -> None:
     assert sorted(cloud.routes("a"))[-1] == "default via 10.0.1.1 dev eth0"
 
 
+def test_a_client_that_died_is_started_again(cloud: Served) -> None:
+    cloud.run("a", "pkill", "-KILL", "-F", "/run/tunbridge-vm/udhcpc.eth0.pid")
+    cloud.run("a", "ip", "address", "flush", "dev", "eth0")
+    cloud.up()
+    cloud.has_leases()
+
+
 def test_a_vm_that_is_added_is_served_without_a_restart(cloud: Served) -> None:
     before = cloud.server("blue"), cloud.server("twin")
     cloud.change(text_of(vms={**VMS, "new": "{host: c2, network: blue, ip: dhcp}"}))
@@ -165,10 +168,10 @@ def test_an_address_that_moves_to_another_vm_is_not_refused_for_the_old_lease(ch
         assert changed.addresses(vm) == ["10.0.1.77/24"]
 
 
-def test_a_vm_follows_when_the_file_gives_it_another_address(cloud: Served) -> None:
+def test_a_vm_follows_when_the_file_gives_it_another_host_and_another_address(cloud: Served) -> None:
     before = cloud.port("a").ip
     twin = cloud.server("twin")
-    cloud.change(text_of(OTHER))
+    cloud.change(text_of(OTHER, {**VMS, "a": VMS["a"].replace("c1", "c2")}))
     assert cloud.port("a").ip != before
     cloud.has_leases()
     cloud.gets("a", f"{cloud.port('a').ip}/24")
@@ -217,17 +220,17 @@ exec {real} "$@"
     assert changed.server("twin") == twin
     until(lambda: changed.addresses("u") == [f"{changed.port('u').ip}/24"], "twin's new VM is served")
     assert leases.wait(changed.topology, changed.rundir, 0) == ("a",)
+    assert [one["object"] for one in changed.status()["troubles"]] == ["DHCP of blue"]
     changed.up()
     changed.has_leases()
+    assert changed.status()["troubles"] == []
 
 
 @pytest.mark.parametrize("firewall", ["iptables_hybrid", "openvswitch"])
 def test_a_vm_whose_groups_let_nothing_in_gets_its_lease_all_the_same(changed: Served, firewall: str) -> None:
     shut = {name: f"{words[:-1]}, security_groups: [shut]}}" for name, words in VMS.items()}
     changed.change(text_of(vms=shut, firewall=firewall))
-    changed.renew("a")
-    changed.run("a", "ip", "address", "flush", "dev", "eth0")
-    changed.renew("a")
+    changed.asks_anew("a")
     changed.has_leases()
     assert not changed.pings("b", str(changed.port("a").ip))
     assert changed.port("six").ip.packed in changed.solicit("six")
