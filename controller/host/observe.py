@@ -43,7 +43,8 @@ def observe(want: Devices, read: Read) -> Sight:
     legs = [port for port in ours if any(key == NAMESPACE_LABEL for key, _ in port.external_ids)]
     ports = tuple(port for port in ours if port not in legs)
     devices = Devices(want.cloud, tuple(_bridges(tables, want)), ports, links, _underlay(want.underlay, read),
-                      tuple(observe_namespaces.observe(want, legs, links, read)), observe_firewall.observe(read, UNKNOWN))
+                      tuple(observe_namespaces.observe(want, legs, links, read)),
+                      observe_firewall.observe(read, UNKNOWN))
     return Sight(devices, frozenset(link.name for link in links))
 
 
