@@ -1,11 +1,13 @@
 """Between packets as values, which tables see, and frames as bytes, which routers see: ARP and ICMP, no more."""
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from flows import fields as f
 from flows import packet as packets
 from flows.packet import Packet
+from flows.routing.transport import is_error, quoted
 from flows.routing.wireformat import Arp, Datagram, Frame, checksum
 
 TTL: Final = "nw_ttl"
@@ -51,6 +53,12 @@ def decode(data: bytes) -> Packet:
     if frame.kind != f.IPV4:
         return packets.frame(src, dst, frame.kind)
     datagram = Datagram.parse(frame.payload)
+    about = quoted(datagram) if is_error(datagram) else None
+    # Whose it was, connection tracking does not ask.
+    return replace(_packet(src, dst, datagram), quoted=_packet(dst, src, about) if about else None)
+
+
+def _packet(src: str, dst: str, datagram: Datagram) -> Packet:
     icmp = {_TYPE: datagram.payload[0], _CODE: datagram.payload[1]} if datagram.proto == packets.ICMP else {}
     return packets.frame(src, dst, f.IPV4, {f.IPV4_SRC: datagram.src, f.IPV4_DST: datagram.dst,
                                             f.IP_PROTO: datagram.proto}, **icmp, **{TTL: datagram.ttl})
