@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import Final
 
 from flows import fields as f
@@ -17,14 +16,12 @@ from flows.flow import (
     Ask,
     CheckLarger,
     Clone,
-    Conjunction,
     DecTtl,
     Flow,
     Goto,
     Learn,
     LearnPort,
     LookUp,
-    Match,
     Metered,
     Move,
     Output,
@@ -38,75 +35,15 @@ from flows.flow import (
     flow,
     when,
 )
+from flows.lookup import Rows
 from flows.packet import Packet
 from flows.tables import Table, pipeline
 from flows.tracking import Conntrack
+from flows.walks import Step, Walk, Way
 
-_UNSET: Final = frozenset({f.CT_STATE, f.TUN_ID, *f.TRACKED, *f.REGISTERS})  # a packet without these has 0 there
+__all__ = ("Pipeline", "Step", "Walk", "Way", "evaluate")
+
 _DEPTH: Final = 64  # as often Open vSwitch lets a packet go back (ofproto-dpif-xlate.c, MAX_DEPTH); then it drops it
-
-
-@dataclass(frozen=True)
-class Step:
-    """One table's word. `flow` is None if nothing matched, which drops the packet.
-
-    `clauses` are the flows of a conjunction that led to `flow`: at least one of each of its clauses.
-    """
-
-    table: Table
-    flow: Flow | None
-    before: Packet
-    after: Packet
-    clauses: tuple[Flow, ...] = ()
-
-
-Outputs = tuple[tuple[int, Packet], ...]  # (OpenFlow port, the copy that left by it)
-
-
-@dataclass(frozen=True)
-class Way:
-    """The way of the packet, or of one of the copies that flows made of it (Clone), from the first table on."""
-
-    steps: tuple[Step, ...]
-    outputs: Outputs  # its own, not those of copies made of it
-    shared: int = 0  # so many of its first steps are those of the packet that it was copied from
-
-    @property
-    def last(self) -> Step:
-        """Where it was decided."""
-        return self.steps[-1]
-
-
-@dataclass(frozen=True)
-class Walk:
-    """A packet's way through a bridge: the tables it saw, what left by which port in order, what was learned.
-
-    `steps` is the packet's own way, `copies` are those of its copies. `outputs` are all of them together. `asked` is
-    what the controller got, with the registers it had then; `conntrack` is what connection tracking knows after the
-    walk.
-    """
-
-    steps: tuple[Step, ...]
-    outputs: Outputs
-    learned: tuple[Flow, ...]
-    asked: tuple[Packet, ...] = ()
-    conntrack: Conntrack = field(default_factory=Conntrack)
-    own: Outputs = ()  # those of the packet itself
-    copies: tuple[Way, ...] = ()
-
-    @property
-    def last(self) -> Step:
-        """Where it was decided: if only copies went on, where the last of them ended."""
-        return self.copies[-1].last if self.copies and not self.own else self.steps[-1]
-
-    @property
-    def ways(self) -> tuple[Way, ...]:
-        """The packet's own way and those of its copies."""
-        return Way(self.steps, self.own), *self.copies
-
-    def way_to(self, port: int) -> tuple[Step, ...]:
-        """The steps of what left by a port; of the packet itself if nothing did."""
-        return next((way.steps for way in self.ways if any(port == out for out, _ in way.outputs)), self.steps)
 
 
 class Pipeline:
@@ -114,46 +51,17 @@ class Pipeline:
 
     def __init__(self, bridge: str, flows: Iterable[Flow]) -> None:
         self.entry = pipeline(bridge)[0]
-        self._tables: dict[Table, list[Flow]] = {}
-        for row in flows:
-            self._tables.setdefault(row.table, []).append(row)
-        for rows in self._tables.values():
-            rows.sort(key=_priority, reverse=True)
+        self._rows = Rows(flows)
 
     def with_(self, learned: Iterable[Flow]) -> Pipeline:
         """The same bridge after it has learned; a flow replaces the one with its priority and match."""
         new = Pipeline(self.entry.bridge, ())
-        new._tables = dict(self._tables)
-        for flow_ in learned:
-            rows = [row for row in new._tables.get(flow_.table, ())
-                    if (row.priority, row.match) != (flow_.priority, flow_.match)]
-            new._tables[flow_.table] = sorted([*rows, flow_], key=_priority, reverse=True)
+        new._rows = self._rows.with_(learned)
         return new
 
     def hit(self, table: Table, packet: Packet, in_port: int) -> Flow | None:
         """The flow of a table that takes a packet: the first in order of priority."""
-        return self._look(table, packet, in_port)[0]
-
-    def _look(self, table: Table, packet: Packet, in_port: int) -> tuple[Flow | None, tuple[Flow, ...]]:
-        """The flow that takes a packet, and the clauses that led to it."""
-        clauses: list[Flow] = []
-        found = None
-        for row in self._tables.get(table, ()):
-            if not matches(row.match, packet, in_port):
-                continue
-            if not row.is_clause:
-                found = row
-                break
-            clauses.append(row)
-        for number, together in _complete(row for row in clauses if not found or row.priority > found.priority):
-            # Open vSwitch takes any of several; flows that make a difference between them are nobody's wish.
-            if (both := self._plain(table, packet.set(f.CONJ_ID(number)), in_port)) is not None:
-                return both, together
-        return found, ()
-
-    def _plain(self, table: Table, packet: Packet, in_port: int) -> Flow | None:
-        return next((row for row in self._tables.get(table, ())
-                     if not row.is_clause and matches(row.match, packet, in_port)), None)
+        return self._rows.look(table, packet, in_port)[0]
 
     def walk(self, packet: Packet, in_port: int, conntrack: Conntrack | None = None,
              entry: Table | None = None) -> Walk:
@@ -171,7 +79,7 @@ class Pipeline:
 
     def _run(self, state: _State, table: Table | None) -> None:
         while table is not None:
-            row, clauses = self._look(table, state.packet, state.in_port)
+            row, clauses = self._rows.look(table, state.packet, state.in_port)
             step, place = Step(table, row, state.packet, state.packet, clauses), len(state.steps)
             state.steps.append(step)
             table = self._obey(state, row.actions if row else (), place)
@@ -202,36 +110,6 @@ def evaluate(flows: Iterable[Flow], packet: Packet, in_port: int, learned: Itera
     if not rows:
         raise ValueError("a bridge without flows has no table to start in")
     return Pipeline(rows[0].table.bridge, rows).with_(learned).walk(packet, in_port, conntrack)
-
-
-def _complete(clauses: Iterable[Flow]) -> Iterator[tuple[int, tuple[Flow, ...]]]:
-    """Conjunctions of which every clause is among these: their numbers and flows, by priority, then by number."""
-    for _, group in groupby(clauses, key=_priority):
-        met: dict[int, dict[int, Flow]] = {}
-        size: dict[int, int] = {}
-        for row in group:
-            for one in row.actions:
-                if isinstance(one, Conjunction):
-                    met.setdefault(one.id, {})[one.clause] = row
-                    size[one.id] = one.of
-        for number in sorted(met):
-            if len(met[number]) == size[number]:
-                yield number, tuple(met[number][clause] for clause in sorted(met[number]))
-
-
-def _priority(row: Flow) -> int:
-    return row.priority
-
-
-def matches(match: Match, packet: Packet, in_port: int) -> bool:
-    """Whether a packet fulfils all conditions; a field that it does not have fulfils none."""
-    for criterion in match.criteria:
-        value = in_port if criterion.field == f.IN_PORT else packet.get(criterion.field)
-        if value is None and criterion.field in _UNSET:
-            value = 0
-        if value is None or value & criterion.mask != criterion.value:
-            return False
-    return True
 
 
 class _TooDeep(Exception):
