@@ -30,16 +30,30 @@ class Case:
     what: str
     steps: tuple[Step, ...]
 
+    def later(self, whole: bool) -> Case:
+        """What may follow in the same conversation at any time. `whole`: all its steps had been allowed.
+
+        Of TCP that is what comes after the handshake; of a broken one, every tracking thinks something else.
+        """
+        return Case(f"later, {self.what}", tuple(
+            step for step in self.steps if (step.packet.quotes or step.packet).protocol != TCP
+            or (step.packet.flags == "A" and (whole or len(self.steps) == 1))))
+
 
 class Cases:
     """Conversations of one cloud of which no two can be mistaken for each other, in whatever order they come."""
 
     def __init__(self, topology: Topology, pick: random.Random) -> None:
-        self._topology, self._pick = topology, pick
-        self._meaning = Meaning(topology)
-        self._ports = list(topology.ports())
+        self._pick = pick
         self._next = FIRST_PORT
         self._used: set[tuple[int, frozenset[Address]]] = set()
+        self.change(topology)
+
+    def change(self, topology: Topology) -> None:
+        """Cases for another topology, whose conversations are not those of the cases before."""
+        self._topology = topology
+        self._meaning = Meaning(topology)
+        self._ports = list(topology.ports())
 
     def some(self, many: int) -> list[Case]:
         """As many that begin as that are refused, or nearly: those that chance gives come to nothing, mostly."""
@@ -62,7 +76,8 @@ class Cases:
 
     def _case(self) -> Case | None:
         pick, source = self._pick, self._pick.choice(self._ports)
-        make = pick.choice((self._talk, self._talk, self._talk, self._talk, self._stray, self._crowd, self._crossing))
+        make = pick.choice((self._talk, self._talk, self._talk, self._talk, self._stray, self._crowd, self._crossing,
+                            self._odd))
         return make(source)
 
     def _port(self) -> int:
@@ -108,6 +123,15 @@ class Cases:
         follows = replace(first, packet=replace(first.packet, flags="A"))
         return Case("without a beginning", (follows,))
 
+    def _odd(self, source: Port) -> Case | None:
+        """ICMP that no tracking takes for the beginning of anything, or one of them alone."""
+        first = self._question(source)
+        if first is None or first.packet.protocol not in _ODD or self._meaning.ports[first.targets[0]].network != \
+                source.network:
+            return None
+        kind, code = self._pick.choice(_ODD[first.packet.protocol])
+        return Case("odd", (replace(first, packet=replace(first.packet, icmp_type=kind, icmp_code=code)),))
+
     def _crowd(self, source: Port) -> Case | None:
         """A packet to everybody on the network."""
         others = tuple(port.name for port in self._ports if port.network == source.network and port != source)
@@ -135,11 +159,12 @@ class Cases:
         if not others:
             return None
         target = self._pick.choice(others)
-        mine, theirs = self._address(source), self._address(target)
         neighbours = source.network == target.network
+        # A VM of the lab answers for its own address alone when a router asks for another.
+        mine, theirs = (self._address(source), self._address(target)) if neighbours else (source.ip, target.ip)
         if neighbours and (source.ip.version != target.ip.version or self._pick.random() < 0.08):
             mine, theirs = link_local(source.mac), link_local(target.mac)
-        if mine.version != theirs.version or (theirs != target.ip and not neighbours):
+        if mine.version != theirs.version:
             return None
         packet = self._packet(self._protocol(mine.version), mine, theirs)
         return None if packet is None else self._to(source.name, packet, target)
@@ -186,6 +211,10 @@ class Cases:
         return next(leg.mac for leg in self._topology.legs_by_network[network] if not leg.outside)
 
 
+# Types and codes (RFC 792, 950, 1256; RFC 4443, 2710, 4861, 3810, 4620): some of the latter nobody filters.
+_ODD = {ICMP: ((0, 0), (3, 1), (5, 0), (8, 1), (9, 0), (10, 0), (13, 2), (14, 0), (16, 0), (17, 0), (18, 0), (42, 0)),
+        ICMPV6: ((1, 0), (2, 0), (128, 1), (129, 0), (130, 0), (131, 0), (132, 0), (133, 0), (139, 0), (140, 0),
+                 (143, 0))}
 _CROWDS = {4: ("255.255.255.255", None, "224.0.0.251", "239.1.2.3"), 6: ("ff02::fb", "ff02::1:3", "ff05::2")}
 
 

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
 
 from controller.model.topology import Port, Prefix, SecurityRule, Topology
-from tests.edge_packets import ERRORS, ICMPV6, QUERIES, SCTP, TCP, UDP, Address, Packet
+from tests.edge_packets import ICMPV6, QUERIES, SCTP, TCP, UDP, Address, Packet
 
 # The IANA registry of protocol numbers; `icmp` has another number in each version of IP.
 NUMBERS: Final = {"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "icmpv6": 58, "igmp": 2, "ipip": 4,
@@ -194,9 +194,12 @@ class Edge:
 
 
 def can_begin(packet: Packet) -> bool:
-    """Whether there can be a conversation of which this is the first packet; else it is invalid."""
+    """Whether there can be a conversation of which this is the first packet; else it is invalid.
+
+    Open vSwitch's tracking knows fewer beginnings than Linux's: what one of them does not know is none.
+    """
     if packet.protocol in QUERIES:
-        return packet.icmp_type in QUERIES[packet.protocol] and packet.icmp_type not in ERRORS[packet.protocol]
+        return packet.icmp_type in QUERIES[packet.protocol] and packet.icmp_code == 0
     return packet.protocol != TCP or packet.flags in _BEGIN
 
 

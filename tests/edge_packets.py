@@ -9,7 +9,6 @@ from typing import Final
 Address = IPv4Address | IPv6Address
 
 ICMP, TCP, UDP, GRE, ICMPV6, OSPF, SCTP = 1, 6, 17, 47, 58, 89, 132
-ERRORS: Final = {ICMP: (3, 4, 5, 11, 12), ICMPV6: (1, 2, 3, 4)}  # RFC 792, RFC 4443: they tell of another packet
 QUERIES: Final = {ICMP: {8: 0, 13: 14, 15: 16}, ICMPV6: {128: 129}}  # question -> answer, as every tracking knows them
 _MAGIC: Final = b"\x54\x42\x45\x44"
 _SYN_SEQ, _SYN_ACK_SEQ = 1000, 5000

@@ -21,8 +21,8 @@ from tests.edge_packets import arp, found, frame
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING, _ETH_P_ALL = 263, 23, 3
 _SO_RCVBUFFORCE = 33
 _BURST = 16  # frames, then a breath: the switches' own buffers are small
-_QUIET = 1.0  # seconds without an arrival until what is missed is sent again
-_TRIES = 5
+_QUIET = 0.7  # seconds without an arrival until what is missed is sent again
+_TRIES = 4
 _PATIENCE = 10.0  # seconds for a marker, which takes milliseconds
 
 
@@ -146,13 +146,21 @@ class Post:
             pass
 
 
-def play(post: Post, edge: Edge, cases: list[Case]) -> list[str]:
-    """All cases at once, step by step; sentences about what the switches did otherwise than the topology says."""
+def play(post: Post, edge: Edge, cases: list[Case]) -> tuple[list[str], list[Case]]:
+    """All cases at once, step by step.
+
+    Sentences about what the switches did otherwise than the topology says; and what may follow after a change.
+    """
     wrong: list[str] = []
+    whole = [True] * len(cases)
     for at in range(max(len(case.steps) for case in cases)):
-        letters = [_letter(post, edge, case, at) for case in cases if len(case.steps) > at]
+        letters = []
+        for number, case in enumerate(cases):
+            if len(case.steps) > at:
+                letters.append(_letter(post, edge, case, at))
+                whole[number] &= bool(letters[-1].expected)
         wrong += post.deliver(letters)
-    return wrong
+    return wrong, [case.later(good) for case, good in zip(cases, whole, strict=True)]
 
 
 def _letter(post: Post, edge: Edge, case: Case, at: int) -> Letter:
