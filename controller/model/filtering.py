@@ -189,11 +189,12 @@ class Filters:
     def numbers(self, host: str) -> FilterNumbers:
         """The numbers of a host's filtered ports, of their profiles and of the groups that these name."""
         if host not in self._numbers:
-            profiles = {port.id: profile for port in self.topology.ports_by_host.get(host, ())
-                        if (profile := self.profile(port)) is not None}
+            ports = {port.id: profile for port in self.topology.ports_by_host.get(host, ())
+                     if (profile := self.profile(port)) is not None}
+            profiles = {profile.id: profile for profile in ports.values()}
             remotes = {self.remote_id(rule, profile.network) for profile in profiles.values() for rule in profile.rules
                        if rule.members is not None}
-            self._numbers[host] = number_filters(profiles, {profile.id for profile in profiles.values()}, remotes)
+            self._numbers[host] = number_filters(ports, profiles, remotes)
         return self._numbers[host]
 
     def remote_id(self, resolved: Resolved, network: str) -> UUID:
