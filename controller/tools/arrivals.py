@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from controller.model.topology import Address, Port, Topology
-from controller.tools.simulate import Ending
+from controller.tools.stops import Ending
 from flows import fields as f
 from flows import packet as packets
 from flows.packet import Packet

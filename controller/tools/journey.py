@@ -12,11 +12,11 @@ from controller.model import names, placement
 from controller.model.names import PATCH_INT, PATCH_TUN
 from controller.model.reachability import INTERNET
 from controller.model.topology import Port, Topology
-from controller.tools.simulate import Crossing, Ending, Stop, Visit
+from controller.tools.stops import Crossing, Ending, Gate, Stop, Visit
 from flows.evaluate import Step
 from flows.packet import Packet
 from flows.qrouter import Kept
-from flows.tables import BR_INT, BR_TUN
+from flows.tables import BR_INT, BR_TUN, RULES
 from flows.text import line
 
 # Where a hop is: the VM's interface, a device before br-int, a port of a bridge, one of its tables, between hosts, in a
@@ -100,22 +100,28 @@ def _short(device: str) -> str:
     return device[:_DEVICE_CHARS]
 
 
-def hops(topology: Topology, source: Port, packet: Packet, ending: Ending) -> Iterator[Hop]:
-    """Every hop of one copy of a frame, from its sender to its end."""
-    yield from _out_of(topology, source, str(packet))
+def hops(topology: Topology, source: Port, packet: Packet, ending: Ending, let_out: str = "") -> Iterator[Hop]:
+    """Every hop of one copy of a frame, from its sender to its end. `let_out`: why its groups let it out."""
+    first = ending.stop.way[0]
+    yield from _out_of(topology, source, str(packet), first.why if isinstance(first, Gate) else let_out,
+                       refused=isinstance(first, Gate))
     for stop, onward in pairwise(ending.stop.way):
-        if isinstance(stop, Crossing):
+        if isinstance(onward, Gate):
+            if isinstance(stop, Visit):
+                yield from _tables(topology, stop, onward.packet)
+            yield from _into(topology, onward.port, str(onward.packet), onward.why, refused=True)
+        elif isinstance(stop, Crossing):
             yield from _out_of_router(stop, onward)
-        else:
-            yield from _tables(stop, onward.packet)
+        elif isinstance(stop, Visit):
+            yield from _tables(topology, stop, onward.packet)
             if isinstance(onward, Visit):
                 yield from _between(topology, stop, onward)
             else:
                 yield from _into_router(stop, onward, onward is ending.stop)
     if isinstance(ending.stop, Visit):
-        yield from _tables(ending.stop, ending.packet)
+        yield from _tables(topology, ending.stop, ending.packet)
     if ending.port:
-        yield from _into(topology, ending.port, str(ending.packet))
+        yield from _into(topology, ending.port, str(ending.packet), ending.allowed)
     elif ending.outside and isinstance(ending.stop, Visit):
         yield from _into_world(ending.stop, ending.packet, ending.outside)
 
@@ -127,24 +133,27 @@ def _near(visit: Visit, onward: Visit) -> str:
     return names.int_device(onward.bridge) if visit.bridge == BR_INT else names.phy_device(visit.bridge)
 
 
-def _out_of(topology: Topology, port: Port, packet: str) -> Iterator[Hop]:
+def _out_of(topology: Topology, port: Port, packet: str, said: str, *, refused: bool) -> Iterator[Hop]:
     def hop(device: str, kind: str, why: str) -> Hop:
         return Hop(port.host, device, kind, None, None, why, None, None, packet)
 
     yield hop(port.interface, VM, f"{port.name} sends it")
     for device, kind, why in _wires(topology, port):
-        yield hop(device, kind, why)
+        yield hop(device, kind, said if said and kind == TAP else why)
+        if refused and kind == TAP:
+            return
     yield hop(port.device, PORT, f"into br-int of {port.host}")
 
 
-def _into(topology: Topology, port: Port, packet: str) -> Iterator[Hop]:
+def _into(topology: Topology, port: Port, packet: str, said: str, *, refused: bool = False) -> Iterator[Hop]:
     def hop(device: str, kind: str, why: str) -> Hop:
         return Hop(port.host, device, kind, None, None, why, None, None, packet)
 
     yield hop(port.device, PORT, "out of br-int")
     for device, kind, why in reversed(_wires(topology, port)):
-        yield hop(device, kind, why)
-    yield hop(port.interface, VM, f"{port.name} gets it")
+        yield hop(device, kind, said if said and kind == TAP else why)
+    if not refused:
+        yield hop(port.interface, VM, f"{port.name} gets it")
 
 
 def _wires(topology: Topology, port: Port) -> list[tuple[str, str, str]]:
@@ -156,18 +165,28 @@ def _wires(topology: Topology, port: Port) -> list[tuple[str, str, str]]:
             (names.device("qvb", port.id), QVB, f"the wire between {names.device('qbr', port.id)} and br-int")]
 
 
-def _tables(visit: Visit, leaving: Packet) -> Iterator[Hop]:
+def _tables(topology: Topology, visit: Visit, leaving: Packet) -> Iterator[Hop]:
     """A bridge's tables; the last one shows the copy that goes on this way, not what became of the others."""
     *before, last = visit.walk.steps
     for step in before:
-        yield _table(visit, step, step.after)
-    yield _table(visit, last, leaving)
+        yield _table(topology, visit, step, step.after)
+    yield _table(topology, visit, last, leaving)
 
 
-def _table(visit: Visit, step: Step, after: Packet) -> Hop:
+def _table(topology: Topology, visit: Visit, step: Step, after: Packet) -> Hop:
     return Hop(visit.host, visit.bridge, TABLE, step.table.name, line(step.flow) if step.flow else None,
-               step.flow.why if step.flow else _MISS, after.vlan,
+               _reason(topology, step), after.vlan,
                step.after.tunnel_id or None if visit.bridge == BR_TUN else None, str(after))
+
+
+def _reason(topology: Topology, step: Step) -> str:
+    """Why a flow is there; of a rule of a security group with its line, of a conjunction what it is made of."""
+    if step.flow is None:
+        return _MISS
+    lines = {rule.path: rule.line for group in topology.security_groups.values() for rule in group.rules} \
+        if step.table == RULES else {}
+    flows = sorted(step.clauses, key=lambda flow: flow.origin not in lines) or [step.flow]
+    return "; ".join(f"{flow.why} (line {lines[flow.origin]})" if flow.origin in lines else flow.why for flow in flows)
 
 
 def _into_router(visit: Visit, crossing: Crossing, ends_there: bool) -> Iterator[Hop]:

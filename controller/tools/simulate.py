@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from controller.model import names, placement
 from controller.model.names import PATCH_INT, PATCH_TUN
 from controller.model.placement import Seen
 from controller.model.topology import Port, Topology
 from controller.tools import world
-from controller.tools.crossing import DAEMON, Passage, Put, Routers
+from controller.tools.crossing import Put, Routers
+from controller.tools.gates import Gates
+from controller.tools.stops import Crossing, Ending, Gate, Stop, Visit
 from flows import fields as f
 from flows import host as narrow
 from flows import packet as packets
 from flows.compile import compile_host
-from flows.evaluate import Pipeline, Walk
+from flows.evaluate import Pipeline
 from flows.fields import Criterion
 from flows.packet import Packet
 from flows.tables import BR_INT, BR_TUN, Table
@@ -31,60 +32,6 @@ _TOO_FAR = 64  # stops in a row; the longest way of a sound pipeline has a dozen
 
 class Loop(Exception):
     """A frame goes round. The tables never do that; a fault of theirs must not hang a tool."""
-
-
-@dataclass(frozen=True)
-class Visit:
-    """A frame's way through one bridge of one host."""
-
-    host: str
-    bridge: str
-    device: str  # the port it came in by
-    walk: Walk
-    before: Stop | None  # where it came from
-
-    @property
-    def packet(self) -> Packet:
-        """As it came in."""
-        return self.walk.steps[0].before
-
-    @cached_property
-    def way(self) -> tuple[Stop, ...]:
-        """All stops from the sender to here."""
-        return (*(self.before.way if self.before else ()), self)
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """A frame in a router."""
-
-    host: str
-    passage: Passage
-    packet: Packet  # as it came in
-    before: Stop | None
-
-    @property
-    def is_namespace(self) -> bool:
-        """Whether it left the switch for it; else a table of the same switch asked the daemon."""
-        return self.passage.place != DAEMON
-
-    @cached_property
-    def way(self) -> tuple[Stop, ...]:
-        """All stops from the sender to here."""
-        return (*(self.before.way if self.before else ()), self)
-
-
-Stop = Visit | Crossing
-
-
-@dataclass(frozen=True)
-class Ending:
-    """Where one copy of a frame ends: at a VM's port, in the world outside, or (neither) in the last stop."""
-
-    stop: Stop
-    port: Port | None
-    packet: Packet
-    outside: str | None = None  # the network that it came to outside
 
 
 @dataclass(frozen=True)
@@ -110,6 +57,8 @@ class Cloud:
         self._pipelines: dict[tuple[str, str], Pipeline] = {}  # the same, with what was learned
         self._tracked: dict[str, Conntrack] = {}
         self._routers = Routers(topology)
+        self._gates = Gates(topology)
+        self.let_out = ""  # why the sender's groups let the last frame out, where they look at it before br-int does
         self._waiting: dict[str, Crossing] = {}  # router -> the last frame that waits there
         self._port_of = {(port.host, port.device): port for port in topology.ports()}
         legs = [leg for own in topology.legs_by_router.values() for leg in own]
@@ -131,6 +80,10 @@ class Cloud:
 
         What a router asks, and what it is told, is left out. Loop if the frame goes round.
         """
+        said = self._gates.out(port, packet)
+        self.let_out = said.why if said is not None and said.passes else ""
+        if said is not None and not said.passes:
+            return (Ending(Gate(port, True, said.why, packet, None), None, packet),)
         return self._run([_Entry(port.host, BR_INT, port.device, packet)])
 
     def send_from_outside(self, network: str, packet: Packet) -> tuple[Ending, ...]:
@@ -142,6 +95,7 @@ class Cloud:
         """As if no frame had been sent."""
         self._pipelines = dict(self._compiled)
         self._tracked.clear()
+        self._gates.forget()
         self._routers = Routers(self._topology)
 
     # ---- the wheel
@@ -172,7 +126,7 @@ class Cloud:
         """A VM that a router asks for its MAC says it."""
         port, packet = ending.port, ending.packet
         if port is not None and packet.get(f.ARP_OP) == f.ARP_REQUEST and self._is_of_router(packet) \
-                and f.ARP_TPA(port.ip).value == packet.get(f.ARP_TPA):
+                and packet.shown(f.ARP_TPA) == str(port.ip):
             reply = packets.arp_reply(port.mac, port.ip, packet.shown(f.ARP_SHA), packet.shown(f.ARP_SPA))
             yield _Entry(port.host, BR_INT, port.device, reply, ending.stop)
 
@@ -218,7 +172,11 @@ class Cloud:
             back = placement.tunnel_device(self._topology, self._topology.hosts[host])
             yield _Entry(self._host_of[device], BR_TUN, back, copy, visit)
         elif port := self._port_of.get((host, device)):
-            yield Ending(visit, port, bare)
+            said = self._gates.into(port, bare)
+            if said is not None and not said.passes:
+                yield Ending(Gate(port, False, said.why, bare, visit), None, bare)
+            else:
+                yield Ending(visit, port, bare, allowed=said.why if said is not None else "")
         elif leg := self._leg_of.get((host, device)):
             yield from self._through(Crossing(host, self._routers.in_namespace(leg, bare), bare, visit))
         elif device:

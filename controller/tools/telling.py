@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from controller.model.topology import Port, Topology
-from controller.tools.simulate import Cloud, Crossing, Ending, Stop, Visit
+from controller.tools.simulate import Cloud
+from controller.tools.stops import Crossing, Ending, Gate, Stop, Visit
 from flows import fields as f
 from flows.evaluate import Step
 from flows.tables import ARP_RESPONDER, BR_TUN, ROUTER, TRANSLATE_IN
@@ -16,6 +17,8 @@ _ROUTERS = "routers."  # how origins of routers' flows begin
 def why(ending: Ending) -> str:
     """The last reason, with its place."""
     stop = ending.stop
+    if isinstance(stop, Gate):
+        return f"{stop.host}'s iptables drops it at {stop.device}: {stop.why}"
     if isinstance(stop, Crossing):
         return f"{stop.passage.router} on {stop.host}: {stop.passage.outcome.why}"
     step = stop.walk.last
@@ -40,6 +43,8 @@ def _routers_of(stop: Stop) -> Iterator[str]:
         if stop.is_namespace:
             yield stop.passage.router
         return
+    if isinstance(stop, Gate):
+        return
     for step, onward in pairwise(stop.walk.steps):
         if step.table == ROUTER and onward.table == TRANSLATE_IN and step.flow:
             yield step.flow.origin.removeprefix(_ROUTERS)
@@ -50,6 +55,8 @@ def answerer(ending: Ending) -> str:
     for stop in ending.stop.way:
         if isinstance(stop, Crossing):
             return stop.passage.router
+        if isinstance(stop, Gate):
+            continue
         for step in stop.walk.steps:
             if step.flow and _op(step) != (f.ARP_REPLY, f.ARP_REPLY) and _op(step)[1] == f.ARP_REPLY:
                 place = f"{stop.bridge} of {stop.host}"

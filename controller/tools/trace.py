@@ -26,7 +26,8 @@ from controller.tools.arrivals import (
 from controller.tools.errors import BAD_INPUT, Refusal
 from controller.tools.frames import echo_reply
 from controller.tools.journey import TABLE, Hop, Journey, Leg, hops, story
-from controller.tools.simulate import Cloud, Crossing, Ending, Visit
+from controller.tools.simulate import Cloud
+from controller.tools.stops import Crossing, Ending, Visit
 from controller.tools.telling import answerer, learned, numbers, refusal, routers, why
 from flows import fields as f
 from flows import packet as packets
@@ -125,7 +126,7 @@ class _Trace:
         endings = self.cloud.send(source, asked)
         answered = next((one for one in endings if is_answer(one, source, address)), None)
         shown = answered or most_telling(endings, self.target.port)
-        way = tuple(hops(self.topology, source, asked, shown))
+        way = tuple(hops(self.topology, source, asked, shown, self.cloud.let_out))
         heard = sorted({one.port.name for one in endings if one.port and one is not shown})
         told = Leg("")
         if answered is not None and answered.port == source:
@@ -161,7 +162,7 @@ class _Trace:
         back = next((one for one in endings if one.port == source), None)
         if back is None:
             lost = endings[0]
-            leg = Leg(f"{owner.name} answers", tuple(hops(self.topology, owner, answer, lost)))
+            leg = Leg(f"{owner.name} answers", tuple(hops(self.topology, owner, answer, lost, self.cloud.let_out)))
             return Journey(DROPPED, f"the answer of {owner.name} is lost: {why(lost)}", (ask, leg))
         told = Leg(f"{owner.name} answers: {address} is at {mac}", aside=learned(back, mac))
         return self._ping(mac, (ask, told))
@@ -172,11 +173,12 @@ class _Trace:
         source, target = self.source, self.target
         echo = packets.icmp_echo((source.mac, source.ip), (mac, target.address))
         endings = self.cloud.send(source, echo)
+        let_out = self.cloud.let_out
         reached = next((one for one in endings if has_come(one)), None)
         spoken = next((one for one in endings if one.port == source and one.packet.get(ICMP_TYPE) is not None), None)
         shown = reached or spoken or most_telling(endings, target.port)
         legs = (*before, Leg(f"{source.name} pings {target.address}",
-                             tuple(hops(self.topology, source, echo, shown))))
+                             tuple(hops(self.topology, source, echo, shown, let_out))))
         if reached is not None:
             return self._reached(reached, legs)
         if spoken is None:

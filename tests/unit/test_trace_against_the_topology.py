@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from controller.model import reading
 from controller.model.reachability import INTERNET, all_pairs, expected_pairs, expected_targets
 from controller.model.topology import Topology
 from controller.tools.trace import trace
+from tests.edge_clouds import sketch
 from tests.random_clouds import random_cloud
 
 CLOUDS, PAIRS, TARGETS = 12, 8, 6
+FILTERED = 3  # clouds with security groups, whose tables are long
 
 
 def clouds(pick: random.Random) -> list[Topology]:
@@ -39,3 +43,17 @@ def test_journeys_to_gateways_floating_ips_and_the_outside_end_as_the_topology_s
         for target in pick.sample(targets, min(TARGETS, len(targets))):
             journey = trace(cloud, target.source, str(target.address))
             assert (journey.verdict != "dropped") == target.expected, (target, journey.reason)
+
+
+@pytest.mark.parametrize("firewall", ["iptables_hybrid", "openvswitch"])
+def test_journeys_between_vms_with_security_groups_end_as_the_topology_says(seed: int, firewall: str) -> None:
+    pick, judged = random.Random(seed), 0
+    while judged < FILTERED:
+        cloud = sketch(pick, firewall).topology()
+        if cloud is None:
+            continue
+        judged += 1
+        pairs, expected = all_pairs(cloud), expected_pairs(cloud)
+        for pair in pick.sample(pairs, min(PAIRS, len(pairs))):
+            journey = trace(cloud, *pair)
+            assert (journey.verdict == "delivered") == (pair in expected), (pair, journey.reason)

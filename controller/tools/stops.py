@@ -1,0 +1,92 @@
+"""Where a frame has been and where it ends: a bridge, a router, a tap that refuses it. Values, made by `simulate`."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from controller.model import names
+from controller.model.topology import Port
+from controller.tools.crossing import DAEMON, Passage
+from flows.evaluate import Walk
+from flows.packet import Packet
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A frame's way through one bridge of one host."""
+
+    host: str
+    bridge: str
+    device: str  # the port it came in by
+    walk: Walk
+    before: Stop | None  # where it came from
+
+    @property
+    def packet(self) -> Packet:
+        """As it came in."""
+        return self.walk.steps[0].before
+
+    @cached_property
+    def way(self) -> tuple[Stop, ...]:
+        """All stops from the sender to here."""
+        return (*(self.before.way if self.before else ()), self)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A frame in a router."""
+
+    host: str
+    passage: Passage
+    packet: Packet  # as it came in
+    before: Stop | None
+
+    @property
+    def is_namespace(self) -> bool:
+        """Whether it left the switch for it; else a table of the same switch asked the daemon."""
+        return self.passage.place != DAEMON
+
+    @cached_property
+    def way(self) -> tuple[Stop, ...]:
+        """All stops from the sender to here."""
+        return (*(self.before.way if self.before else ()), self)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The tap of a VM whose security groups refuse a frame: nothing comes behind it."""
+
+    port: Port
+    outward: bool  # whether the VM sent it
+    why: str
+    packet: Packet
+    before: Stop | None
+
+    @property
+    def host(self) -> str:
+        """Where it is."""
+        return self.port.host
+
+    @property
+    def device(self) -> str:
+        """Its name."""
+        return names.device(names.TAP, self.port.id)
+
+    @cached_property
+    def way(self) -> tuple[Stop, ...]:
+        """All stops from the sender to here."""
+        return (*(self.before.way if self.before else ()), self)
+
+
+Stop = Visit | Crossing | Gate
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Where one copy of a frame ends: at a VM's port, in the world outside, or (neither) in the last stop."""
+
+    stop: Stop
+    port: Port | None
+    packet: Packet
+    outside: str | None = None  # the network that it came to outside
+    allowed: str = ""  # why the groups of `port` let it in, where they look at it before
