@@ -7,11 +7,10 @@ and its namespaces: routers, and DHCP servers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from controller.host import firewall
-from controller.host.firewall import Firewall
+from controller.host.firewall import UNKNOWN, Firewall
 
 MARK = "tunbridge"  # the external_ids key, and the start of the alias, that say "ours": nothing else is ever removed
 
@@ -108,6 +107,7 @@ class Dnsmasq:
     config: tuple[str, ...]
     hosts: tuple[str, ...]  # of --dhcp-hostsfile, one a port: MAC,name,address
     options: tuple[str, ...]  # of --dhcp-optsfile
+    guard: tuple[str, ...] = ()  # rules of INPUT, as iptables-save prints them
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Devices:
     links: tuple[Link, ...] = ()
     underlay: Underlay | None = None
     namespaces: tuple[Namespace, ...] = ()
-    firewall: Firewall | None = None  # None: no chains of ours
+    firewall: Firewall | None = field(default=None, compare=False)  # None: no chains of ours
 
     @property
     def mark(self) -> str:
@@ -144,8 +144,10 @@ class Devices:
 
 
 def to_json(devices: Devices) -> dict[str, Any]:
-    """The devices as JSON values; `from_json` reads them back."""
-    return asdict(devices)
+    """The devices as JSON values; `from_json` reads them back, but for the firewall: what stands of that, the kernel is
+    asked, and until it has answered nothing is relied on.
+    """
+    return {**asdict(replace(devices, firewall=None)), "firewall": devices.firewall is not None}
 
 
 def from_json(value: Mapping[str, Any]) -> Devices:
@@ -158,7 +160,7 @@ def from_json(value: Mapping[str, Any]) -> Devices:
         links=tuple(_link(link) for link in value["links"]),
         underlay=None if underlay is None else Underlay(**{**underlay, "neighbours": _pairs(underlay["neighbours"])}),
         namespaces=tuple(namespace_from_json(each) for each in value["namespaces"]),
-        firewall=None if value["firewall"] is None else firewall.from_json(value["firewall"]),
+        firewall=UNKNOWN if value["firewall"] else None,
     )
 
 

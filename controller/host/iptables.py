@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from controller.host.guards import FALLBACK, ICMP_CHAIN, PREFIX, SG_CHAIN, Guard, beginnings, chains
@@ -21,7 +21,9 @@ _HOOKS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "raw": {"PREROUTING": (f"{PREFIX}PREROUTING",)}}
 _NAMED: Final = frozenset({"icmp", "tcp", "udp", "dccp", "ipv6-icmp", "sctp", "udplite"})
 _PROTOCOL: Final = re.compile(r"(?<= -p )\S+")
-_KEY: Final = re.compile(rf"\b(?:tap|qvb)([0-9a-f-]{{10}})[0-9a-f-]|{PREFIX}[ios]([0-9a-f-]{{10}})")
+_JUMPS: Final = frozenset(f"-j {chain}" for hooks in _HOOKS.values() for chains_ in hooks.values() for chain in chains_)
+_OF_PORT: Final = re.compile(rf"{PREFIX}[ios]([0-9a-f-]{{10}})")
+_AT_PORT: Final = re.compile(r" (?:tap|qvb)([0-9a-f-]{10})[0-9a-f-]")
 
 Chains = dict[str, tuple[str, ...]]  # chain -> its rules, without `-A chain`
 
@@ -89,27 +91,23 @@ def _jumps(table: str, hook: str) -> tuple[str, ...]:
 
 def canonical(saved: Iterable[str]) -> tuple[str, ...]:
     """What is ours in what `iptables-save` says."""
-    tables: dict[str, Chains] = {}
+    tables: dict[str, dict[str, list[str]]] = {}
     table = ""
     for line in map(str.strip, saved):
         if line.startswith("*"):
             table = line[1:]
         elif table in _HOOKS and line.startswith(":") and _is_ours(name := line[1:].split()[0]):
-            tables.setdefault(table, {}).setdefault(name, ())
+            tables.setdefault(table, {}).setdefault(name, [])
         elif table in _HOOKS and line.startswith("-A "):
             _, chain, words = line.split(" ", 2)
-            if _is_ours(chain) or words in _every_jump():
-                mine = tables.setdefault(table, {})
-                mine[chain] = (*mine.get(chain, ()), _PROTOCOL.sub(_numbered, f" {words}")[1:])
+            if _is_ours(chain) or words in _JUMPS:
+                spoken = _PROTOCOL.sub(_numbered, f" {words}")[1:] if "-p " in words else words
+                tables.setdefault(table, {}).setdefault(chain, []).append(spoken)
     return _text(tables)
 
 
 def _is_ours(chain: str) -> bool:
     return chain.startswith(PREFIX) or chain == _TOP
-
-
-def _every_jump() -> set[str]:
-    return {f"-j {chain}" for hooks in _HOOKS.values() for chains_ in hooks.values() for chain in chains_}
 
 
 def _numbered(found: re.Match[str]) -> str:
@@ -123,7 +121,7 @@ def _numbered(found: re.Match[str]) -> str:
         return name
 
 
-def _text(tables: Mapping[str, Chains]) -> tuple[str, ...]:
+def _text(tables: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[str, ...]:
     lines: list[str] = []
     for table in sorted(tables):
         chains_ = tables[table]
@@ -183,10 +181,32 @@ def _hooks(want: Chains, have: Chains) -> Iterator[str]:
             yield from (f"-I {hook} {words}" for words in reversed(shall))
 
 
-def by_port(text: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Key of a port -> all lines that are about it, of canonical text."""
-    found: dict[str, list[str]] = {}
+def keys_of_difference(one: Iterable[str], other: Iterable[str]) -> set[str]:
+    """The keys of the ports about which two canonical texts do not say the same."""
+    found: set[str] = set()
+    tables, others = parsed(one), parsed(other)
+    for table in tables.keys() | others.keys():
+        mine, theirs = tables.get(table, {}), others.get(table, {})
+        for chain in mine.keys() | theirs.keys():
+            here, there = mine.get(chain), theirs.get(chain)
+            if here != there:
+                match = _OF_PORT.fullmatch(chain)
+                found |= {match[1]} if match else _named(set(here or ()) ^ set(there or ()))
+    return found
+
+
+def _named(lines: Iterable[str]) -> set[str]:
+    return {match[1] for line in lines if (match := _AT_PORT.search(line))}
+
+
+def with_sets(text: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(key of a port, name of a set that its chains ask), of canonical text."""
     for line in text:
-        if line.startswith("-A ") and (match := _KEY.search(line)):
-            found.setdefault(match[1] or match[2], []).append(line)
-    return {key: tuple(lines) for key, lines in found.items()}
+        if "--match-set " in line and (match := _OF_PORT.fullmatch(line.split(" ", 2)[1])):
+            yield match[1], line.partition("--match-set ")[2].split()[0]
+
+
+def zones(text: Iterable[str]) -> dict[str, int]:
+    """Key of a port -> its zone of connection tracking, of canonical text."""
+    lines = (line for line in text if "-j CT --zone " in line)
+    return {match[1]: int(line.rpartition(" ")[2]) for line in lines if (match := _AT_PORT.search(line))}

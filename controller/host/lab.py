@@ -23,8 +23,7 @@ from controller.host import (
     wires,
 )
 from controller.host.devices import Devices, FarEnd, Link, Namespace
-from controller.host.firewall import Guarded
-from controller.host.observe_firewall import UNKNOWN
+from controller.host.firewall import UNKNOWN, Guarded
 from controller.host.outside import Outside
 from controller.model.topology import Address, Host, Port, Topology
 
@@ -184,7 +183,9 @@ def unserved(plan: LabPlan, silent: Container[tuple[str, str]]) -> LabPlan:
 
 def to_json(plan: LabPlan) -> dict[str, Any]:
     """The plan as JSON values; `from_json` reads them back."""
-    return asdict(plan)
+    bare = {name: replace(have, firewall=None) for name, have in plan.hypervisors.items()}
+    return {**asdict(replace(plan, hypervisors=bare)),
+            "hypervisors": {name: devices.to_json(have) for name, have in plan.hypervisors.items()}}
 
 
 def from_json(value: Mapping[str, Any]) -> LabPlan:

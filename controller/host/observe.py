@@ -9,7 +9,6 @@ from typing import Any
 from controller.host import observe_firewall, observe_namespaces
 from controller.host.converge import VLAN_GROUPS
 from controller.host.devices import MARK, NAMESPACE_LABEL, Bridge, Devices, Limit, Link, OvsPort, Underlay
-from controller.host.observe_firewall import UNKNOWN
 from controller.host.observe_namespaces import NotOurs, Read
 from controller.host.steps import Step
 
@@ -44,7 +43,7 @@ def observe(want: Devices, read: Read) -> Sight:
     ports = tuple(port for port in ours if port not in legs)
     devices = Devices(want.cloud, tuple(_bridges(tables, want)), ports, links, _underlay(want.underlay, read),
                       tuple(observe_namespaces.observe(want, legs, links, read)),
-                      observe_firewall.observe(read, UNKNOWN))
+                      observe_firewall.observe(read))
     return Sight(devices, frozenset(link.name for link in links))
 
 

@@ -8,28 +8,26 @@ from typing import Final
 
 from controller.host import iptables
 from controller.host.execute import StepFailed
-from controller.host.firewall import AddressSet, Firewall
+from controller.host.firewall import UNKNOWN, AddressSet, Firewall
 from controller.host.guards import spelled
 from controller.host.steps import Step
 
 Read = Callable[[Step], str]  # runs a command that changes nothing; its output
-
-UNKNOWN: Final = Firewall(switched_on=False)  # nothing can be relied on
 
 _WHY: Final = "read the packet filter"
 _OURS: Final = re.compile(r"NIPv([46])[0-9a-f-]{26}")
 _SWITCHES: Final = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 
 
-def observe(read: Read, believed: Firewall) -> Firewall:
-    """Chains and sets that are ours; what we believe if the kernel cannot be asked."""
+def observe(read: Read) -> Firewall:
+    """Chains and sets that are ours; UNKNOWN if the kernel cannot be asked."""
     try:
         v4, v6 = (iptables.canonical(_said(read, f"{name}-save").splitlines()) for name in ("iptables", "ip6tables"))
         # A set that no rule names stands for nothing; it is made anew where it is wanted.
         named = any("--match-set" in line for line in (*v4, *v6))
         sets = tuple(_sets(_said(read, "ipset", "save").splitlines())) if named else ()
     except StepFailed:
-        return believed
+        return UNKNOWN
     switches = read(Step(("sysctl", "-n", *_SWITCHES), _WHY, tolerant=True)).split()
     return Firewall(v4, v6, sets, switched_on=switches == ["1", "1"])
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ class Change:
     touched: tuple[Guarded, ...] = ()
 
 
+@lru_cache(maxsize=64)
 def change(want: Firewall | None, have: Firewall | None) -> Change:
     """From what stands in a kernel (None: nothing) to what a topology wants (None: nothing)."""
     shall, stands = want or Firewall(), have or Firewall(switched_on=want is None)
@@ -40,7 +42,7 @@ def change(want: Firewall | None, have: Firewall | None) -> Change:
         return Change()
     touched = _touched(shall, stands)
     before, after = _sets(shall.sets, stands.sets)
-    known = set(_zones(stands).items())
+    known = set(iptables.zones(stands.v4).items())
     return Change((
         *((_MODULE, _SWITCH) if want and not stands.switched_on else ()),
         *_ipset(before, "remote groups, without who has left them"),
@@ -68,18 +70,12 @@ def _touched(want: Firewall, have: Firewall) -> tuple[Guarded, ...]:
     """Ports with a rule, or a set in a rule, that is not what it shall be; also those of which there was nothing."""
     if not have.switched_on:
         return want.guarded
-    pairs = [(iptables.by_port(new), iptables.by_port(old)) for new, old in ((want.v4, have.v4), (want.v6, have.v6))]
+    keys = iptables.keys_of_difference(want.v4, have.v4) | iptables.keys_of_difference(want.v6, have.v6)
     had = {one.name: one for one in have.sets}
     moved = {one.name for one in want.sets if had.get(one.name) != one}
-
-    def differs(one: Guarded) -> bool:
-        return any(new.get(one.key) != old.get(one.key) or _mentions(new.get(one.key, ()), moved)
-                   for new, old in pairs)
-    return tuple(filter(differs, want.guarded))
-
-
-def _mentions(lines: Iterable[str], sets: set[str]) -> bool:
-    return bool(sets) and any(word in sets for line in lines if "--match-set" in line for word in line.split())
+    if moved:
+        keys |= {key for key, name in iptables.with_sets((*want.v4, *want.v6)) if name in moved}
+    return tuple(one for one in want.guarded if one.key in keys)
 
 
 # Sets.
@@ -108,18 +104,12 @@ def _ipset(lines: list[str], why: str) -> Iterator[Step]:
 
 # Conversations.
 
-def _zones(firewall: Firewall) -> Mapping[str, str]:
-    """Key of a port -> its zone, as the rules say."""
-    return {key: line.rpartition(" ")[2] for key, lines in iptables.by_port(firewall.v4).items()
-            for line in lines if "-j CT --zone" in line}
-
-
-def _sweep(want: Firewall, touched: Iterable[Guarded], known: set[tuple[str, str]]) -> Iterator[Step]:
+def _sweep(want: Firewall, touched: Iterable[Guarded], known: set[tuple[str, int]]) -> Iterator[Step]:
     tracked = [one for one in touched if one.zone is not None]
     if not tracked:
         return
-    plan = {"flush": [one.zone for one in tracked if (one.key, str(one.zone)) not in known],
-            "judge": {str(one.zone): json.loads(one.judge) for one in tracked if (one.key, str(one.zone)) in known},
+    plan = {"flush": [one.zone for one in tracked if (one.key, one.zone) not in known],
+            "judge": {str(one.zone): json.loads(one.judge) for one in tracked if (one.key, one.zone) in known},
             "sets": {one.name: one.members for one in want.sets}}
     yield Step((sys.executable, "-I", str(Path(sweep.__file__))),
                "conversations that no rule allows any more are cut", (json.dumps(plan, separators=(",", ":")),))

@@ -3,14 +3,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from controller.host import execute, lab, observe_firewall, processes, steps
 from controller.host.devices import Devices
 from controller.host.lab import LabPlan
 from controller.tools import leases
 from controller.tools.nodes import Node, exec_argv, write
+
+_EYES: Final = 8  # hypervisors looked at at once
 
 
 def looked_at(have: LabPlan, home: Path, nodes: Mapping[str, Node]) -> LabPlan:
@@ -28,14 +32,15 @@ def looked_at(have: LabPlan, home: Path, nodes: Mapping[str, Node]) -> LabPlan:
 
 
 def _as_filtered(have: LabPlan, home: Path) -> LabPlan:
-    def seen(host: str, devices: Devices) -> Devices:
+    def seen(host: str) -> Devices:
+        devices = have.hypervisors[host]
         if devices.firewall is None:
             return devices
         argv, found = exec_argv(home.parent, host, ())
         place = execute.Place(tuple(argv[:-1]), found)
-        standing = observe_firewall.observe(lambda step: execute.output(step, place), devices.firewall)
-        return replace(devices, firewall=standing)
-    return replace(have, hypervisors={host: seen(host, devices) for host, devices in have.hypervisors.items()})
+        return replace(devices, firewall=observe_firewall.observe(lambda step: execute.output(step, place)))
+    with ThreadPoolExecutor(_EYES) as pool:
+        return replace(have, hypervisors=dict(zip(have.hypervisors, pool.map(seen, have.hypervisors), strict=True)))
 
 
 def _is_namespace(path: Path) -> bool:
