@@ -10,7 +10,10 @@ from contextlib import contextmanager
 import pytest
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.switch import answers, framing
+from controller.switch import answers, framing, listing, oxm
+from flows import fields as f
+from flows import tables as t
+from flows.flow import Action, Clone, Conjunction, LearnPort, Output, OutputTo, Resubmit, SetField, Track
 
 XID = 7
 HELLO = struct.pack("!HHI", 1, 8, 1 << 5)
@@ -25,10 +28,29 @@ NICIRA = b"".join((
 ACTIONS = (struct.pack("!HHIH6x", 0, 16, 1, 65535)  # output
            + struct.pack("!HHIHHIHB5x", 0xFFFF, 40, 0x2320, 35, 1, 0, 0, 255)[:24]  # ct(commit)...
            + struct.pack("!HHIH6x", 0, 16, 2, 65535) + NICIRA)  # ...with an output in it
-FLOW = (struct.pack("!HBxIIHHHHH2xQQQ", 0, 60, 1, 0, 9, 0, 0, 0, 0, 5, 0, 0)
-        + struct.pack("!HHIB3x", 1, 12, 0x80000004, 1)[:16].ljust(16, b"\0")
-        + struct.pack("!HH4x", 4, 8 + len(ACTIONS)) + ACTIONS + struct.pack("!HHB3x", 1, 8, 5))
-FLOW = struct.pack("!H", len(FLOW)) + FLOW[2:]
+
+
+def flow(actions: bytes) -> bytes:
+    body = (struct.pack("!BxIIHHHHH2xQQQ", 60, 1, 0, 9, 0, 0, 0, 0, 5, 0, 0)
+            + struct.pack("!HHIB3x", 1, 12, 0x80000004, 1)[:16].ljust(16, b"\0")
+            + struct.pack("!HH4x", 4, 8 + len(actions)) + actions + struct.pack("!HHB3x", 1, 8, 5))
+    return struct.pack("!H", 2 + len(body)) + body
+
+
+def packed(*actions: Action) -> bytes:
+    found = bytearray()
+    for action in map(oxm.action_of, actions):
+        one = bytearray()
+        action.serialize(one, 0)
+        found += one.ljust(action.len, b"\0")
+    return bytes(found)
+
+
+FLOW = flow(ACTIONS)
+FIREWALL = flow(packed(
+    Clone((SetField(f.REG_OUT_PORT(5)), Output(1), Clone((Resubmit(t.BASE_INGRESS),)))),
+    LearnPort(t.BEHIND, "learned", 300, 5, 64), OutputTo(f.REG_OUT_PORT), Conjunction(3, 1, 2),
+    Track(f.REG_ZONE, None, commit=True)))
 MESSAGES = {
     "hello": (0, HELLO),
     "error": (1, struct.pack("!HH", 1, 2) + bytes(64)),
@@ -39,6 +61,7 @@ MESSAGES = {
     "flow removed": (11, struct.pack("!QHBBIIHHQQ", 5, 1, 0, 45, 1, 2, 300, 0, 7, 700) + MATCH),
     "meters": (19, struct.pack("!HH4x", 10, 0) + struct.pack("!HHIHHIII", 24, 6, 5, 1, 16, 10, 20, 0) * 3),
     "flows": (19, struct.pack("!HH4x", 1, 0) + FLOW * 3),
+    "firewall": (19, struct.pack("!HH4x", 1, 0) + FIREWALL * 3),
     "bundle": (33, struct.pack("!IHH", 1, 5, 1)),
 }
 
@@ -48,7 +71,7 @@ def message(kind: int, body: bytes) -> bytes:
 
 
 def read(data: bytes) -> object:
-    return answers.read(ProtocolDesc(answers.VERSION), data[0], data[1], len(data), XID, data)
+    return answers.read(ProtocolDesc(answers.VERSION), data[0], data[1], len(data), XID, bytearray(data))
 
 
 @contextmanager
@@ -70,8 +93,15 @@ def watchdog(seconds: int) -> Iterator[None]:
 def test_a_whole_message_is_read(name: str) -> None:
     found = read(message(*MESSAGES[name]))
     assert found is not None
-    if name in ("ports", "flows", "meters"):
+    if name in ("ports", "flows", "firewall", "meters"):
         assert len(found.body) == 3
+
+
+def test_actions_inside_of_actions_are_read_and_listed() -> None:
+    found = read(message(*MESSAGES["firewall"]))
+    assert listing.row(found.body[0]).actions == (  # type: ignore[attr-defined]
+        "clone(set_field:0x5->reg6,output:1,clone(resubmit(,81))),learn(table=61,hard_timeout=300,priority=1,limit=64,"
+        "...),output:NXM_NX_REG6[],conjunction(3,1/2),ct(commit,zone=NXM_NX_REG9[0..15]),goto_table:5")
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -102,6 +132,13 @@ def test_a_hello_whose_element_is_empty_is_not_walked_forever() -> None:
 def test_an_action_inside_conntrack_is_walked_too() -> None:
     inner = FLOW.rindex(struct.pack("!HHI", 0, 16, 2))
     broken = FLOW[:inner + 2] + b"\0\0" + FLOW[inner + 4:]
+    with watchdog(10), pytest.raises(answers.Unreadable, match="an item of 0 bytes"):
+        read(message(19, struct.pack("!HH4x", 1, 0) + broken))
+
+
+def test_an_action_inside_a_copy_is_walked_too() -> None:
+    inner = FIREWALL.index(struct.pack("!HHI", 0, 16, 1))
+    broken = FIREWALL[:inner + 2] + b"\0\0" + FIREWALL[inner + 4:]
     with watchdog(10), pytest.raises(answers.Unreadable, match="an item of 0 bytes"):
         read(message(19, struct.pack("!HH4x", 1, 0) + broken))
 
