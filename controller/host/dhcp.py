@@ -55,7 +55,8 @@ def _dnsmasq(topology: Topology, port: DhcpPort, name: str) -> Dnsmasq:
     return Dnsmasq(
         config=tuple(_config(topology, port, name, subnets)),
         hosts=tuple(f"{one.mac},{_hostname(one.ip)},{_bracketed(one.ip)}" for one in clients),
-        options=tuple(line for subnet in subnets for line in _options(subnet)))
+        options=tuple(line for subnet in subnets for line in _options(subnet)),
+        guard=dnsmasq.GUARD)
 
 
 def _config(topology: Topology, port: DhcpPort, name: str, subnets: list[Subnet]) -> Iterator[str]:

@@ -18,6 +18,21 @@ PREFIX: Final = "qdhcp-"  # of the namespaces
 _CONF, _HOSTS, _OPTIONS, _LEASES, _PID = "conf", "host", "opts", "leases", "pid"  # as Neutron calls them
 _PATIENCE: Final = "5"  # seconds for it to end
 
+# A question names the card that asks a second time, inside. With another's name a VM could give back or decline its
+# neighbour's address, so the two must agree: a filter for bpf(4) that compares bytes 6 to 11 of the frame, which are
+# its sender, with chaddr (RFC 2131, 2), 28 bytes into the UDP datagram.
+_LINK: Final = 0x1_0000_0000 - 0x200000  # linux/filter.h, SKF_LL_OFF: where the frame starts
+_PAYLOAD: Final = 8  # a UDP header
+_OWN_NAME: Final = (
+    (0x20, 0, 0, _LINK + 8), (0x02, 0, 0, 0),  # M[0] = the sender's last four bytes
+    (0x28, 0, 0, _LINK + 6), (0x02, 0, 0, 1),  # M[1] = its first two
+    (0xb1, 0, 0, 0), (0x40, 0, 0, _PAYLOAD + 30), (0x61, 0, 0, 0), (0x1d, 0, 5, 0),  # behind IP: unlike M[0]?
+    (0xb1, 0, 0, 0), (0x48, 0, 0, _PAYLOAD + 28), (0x61, 0, 0, 1), (0x1d, 0, 1, 0),  # unlike M[1]?
+    (0x06, 0, 0, 0xffff), (0x06, 0, 0, 0))
+_PROGRAM: Final = ",".join([str(len(_OWN_NAME)), *(" ".join(map(str, each)) for each in _OWN_NAME)])
+GUARD: Final = (f'-A INPUT -p udp -m udp --dport 67 -m bpf --bytecode "{_PROGRAM}" -j ACCEPT',
+                '-A INPUT -p udp -m udp --dport 67 -m comment --comment "it asks in the name of another" -j DROP')
+
 
 def directory(namespace: str) -> str:
     """Where the files of a namespace's dnsmasq are: `/run/tunbridge-dhcp/<network id>`."""
@@ -43,7 +58,8 @@ def serve(want: Namespace, now: Namespace) -> Iterator[Step]:
     moved = _bound(want) != _bound(now)
     if new is None or (new == old and not moved):
         return
-    again = old is None or moved or new.config != old.config or not set(old.hosts) <= set(new.hosts)
+    again = (old is None or moved or (new.config, new.guard) != (old.config, old.guard)
+             or not set(old.hosts) <= set(new.hosts))
     if again and now.legs:
         yield from end(want.name, f"{want.owner} starts anew")
     yield from _write(want.name, {_HOSTS: new.hosts, _OPTIONS: new.options}, f"whom {want.owner} serves, and with what")
@@ -51,6 +67,10 @@ def serve(want: Namespace, now: Namespace) -> Iterator[Step]:
         yield _signal("HUP", want.name, f"{want.owner} reads again what has changed")
         return
     yield from _write(want.name, {_CONF: new.config, _LEASES: _leases(new)}, f"the settings of {want.owner}")
+    # A kernel that cannot do this (xt_bpf) serves all the same; `machine.lacks` says so.
+    yield Step((*steps.entering(want.name), "iptables-restore"), "each asks in its own name",
+               ("*filter", ":INPUT ACCEPT [0:0]", ":FORWARD DROP [0:0]", ":OUTPUT ACCEPT [0:0]", *new.guard, "COMMIT"),
+               tolerant=True)
     yield Step((*steps.entering(want.name), "setpriv", "--no-new-privs", *_command(want.name)), f"start {want.owner}")
 
 
@@ -106,7 +126,8 @@ def observe(shall: Namespace, read: Callable[[Step], str]) -> Dnsmasq | None:
     config, hosts, options = (
         tuple(read(Step(("cat", f"{directory(shall.name)}/{name}"), why, tolerant=True)).splitlines())
         for name in (_CONF, _HOSTS, _OPTIONS))
-    return Dnsmasq(config, hosts, options)
+    rules = read(Step((*steps.entering(shall.name), "iptables-save", "-t", "filter"), why, tolerant=True)).splitlines()
+    return Dnsmasq(config, hosts, options, tuple(line for line in rules if line.startswith("-A ")))
 
 
 def runs(namespace: str, anchor: int) -> bool:

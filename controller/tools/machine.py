@@ -23,11 +23,13 @@ FOR_RULES: Final = dict.fromkeys(("iptables-restore", "iptables-save", "ip6table
                                  "iptables")
 FOR_GROUPS: Final = {"ipset": "ipset"}
 FOR_DHCP: Final = {"dnsmasq": "dnsmasq-base", "ip": "iproute2", "pkill": "procps", "pidwait": "procps",
-                   "setpriv": "util-linux", "install": "coreutils"}
+                   "iptables-restore": "iptables", "setpriv": "util-linux", "install": "coreutils"}
 FOR_CLIENTS: Final = {"busybox": "busybox", "pkill": "procps", "pidwait": "procps"}
 # In a namespace of its own: what it makes goes with it.
 _TRIAL: Final = ("unshare", "--net", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source",
                  "192.0.2.1")
+_BPF_TRIAL: Final = ("unshare", "--net", "iptables", "-A", "INPUT", "-m", "bpf", "--bytecode", "1,6 0 0 0", "-j",
+                     "DROP")
 
 
 def check(topology: Topology | None = None) -> None:
@@ -80,10 +82,18 @@ def check_firewall(topology: Topology, host: str | None = None) -> None:
 
 
 def lacks(topology: Topology, host: str | None = None) -> Iterator[str]:
-    """What its routers would be better for, a sentence each."""
+    """What its routers and its DHCP would be better for, a sentence each."""
     if _namespaces(topology, host) and shutil.which("conntrack", path=search_path()) is None:
         yield ("There is no `conntrack` on this machine, so connections by a floating IP that is taken away end by "
                "their own timeouts only; `apt-get install conntrack` cures it.")
+    if any(host in (None, port.host) for port in topology.dhcp_by_network.values()) and not _has_bpf_match():
+        yield ("This kernel has no `bpf` match for iptables (the module xt_bpf), so a VM can give back the lease of "
+               "another on its network; a kernel with xt_bpf cures it.")
+
+
+def _has_bpf_match() -> bool:
+    tried = subprocess.run(_BPF_TRIAL, env={**os.environ, "PATH": search_path()}, capture_output=True, check=False)
+    return tried.returncode == 0
 
 
 def _namespaces(topology: Topology, host: str | None) -> list[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import struct
 from typing import Any
@@ -11,12 +12,14 @@ from labkit import PATIENCE, Cloud, mac_bytes, until
 
 from controller.host import netns
 from controller.model import names
+from controller.model.topology import Port
 from controller.tools import leases
 
 ROUTES = ("host_routes: [{destination: 198.51.100.0/24, nexthop: 10.0.1.7}, "
           "{destination: 10.9.0.0/16, nexthop: 10.0.1.8}]")
 FULL = f"gateway: 10.0.1.1, dhcp: true, dns: [9.9.9.9, 149.112.112.112], {ROUTES}"
 BARE = "dhcp: true"
+DECLINE, RELEASE = 4, 7  # message types (RFC 2132, 9.6)
 VMS = {"a": "{host: c1, network: blue, ip: dhcp}",
        "b": "{host: c2, network: blue, ip: 10.0.1.20}",
        "t": "{host: c1, network: twin, ip: dhcp}",
@@ -90,6 +93,11 @@ class Served(Cloud):
         """The VM's client asks again before its time."""
         self.run(vm, "pkill", "-USR1", "-F", "/run/tunbridge-vm/udhcpc.eth0.pid")
 
+    def dropped(self, network: str) -> int:
+        """How many questions the network's server has not heard, because they were in the name of another."""
+        text = self.run("n1", "ip", "netns", "exec", self.space(network), "iptables-save", "-c", "-t", "filter")
+        return int(next(re.findall(r"\[(\d+):", line)[0] for line in text.splitlines() if line.endswith("-j DROP")))
+
     def asks_anew(self, vm: str) -> None:
         """The VM loses its address, and asks for one as if it had just started."""
         pid = self.run(vm, "cat", "/run/tunbridge-vm/udhcpc.eth0.pid").strip()
@@ -126,6 +134,22 @@ class Served(Cloud):
 
             found: bytes = until(answer, "a DHCPv6 server answers", PATIENCE)
             return found
+
+
+def dhcp_frame(kind: int, sender: Port, client: Port, server: str) -> bytes:
+    """A DHCP message of one port's card in the name of another client (RFC 2131, 4.4.4 and 4.4.6)."""
+    releasing = kind == RELEASE
+    body = struct.pack("!BBBBIHH4s12x", 1, 1, 6, 0, 7, 0, 0, client.ip.packed if releasing else bytes(4))
+    body += mac_bytes(client.mac) + bytes(202) + b"\x63\x82\x53\x63" + bytes((53, 1, kind, 54, 4))
+    body += socket.inet_aton(server) + (b"" if releasing else b"\x32\x04" + client.ip.packed)
+    body += b"\x3d\x07\x01" + mac_bytes(client.mac) + b"\xff"
+    udp = struct.pack("!HHHH", 68, 67, 8 + len(body), 0) + body
+    source, target = ("0.0.0.0", "255.255.255.255") if not releasing else (str(sender.ip), server)
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, socket.inet_aton(source),
+                         socket.inet_aton(target))
+    total = sum(struct.unpack("!10H", header))
+    header = header[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + header[12:]
+    return b"\xff" * 6 + mac_bytes(sender.mac) + b"\x08\x00" + header + udp
 
 
 def _option(code: int, value: bytes) -> bytes:

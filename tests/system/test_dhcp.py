@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from dhcpsite import FULL, VMS, Served, text_of
+from dhcpsite import DECLINE, FULL, RELEASE, VMS, Served, dhcp_frame, text_of
 from labkit import ROOT, TUNBRIDGE, tunbridge, until
 
 from controller.tools import lab, leases
@@ -91,6 +91,22 @@ def test_the_server_has_no_rights_that_it_does_not_need(cloud: Served) -> None:
 def test_no_name_server_listens(cloud: Served) -> None:
     ports = cloud.run("n1", "ip", "netns", "exec", cloud.space("blue"), "ss", "-H", "-l", "-t", "-u", "-n").splitlines()
     assert [line.split()[4].rpartition(":")[2] for line in ports] == ["67"]
+
+
+def test_nobody_gives_back_the_lease_of_another(cloud: Served) -> None:
+    """The neighbour releases and declines it, from its own card: it cannot wear another's."""
+    victim, server = cloud.port("a"), str(cloud.topology.dhcp_by_network["blue"].addresses[0][1])
+    before = cloud.dropped("blue")
+    for kind in (RELEASE, DECLINE):
+        cloud.send("b", dhcp_frame(kind, cloud.port("b"), victim, server))
+    until(lambda: cloud.dropped("blue") == before + 2, "both have arrived, and are counted")
+    home = f"/run/tunbridge-dhcp/{cloud.topology.networks['blue'].id}"
+    assert f"{victim.mac} {victim.ip}" in cloud.run("n1", "cat", f"{home}/leases")
+    cloud.send("a", dhcp_frame(RELEASE, victim, victim, server))
+    until(lambda: victim.mac not in cloud.run("n1", "cat", f"{home}/leases"), "it may itself")
+    assert cloud.dropped("blue") == before + 2
+    cloud.asks_anew("a")
+    cloud.has_leases()
 
 
 def test_a_server_of_ipv6_offers_a_port_its_own_address(cloud: Served) -> None:

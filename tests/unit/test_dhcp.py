@@ -115,7 +115,7 @@ def test_a_server_that_is_as_it_shall_be_is_left_alone() -> None:
 def test_who_is_added_is_read_who_is_removed_is_forgotten_by_a_new_start() -> None:
     both, alone = served()[0], served(vms=VMS[:1])[0]
     assert words(both, alone) == ["install", "install", "-HUP"]
-    start = ["-TERM", "timeout", "-KILL", "install", "install", "install", "install", "ip"]
+    start = ["-TERM", "timeout", "-KILL", "install", "install", "install", "install", "ip", "ip"]
     assert words(alone, both) == start
     assert words(both, replace(both, dnsmasq=None)) == start, "it has died"
     assert words(served(BLUE + ROUTES)[0], both) == ["install", "install", "-HUP"]
@@ -124,7 +124,7 @@ def test_who_is_added_is_read_who_is_removed_is_forgotten_by_a_new_start() -> No
 def test_it_starts_on_what_it_listens_on_anew() -> None:
     one, _ = served()
     other = replace(one, legs=(replace(one.legs[0], addresses=("10.0.1.253/24",)),))
-    assert words(other, one)[-2:] == ["ip", "ip"], "started, and announced"
+    assert words(other, one)[-3:] == ["ip", "ip", "ip"], "guarded, started, and announced"
     assert any("dnsmasq" in step.argv for step in dnsmasq.serve(other, one))
 
 
@@ -143,7 +143,8 @@ def test_a_host_is_read_as_it_was_written() -> None:
              (("conf", server.config), ("host", server.hosts), ("opts", server.options))}
 
     def read(step: Step) -> str:
-        return "17\n" if step.argv[0] == "pgrep" else "".join(f"{line}\n" for line in files[step.argv[1]])
+        said = {"pgrep": ["17"], "ip": ["*filter", ":INPUT ACCEPT [1:2]", *server.guard, "COMMIT"]}
+        return "".join(f"{line}\n" for line in said.get(step.argv[0]) or files[step.argv[1]])
 
     assert dnsmasq.observe(one, read) == server
     assert dnsmasq.observe(one, lambda step: "") is None
