@@ -221,12 +221,16 @@ def quoted(value: str) -> str:
 
 # The tunnels' own address.
 
-# Connection tracking of the userspace datapath, for routers that translate (ovs-vswitchd(8)).
+_CONVERSATIONS = 100_000  # that a zone may hold; Open vSwitch tracks three million in all
+
+# Connection tracking of the userspace datapath, for routers that translate and for security groups (ovs-vswitchd(8)).
 _TRACKING = (
     Step(("ovs-appctl", "--timeout=10", "dpctl/ipf-set-min-frag", "v4", "400"),
          "Open vSwitch would not put together honest fragments of less than 1200 bytes", tolerant=True),
     Step(("ovs-appctl", "--timeout=10", "dpctl/ct-disable-tcp-seq-chk"),
          "a TCP segment outside its window is the hosts' business, as in Neutron's routers", tolerant=True),
+    Step(("ovs-appctl", "--timeout=10", "dpctl/ct-set-limits", f"default={_CONVERSATIONS}"),
+         "no VM fills connection tracking for its neighbours", tolerant=True),
 )
 
 

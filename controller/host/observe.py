@@ -71,7 +71,7 @@ def _value(cell: Any) -> Any:
 def _bridges(tables: dict[str, list[Row]], want: Devices) -> Iterator[Bridge]:
     targets = {row["_uuid"][0]: row["target"] for row in tables["Controller"]}
     limits = {row["_uuid"][0]: row["flow_limit"] for row in tables["Flow_Table"]
-              if (row["overflow_policy"], row["groups"]) == ("evict", VLAN_GROUPS)}
+              if row["overflow_policy"] == "evict" and row["groups"] in (VLAN_GROUPS, [VLAN_GROUPS])}
     wanted = {bridge.name for bridge in want.bridges}
     for row in tables["Bridge"]:
         owner = row["external_ids"].get(MARK)
@@ -85,8 +85,8 @@ def _bridges(tables: dict[str, list[Row]], want: Devices) -> Iterator[Bridge]:
 
 def _limits(row: Row, limits: dict[str, int]) -> Iterator[Limit]:
     """One that somebody has set otherwise is none of ours."""
-    for table, reference in sorted(row["flow_tables"].items()):
-        yield Limit(table, limits.get(reference[0], 0))
+    for table, (_, reference) in sorted(row["flow_tables"].items()):
+        yield Limit(table, limits.get(reference, 0))
 
 
 def _bridge(row: Row, targets: dict[str, str]) -> Bridge:

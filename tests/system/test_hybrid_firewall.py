@@ -263,6 +263,13 @@ def test_a_vm_cannot_speak_to_its_host_by_the_bridge_between_them(place: Cloud) 
     assert dropped == "2"
 
 
+def test_no_vm_fills_tables_that_all_share(place: Cloud) -> None:
+    assert "default limit=100000" in place.run("c1", "ovs-appctl", "dpctl/ct-get-limits")
+    limits = place.run("c1", "ovs-vsctl", "--bare", "--columns=flow_limit,overflow_policy,groups", "list", "Flow_Table")
+    assert sorted(limits.split()) == sorted("10000 evict NXM_OF_VLAN_TCI[0..11] "
+                                            "20000 evict NXM_OF_VLAN_TCI[0..11]".split())
+
+
 def test_where_no_vm_is_left_no_chain_is_left(place: Cloud) -> None:
     change(place, "\n".join(line for line in START.splitlines() if "host: c1" not in line))
     assert "neutron" not in place.run("c1", "iptables-save") + place.run("c1", "ip6tables-save")
