@@ -1,10 +1,9 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -IS
 """What busybox's DHCP client has learned, done: it runs this in the VM with one word, and the rest as variables.
 
 The words are deconfig, bound, renew, leasefail and nak. A card's number is the metric of its routes, so the first
 card's default route is the VM's.
 """
-import ipaddress
 import os
 import subprocess
 import sys
@@ -47,7 +46,7 @@ def routes(lease):
 
 def destination_of(prefix):
     """As `ip route` shows it."""
-    return "default" if prefix == "0.0.0.0/0" else str(ipaddress.ip_network(prefix, False)).removesuffix("/32")
+    return "default" if prefix == "0.0.0.0/0" else prefix.removesuffix("/32")
 
 
 def metric(card):
