@@ -7,11 +7,25 @@ from uuid import UUID, uuid5
 from controller.model.topology import Port, Topology
 from tests import routed_oracle as routed
 from tests.bits import within
+from tests.edge_oracle import Edge
+from tests.edge_packets import Packet
 
 
-def peers(topology: Topology, port: Port) -> set[str]:
-    """Who hears a broadcast: everybody else on the port's network."""
-    return {other.name for other in topology.ports() if other.network == port.network} - {port.name}
+def peers(topology: Topology, port: Port, packet: Packet | None = None) -> set[str]:
+    """Who hears a broadcast: everybody else on the port's network, if nobody's groups refuse the packet in it.
+
+    Without a packet it is ARP or RARP, in which no group has a say.
+    """
+    others = {other.name for other in topology.ports() if other.network == port.network} - {port.name}
+    return others if packet is None else pass_groups(topology, port, others, packet)
+
+
+def pass_groups(topology: Topology, port: Port, others: set[str], packet: Packet) -> set[str]:
+    """Those of some whom a port can begin to talk to with a packet, as far as groups go."""
+    edge = Edge(topology)
+    if not edge.passes(port.name, packet, out=True):
+        return set()
+    return {name for name in others if edge.passes(name, packet, out=False)}
 
 
 def macs(port: Port) -> set[str]:
@@ -19,8 +33,8 @@ def macs(port: Port) -> set[str]:
     return {port.mac, *(pair.mac for pair in port.allowed_address_pairs if port.port_security)}
 
 
-def hears_unicast(topology: Topology, port: Port, mac: str) -> set[str]:
-    """Who hears a frame to a MAC of which nothing has been learned.
+def hears_unicast(topology: Topology, port: Port, mac: str, packet: Packet) -> set[str]:
+    """Who hears a frame with a packet to a MAC of which nothing has been learned.
 
     Its wearers; if nobody may wear it, those whose MACs nobody checks.
     """
@@ -28,7 +42,8 @@ def hears_unicast(topology: Topology, port: Port, mac: str) -> set[str]:
         return set()  # a router's, or the DHCP server's
     others = [other for other in topology.ports() if other.network == port.network]
     wearers = {other.name for other in others if mac in macs(other)}
-    return (wearers or {other.name for other in others if not other.port_security}) - {port.name}
+    heard = (wearers or {other.name for other in others if not other.port_security}) - {port.name}
+    return pass_groups(topology, port, heard, packet)
 
 
 def may_send(port: Port, mac: str, address: str) -> bool:

@@ -55,11 +55,6 @@ def unicast(port: Port, mac: str) -> Packet:
     return packets.icmp_echo((port.mac, port.ip), (mac, "10.0.1.250"))
 
 
-def in_tables(cloud: Topology) -> Topology:
-    """What its tables know of: with the hybrid driver, groups are the business of iptables."""
-    return cloud if cloud.firewall == "openvswitch" else replace(cloud, firewall="none")
-
-
 def datagram(source: Port | str, target: str) -> edge_packets.Packet:
     """The same datagram to all for the oracle."""
     one = source.ip if isinstance(source, Port) else ip_address(source)
@@ -75,7 +70,7 @@ def test_a_broadcast_reaches_each_of_its_network_once_and_nobody_else(cloud: Top
     paper = Cloud(cloud)
     for port in cloud.ports():
         endings = paper.send(port, broadcast(port))
-        heard = oracle.peers(in_tables(cloud), port, datagram(port, "255.255.255.255"))
+        heard = oracle.peers(cloud, port, datagram(port, "255.255.255.255"))
         assert hearers(endings) == sorted(heard), port.name
         assert visited(endings) <= oracle.carriers(cloud, port.network)
 
@@ -88,7 +83,7 @@ def test_unicast_reaches_the_wearers_of_the_mac_though_nothing_is_learned(cloud:
         for mac in sorted(known):
             paper.forget()
             endings = paper.send(port, unicast(port, mac))
-            heard = oracle.hears_unicast(in_tables(cloud), port, mac, echo(port))
+            heard = oracle.hears_unicast(cloud, port, mac, echo(port))
             assert hearers(endings) == sorted(heard), f"{port.name} to {mac}"
             assert visited(endings) <= oracle.carriers(cloud, port.network)
 
@@ -103,9 +98,9 @@ def test_after_a_first_exchange_unicast_visits_two_hosts_and_no_third(cloud: Top
             assert shared == [other.name]  # the random clouds share virtual MACs only
             paper.forget()
             question = packets.arp_request(other.mac, other.ip, "10.0.1.250")  # nobody's address: no responder knows it
-            paper.send(other, question if run % 2 or in_tables(cloud).firewall != "none" else broadcast(other))
+            paper.send(other, question if run % 2 or cloud.firewall != "none" else broadcast(other))
             endings = paper.send(one, unicast(one, other.mac))
-            heard = oracle.pass_groups(in_tables(cloud), one, {other.name}, echo(one))
+            heard = oracle.pass_groups(cloud, one, {other.name}, echo(one))
             assert hearers(endings) == sorted(heard)
             if heard and cloud.networks[one.network].physical_network is None:
                 assert visited(endings) == {one.host, other.host}
@@ -131,7 +126,7 @@ def test_a_port_speaks_with_its_own_addresses_only(cloud: Topology, pick: random
             everybody = "ff02::1" if ":" in address else "255.255.255.255"
             speech = packets.udp((mac, address), (f.BROADCAST, everybody), (4000, 4000))
             may = oracle.may_send(port, mac, address)
-            heard = oracle.peers(in_tables(cloud), port, datagram(address, everybody))
+            heard = oracle.peers(cloud, port, datagram(address, everybody))
             assert hearers(paper.send(port, speech)) == sorted(heard if may else ()), f"{port.name} as {mac} {address}"
             assert hearers(paper.send(port, claim)) == sorted(oracle.peers(cloud, port) if may else ()), \
                 f"{port.name} claims {mac} {address}"
