@@ -23,9 +23,11 @@ _PORT_BITS: Final = 16
 _TRACKED: Final = ct_state("-inv")
 # Of a fragmented packet all but the first fragment show no ports, type and code, not even those that are tracked
 # (lib/flow.c, miniflow_extract). They pass where a rule allows their protocol and other end: connection tracking lets
-# them through as parts of a whole packet only, and it is the first fragment that the ports are asked of. Port 0 to
-# port 0 looks the same, and is nobody's.
-_FRAGMENT: Final = (f.CT_TP_SRC(0), f.CT_TP_DST(0))
+# them through as parts of a whole packet only, and it is the first fragment that the ports are asked of. Port 0 looks
+# the same, and is nobody's; ICMP of type 0 begins nothing. No source port is asked of what has one: the switch would
+# keep a cache entry for each connection.
+_FRAGMENT: Final = f.CT_TP_DST(0)
+_FRAGMENT_OF_ICMP: Final = f.CT_TP_SRC(0)
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,11 @@ def _how(rule: Rule) -> Iterator[tuple[Criterion, ...]]:
         how = tuple(field(value) for field, value in icmp if value is not None)
         yield (*protocol, *how)
         if how:
-            yield (*protocol, *_FRAGMENT)
+            yield (*protocol, _FRAGMENT_OF_ICMP)
     elif rule.protocol in (f.TCP, f.UDP):
         for value, mask in masks(*rule.ports):
             yield (*protocol, f.CT_TP_DST(value, mask))
-        yield (*protocol, *_FRAGMENT)
+        yield (*protocol, _FRAGMENT)
     elif rule.protocol == f.SCTP:
         yield from _sctp(rule.ports)
 
@@ -145,7 +147,7 @@ def _sctp(ports: tuple[int, int]) -> Iterator[tuple[Criterion, ...]]:
     for value, mask in masks(*ports):
         yield (ct_state("-inv-rpl"), *protocol, f.SCTP_DST(value, mask))
         yield (ct_state("-inv+rpl"), *protocol, f.SCTP_SRC(value, mask))
-    yield (_TRACKED, *protocol, f.SCTP_SRC(0), f.SCTP_DST(0))  # see _FRAGMENT
+    yield (_TRACKED, *protocol, f.SCTP_DST(0))  # see _FRAGMENT
     yield ct_state("+rel-inv"), f.CT_NW_PROTO(f.SCTP)  # ICMP errors about it
 
 

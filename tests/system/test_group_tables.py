@@ -160,6 +160,19 @@ def _framed(source: str, target: str, payload: bytes, kind: int = 0x0800) -> byt
         "!H", kind) + payload
 
 
+def test_connections_of_one_kind_share_their_cache_entries(there: Site) -> None:
+    """Else whoever connects often enough keeps the switch from forwarding anything."""
+    def entries() -> int:
+        return len(there.ovs.run("ovs-appctl", "dpctl/dump-flows").splitlines())
+
+    for _ in range(2):  # one for a new connection, one for a known one
+        assert passes(there, "client", "web2", tcp("client", "web2", 80))
+    before = entries()
+    for _ in range(50):
+        assert passes(there, "client", "web2", tcp("client", "web2", 80))
+    assert entries() <= before + 5
+
+
 # ---- rules that change
 
 def test_a_rule_that_goes_cuts_an_open_conversation_in_both_directions_at_the_next_packet(there: Site) -> None:
