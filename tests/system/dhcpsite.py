@@ -1,19 +1,20 @@
 """A cloud with DHCP for two tenants of equal addresses, and what tests ask of its servers and clients."""
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import socket
 import struct
-from typing import Any
+from typing import Any, ClassVar
 
 from labkit import PATIENCE, Cloud, mac_bytes, until
 
 from controller.host import netns
 from controller.model import names
 from controller.model.topology import Port
-from controller.tools import leases
+from controller.tools import changes, demo, leases
 
 ROUTES = ("host_routes: [{destination: 198.51.100.0/24, nexthop: 10.0.1.7}, "
           "{destination: 10.9.0.0/16, nexthop: 10.0.1.8}]")
@@ -47,13 +48,19 @@ vms:
 
 
 class Served(Cloud):
-    """That cloud, running."""
+    """That cloud, running. What happens often here happens in this process."""
+
+    said: ClassVar[list[str]] = []
 
     def change(self, text: str) -> None:
         """The daemon obeys another topology, and the lab follows; nothing if it does so already."""
         if self.file.read_text() != text:
             self.file.write_text(text)
-            self.tunbridge("apply", str(self.file))
+            content = changes.apply(self.where, str(self.file), io.BytesIO())
+            assert demo.lab_follow(str(self.file), content, self.where, self.said.append)
+
+    def up(self) -> None:
+        demo.lab_up(str(self.file), self.where, self.said.append)
 
     def has_leases(self) -> None:
         """Wait until every VM that asks has its address."""
