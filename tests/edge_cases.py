@@ -35,9 +35,14 @@ class Case:
 
         Of TCP that is what comes after the handshake; of a broken one, every tracking thinks something else.
         """
-        return Case(f"later, {self.what}", tuple(
-            step for step in self.steps if (step.packet.quotes or step.packet).protocol != TCP
-            or (step.packet.flags == "A" and (whole or len(self.steps) == 1))))
+        steps = self.steps[::-1] if self.what.startswith("stray") else self.steps  # who is answered speaks first
+        return Case(f"later, {self.what}", tuple(step for step in steps if self._goes_on(step, whole)))
+
+    def _goes_on(self, step: Step, whole: bool) -> bool:
+        protocol = (step.packet.quotes or step.packet).protocol
+        if protocol == TCP:
+            return step.packet.flags == "A" and (whole or len(self.steps) == 1)
+        return protocol != SCTP  # Linux forgets one without data within three seconds
 
 
 class Cases:
@@ -98,7 +103,7 @@ class Cases:
         if first.packet.protocol == TCP:
             steps.append(replace(first, packet=back.packet.answer()))
             steps.append(replace(back, packet=steps[-1].packet.answer()))
-        else:
+        elif first.packet.protocol != SCTP:
             steps += [first, back]
         steps.append(self._complaint(first, back))
         return Case("talk", tuple(steps))
@@ -106,7 +111,7 @@ class Cases:
     def _stray(self, source: Port) -> Case | None:
         """An answer, or a complaint, to what nobody has said; then the question that it would have answered."""
         first = self._question(source)
-        if first is None:
+        if first is None or first.packet.protocol == SCTP:  # without its INIT, only Linux calls it invalid
             return None
         back = self._to(first.targets[0], first.packet.answer(), source)
         if self._pick.random() < 0.4:

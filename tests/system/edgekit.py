@@ -16,7 +16,7 @@ from controller.host import netns
 from controller.model.topology import Port
 from tests.edge_cases import Case
 from tests.edge_oracle import Edge
-from tests.edge_packets import arp, found, frame
+from tests.edge_packets import SCTP, arp, found, frame
 
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING, _ETH_P_ALL = 263, 23, 3
 _SO_RCVBUFFORCE = 33
@@ -156,7 +156,8 @@ def play(post: Post, edge: Edge, cases: list[Case]) -> tuple[list[str], list[Cas
     for at in range(max(len(case.steps) for case in cases)):
         letters = []
         for number, case in enumerate(cases):
-            if len(case.steps) > at:
+            # An SCTP answer to what was refused: Linux calls it invalid, Open vSwitch a beginning.
+            if len(case.steps) > at and (whole[number] or case.steps[0].packet.protocol != SCTP):
                 letters.append(_letter(post, edge, case, at))
                 whole[number] &= bool(letters[-1].expected)
         wrong += post.deliver(letters)
