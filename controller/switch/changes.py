@@ -57,9 +57,15 @@ def changed_filters(old: Topology, new: Topology, host: str, networks: Iterable[
     return {name for name in networks if _filters(old, host, name) != _filters(new, host, name)}
 
 
-def changed_groups(old: Topology, new: Topology, host: str, networks: Iterable[str]) -> set[str]:
-    """Of these networks, those for whose ports on the host the groups say something else now."""
-    return {name for name in networks if _groups(old, host, name) != _groups(new, host, name)}
+def changed_groups(old: Topology, new: Topology, host: str, networks: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Of these networks, those for whose ports on the host the rules, and those for which the members are others."""
+    rules: set[str] = set()
+    members: set[str] = set()
+    for name in networks:
+        before, after = _groups(old, host, name), _groups(new, host, name)
+        rules.update([name] if before[0] != after[0] else ())
+        members.update([name] if before[1] != after[1] else ())
+    return rules, members
 
 
 def _filters(topology: Topology, host: str, network: str) -> list[object]:
@@ -67,7 +73,8 @@ def _filters(topology: Topology, host: str, network: str) -> list[object]:
             if port.host == host]
 
 
-def _groups(topology: Topology, host: str, network: str) -> object:
+def _groups(topology: Topology, host: str, network: str) -> tuple[object, object]:
+    """(rules, members)"""
     return securing.place_groups(topology, host, network) if network in topology.networks else ((), ())
 
 

@@ -42,11 +42,12 @@ def work(done: Edit, state: HostState, vlans: Mapping[str, int], routers: Mappin
     """What a host has to compute. `vlans`: of before the edit; `routers`: its simulated ones, as they shall be."""
     old, new, host = done.old, done.new, state.name
     carried, before = state.carried(new), state.routing.placed
-    filtered = done.filtered & carried
+    filtered, came = done.filtered & carried, carried - vlans.keys()
+    rules, members = changed_groups(old, new, host, filtered)
     gone = [piece for name in vlans if name not in carried for piece in pieces.of_network(name)]
     return Work(
         base=done.everything or surroundings(old, host) != surroundings(new, host),
         networks=(done.networks & carried) | changed_filters(old, new, host, filtered),
-        groups=(carried - vlans.keys()) | changed_groups(old, new, host, filtered),
+        rules=rules | came, members=members | came,
         routers=[routers[name] for name in sorted(changed_routers(before, routers))],
         gone=[*gone, *(pieces.of_router(name) for name in before if name not in routers)])

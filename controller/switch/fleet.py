@@ -230,7 +230,7 @@ class Fleet:
         if state.vlans is None or not waiting:
             return []
         routers, carried = pieces.placed_routers(self.topology, state), state.carried(self.topology)
-        found = pieces.compiled(self.topology, state, Work(True, carried, carried, routers.values()))
+        found = pieces.compiled(self.topology, state, Work(True, carried, carried, carried, routers.values()))
         commands: list[Command] = []
         for conn, session in waiting:
             plan = session.intend_all(_of_bridge(found, session), self._forgets(state, session))

@@ -1,20 +1,21 @@
-"""The parts of what a host's bridges shall hold: the base, two for each network, one for each simulated router.
+"""The parts of what a host's bridges shall hold: the base, three for each network, one for each simulated router.
 
-What security groups say is a part of its own: a rule or a member that changes leaves every port's flows alone.
+What the rules of security groups say and who is a member are parts of their own: a rule or a member that changes
+leaves the flows of ports alone, and a rule those of members.
 """
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from controller.model import placement, routing
+from controller.model import placement, routing, securing
 from controller.model.topology import Topology
 from controller.switch import meters
 from controller.switch.hoststate import HostState
 from controller.switch.session import Piece
 from flows import compile as compiler
 from flows.flow import Flow
-from flows.host import Meter, SimulatedRouter
+from flows.host import Meter, Network, SimulatedRouter
 from flows.tables import BR_INT
 
 BASE = ""  # the piece that belongs to no network and no router
@@ -27,19 +28,25 @@ class Work:
 
     base: bool = False
     networks: Iterable[str] = ()
-    groups: Iterable[str] = ()  # networks whose security groups are
+    rules: Iterable[str] = ()  # networks for which rules are
+    members: Iterable[str] = ()  # networks for which the members of remote groups are
     routers: Iterable[SimulatedRouter] = ()
     gone: Iterable[str] = ()
 
 
-def of_groups(network: str) -> str:
-    """The name of the piece of a network's security groups."""
-    return f"groups:{network}"
+def of_rules(network: str) -> str:
+    """The name of the piece of the rules that hold on a network."""
+    return f"rules:{network}"
 
 
-def of_network(name: str) -> tuple[str, str]:
+def of_members(network: str) -> str:
+    """The name of the piece of the remote groups that these name."""
+    return f"members:{network}"
+
+
+def of_network(name: str) -> tuple[str, ...]:
     """The names of all pieces of a network."""
-    return name, of_groups(name)
+    return name, of_rules(name), of_members(name)
 
 
 def of_router(name: str) -> str:
@@ -53,23 +60,34 @@ def compiled(topology: Topology, state: HostState, work: Work) -> Pieces:
     pieces = {}
     if work.base:
         pieces[BASE] = _piece(topology, state, compiler.compile_base(bare), (meters.EVERYTHING,))
-    networks, groups = set(work.networks), set(work.groups)
-    for name in sorted(networks | groups):
+    for name in sorted(work.networks):
         network = placement.place_network(topology, state.name, name, state.seen)
-        if name in networks:
-            pieces[name] = _piece(topology, state, compiler.compile_network(bare, network))
-        if name in groups:
-            pieces[of_groups(name)] = _piece(topology, state, compiler.compile_groups(bare, network))
+        pieces[name] = _piece(topology, state, compiler.compile_network(bare, network))
+    for name in sorted(work.rules):
+        network = replace(_filtered(topology, state, name), remote_groups=())
+        pieces[of_rules(name)] = _piece(topology, state, compiler.compile_groups(bare, network))
+    for name in sorted(work.members):
+        network = replace(_filtered(topology, state, name), profiles=())
+        pieces[of_members(name)] = _piece(topology, state, compiler.compile_groups(bare, network))
     for router in work.routers:
         pieces[of_router(router.router.name)] = _piece(topology, state, compiler.compile_router(bare, router),
                                                        meters.of_router(router))
     return pieces
 
 
+def _filtered(topology: Topology, state: HostState, name: str) -> Network:
+    """A network of which only the security groups count."""
+    profiles, remote_groups = securing.place_groups(topology, state.name, name)
+    return Network(name, f"networks.{name}", (state.vlans or {})[name], None, (), (), (), profiles=profiles,
+                   remote_groups=remote_groups)
+
+
 def _piece(topology: Topology, state: HostState, flows: Iterable[Flow],
            metered: tuple[Meter, ...] = ()) -> dict[str, Piece]:
-    found = compiler.by_bridge(flows, topology.hosts[state.name].datapath_ids)
-    return {bridge: Piece(mine, metered if bridge == BR_INT else ()) for bridge, mine in found.items()}
+    found: dict[str, list[Flow]] = {bridge: [] for bridge in topology.hosts[state.name].datapath_ids}
+    for flow in flows:
+        found.setdefault(flow.table.bridge, []).append(flow)
+    return {bridge: Piece(tuple(mine), metered if bridge == BR_INT else ()) for bridge, mine in found.items()}
 
 
 def placed_routers(topology: Topology, state: HostState) -> dict[str, SimulatedRouter]:
