@@ -15,7 +15,7 @@ from controller.host import announce, hostile, netns
 from controller.host.hostile import Place
 from controller.model import names, reading, variation
 from controller.model.topology import Port, Topology
-from controller.tools import lab
+from controller.tools import lab, leases
 from controller.tools.attacks import FORGED
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
@@ -25,6 +25,7 @@ Json = dict[str, Any]
 STRANGER: Final = "a stranger on the underlay"
 _NEAR, _FAR = "stranger0", "stranger1"  # both ends of the stranger's wire
 _DEVICE_CHARS: Final = 15
+_LEASES: Final = 15.0  # seconds for DHCP clients to have their addresses
 _SYNC: Final = 20.0  # seconds for the switches to have what they shall
 _PATIENCE: Final = 20.0  # seconds for a command in the lab
 _ONCE: Final = 1000.0  # frames a second: all at once
@@ -113,6 +114,9 @@ def field(where: Rundir) -> Field:
     if any(switch["add"] or switch["delete"] for switch in planned.get("switches", ())):
         raise Refusal("The daemon obeys another file than the one the lab was built from. `tunbridge apply FILE` "
                       "gives both the same.", NO)
+    if without := leases.wait(found.topology, where.path, _LEASES):
+        raise Refusal(f"{', '.join(without)} has no address yet. `tunbridge status` may say why its DHCP server does "
+                      "not answer.", NO)
     return Field(where, found.topology, content, status["topology"])
 
 

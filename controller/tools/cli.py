@@ -379,7 +379,7 @@ def reach(sample: Annotated[int, typer.Option(metavar="N", min=0, help="Ask only
     """Ping every pair of VM ports and compare with what the topology allows."""
     from controller.tools import demo, matrix
 
-    found = demo.lab_reach(where(rundir), sample, seed)
+    found = demo.lab_reach(where(rundir), sample, seed, say)
     if as_json:
         show_json(found.document())
     else:

@@ -19,7 +19,7 @@ from controller.model import placement, reading
 from controller.model.placement import Seen
 from controller.model.reachability import INTERNET
 from controller.model.topology import Topology
-from controller.tools import lab, matrix
+from controller.tools import lab, leases, matrix
 from controller.tools import reach as reaching
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import MISSING, NO, Refusal
@@ -28,6 +28,7 @@ from controller.tools.topologies import valid
 
 Say = Callable[[str], None]
 _SYNC: Final = 60.0  # seconds for all switches to have what the topology wants
+_LEASES: Final = 15.0  # seconds for DHCP clients to have their addresses
 _START: Final = 15.0  # seconds for a daemon to answer
 _AFTER_ARP: Final = 2  # legs of a journey: the question for the MAC, and its answer
 
@@ -83,8 +84,8 @@ def _whole(status: dict[str, Any]) -> bool:
 
 
 def _missing(status: dict[str, Any]) -> list[str]:
-    """Ports of VMs and routers that the switches do not have."""
-    return [*status["ports"]["missing"], *status["router_ports"]["missing"]]
+    """Ports of VMs, routers and DHCP servers that the switches do not have."""
+    return [name for kind in ("ports", "router_ports", "dhcp_ports") for name in status[kind]["missing"]]
 
 
 def _kept(where: Rundir) -> Path:
@@ -92,12 +93,22 @@ def _kept(where: Rundir) -> Path:
     return lab.topology_file(where.path)
 
 
-def lab_reach(where: Rundir, sample: int, seed: int | None) -> reaching.Reach:
-    """Who reaches whom in the running lab, against the topology it was built from."""
+def lab_reach(where: Rundir, sample: int, seed: int | None, say: Say) -> reaching.Reach:
+    """Who reaches whom in the running lab, against the topology it was built from. Leases are waited for."""
     if not _kept(where).exists():
         raise Refusal(f"No lab runs at {where.path}: bring one up with `tunbridge lab up`.", MISSING)
     chosen = seed if seed is not None else random.SystemRandom().randrange(1 << 32)
-    return reaching.of_lab(valid(str(_kept(where))), where.path, reaching.Sample(sample, chosen) if sample else None)
+    topology = valid(str(_kept(where)))
+    await_leases(topology, where, say)
+    return reaching.of_lab(topology, where.path, reaching.Sample(sample, chosen) if sample else None)
+
+
+def await_leases(topology: Topology, where: Rundir, say: Say) -> None:
+    """Wait until VMs with `ip: dhcp` have their addresses, and say which have none in the end."""
+    without = leases.wait(topology, where.path, _LEASES)
+    if without:
+        say(f"No lease after {_LEASES:.0f} s: {', '.join(without)}. Do the daemon and the DHCP server run? "
+            "`tunbridge status` tells.")
 
 
 @dataclass
@@ -107,13 +118,14 @@ class Show:
     topology: Topology
     file: str
     where: Rundir
+    say: Say
     ok: bool = False
 
     def report(self) -> Iterator[RenderableType]:
         """The ping matrix, one packet's way, another's through a router, and where to look next."""
         from controller.tools import trace
 
-        found = lab_reach(self.where, 0, None)
+        found = lab_reach(self.where, 0, None, self.say)
         self.ok = found.ok
         yield "\n[bold]Who reaches whom[/bold]  (rows ping columns)"
         yield matrix.Matrix(found)
@@ -149,7 +161,9 @@ class Show:
                  (f"lab exec {host} -- ovs-vsctl show", "and inside a hypervisor"),
                  (f"flows {host}/br-tun", "each flow with its reason and its counters"),
                  (f"trace {source} {target}", "the way of a packet, table by table"),
-                 ("lab reach --json", "the matrix, for a program")]
+                 ("lab reach --json", "the matrix, for a program"),
+                 (f"attack {source}", "a VM turns hostile: who sees what it sends, and what stops it"),
+                 ("spoofers", "who was refused what, and by which rule")]
         if routed:
             router = next(iter(self.topology.legs_by_router))
             outside = any(leg.outside for leg in self.topology.legs_by_router[router])
@@ -193,7 +207,7 @@ def running(file: str, where: Rundir, say: Say, progress: lab.Progress | None = 
     with _daemon(file, where, say):
         try:
             lab_up(file, where, say, progress)
-            yield Show(topology, file, where)
+            yield Show(topology, file, where, say)
         finally:
             lab.down(where.path, say)
 

@@ -79,11 +79,13 @@
   compute1  patch-int                       [dim]to br-int[/dim]  [cyan](VLAN 1)[/cyan]
   compute1  br-int           classify       from br-tun, already tagged with the local VLAN  [cyan](VLAN 1)[/cyan]
   compute1  br-int           router         it is not for a router of this host  [cyan](VLAN 1)[/cyan]
-  compute1  br-int           deliver        web1 lives on this host
+  compute1  br-int           deliver        web1 lives on this host  [cyan](VLAN 1)[/cyan]
+  compute1  br-int           base-ingress   IPv4 enters a VM as iptables allows  [cyan](VLAN 1)[/cyan]
+  compute1  br-int           onward         to the VM that it is for, behind iptables
   compute1  qvo04f84f4f-44                  [dim]out of br-int[/dim]
   compute1  qvb04f84f4f-44                  [dim]the wire between qbr04f84f4f-44 and br-int[/dim]
   compute1  qbr04f84f4f-44                  [dim]a Linux bridge of its own, where iptables can look at it[/dim]
-  compute1  tap04f84f4f-44                  [dim]the VM's plug[/dim]
+  compute1  tap04f84f4f-44                  [dim]web: icmp IPv4 from anybody (line 65)[/dim]
   compute1  eth0                            [dim]web1 gets it[/dim]
 [bold]web1 answers, and shop1 gets it[/bold]
   [dim]On its way back: VLAN 1 on compute1, tunnel id 1001 to network1, r1, r2, tunnel id 1002 to compute1, VLAN 2 on compute1.[/dim]

@@ -28,5 +28,5 @@
   compute2  qbr8f59786c-8e                 [dim]a Linux bridge of its own, where iptables can look at it[/dim]
   compute2  tap8f59786c-8e                 [dim]the VM's plug[/dim]
   compute2  eth0                           [dim]web2 gets it[/dim]
-  [dim]The same question came to db1.[/dim]
+  [dim]The same question came to db1, web3.[/dim]
 [bold red]dropped[/bold red]: in blue, 10.0.1.12 is web2, not shop2; shop2 is on green, web1 on blue, and no router joins them
