@@ -7,10 +7,11 @@ and its namespaces: routers, and DHCP servers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controller.host.firewall import UNKNOWN, Firewall
+from controller.host.plain import plain
 
 MARK = "tunbridge"  # the external_ids key, and the start of the alias, that say "ours": nothing else is ever removed
 
@@ -147,7 +148,8 @@ def to_json(devices: Devices) -> dict[str, Any]:
     """The devices as JSON values; `from_json` reads them back, but for the firewall: what stands of that, the kernel is
     asked, and until it has answered nothing is relied on.
     """
-    return {**asdict(replace(devices, firewall=None)), "firewall": devices.firewall is not None}
+    bare: dict[str, Any] = plain(replace(devices, firewall=None))
+    return {**bare, "firewall": devices.firewall is not None}
 
 
 def from_json(value: Mapping[str, Any]) -> Devices:
@@ -165,7 +167,7 @@ def from_json(value: Mapping[str, Any]) -> Devices:
 
 
 def namespace_from_json(value: Mapping[str, Any]) -> Namespace:
-    """A namespace from what `asdict` wrote."""
+    """A namespace from what `plain` made of it."""
     lists = {key: tuple(value[key]) for key in ("routes", "rules", "sysctls")}
     served = value.get("dnsmasq")
     dnsmasq = None if served is None else Dnsmasq(**{key: tuple(lines) for key, lines in served.items()})

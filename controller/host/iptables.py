@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from controller.host.guards import FALLBACK, ICMP_CHAIN, PREFIX, SG_CHAIN, Guard, beginnings, chains
@@ -131,7 +132,8 @@ def _text(tables: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def parsed(text: Iterable[str]) -> dict[str, Chains]:
+@lru_cache(maxsize=256)
+def parsed(text: tuple[str, ...]) -> Mapping[str, Chains]:
     """Table -> its chains, of canonical text."""
     found: dict[str, dict[str, list[str]]] = {}
     table = ""
@@ -147,7 +149,7 @@ def parsed(text: Iterable[str]) -> dict[str, Chains]:
     return {name: {chain: tuple(lines) for chain, lines in chains_.items()} for name, chains_ in found.items()}
 
 
-def restore(want: Iterable[str], have: Iterable[str]) -> tuple[str, ...]:
+def restore(want: tuple[str, ...], have: tuple[str, ...]) -> tuple[str, ...]:
     """The lines for `iptables-restore --noflush` that turn one canonical text into another, each table in one go.
 
     Chains that do not change are not written, and their counters go on. Tracking comes before what asks for it.
@@ -181,7 +183,7 @@ def _hooks(want: Chains, have: Chains) -> Iterator[str]:
             yield from (f"-I {hook} {words}" for words in reversed(shall))
 
 
-def keys_of_difference(one: Iterable[str], other: Iterable[str]) -> set[str]:
+def keys_of_difference(one: tuple[str, ...], other: tuple[str, ...]) -> set[str]:
     """The keys of the ports about which two canonical texts do not say the same."""
     found: set[str] = set()
     tables, others = parsed(one), parsed(other)

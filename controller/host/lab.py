@@ -6,7 +6,7 @@ each a node in a namespace of its own. `lab_plan` says what a topology wants; `s
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controller.host import (
@@ -25,6 +25,7 @@ from controller.host import (
 from controller.host.devices import Devices, FarEnd, Link, Namespace
 from controller.host.firewall import UNKNOWN, Guarded
 from controller.host.outside import Outside
+from controller.host.plain import plain
 from controller.model.topology import Address, Host, Port, Topology
 
 UPLINK = "underlay0"  # a hypervisor's network card
@@ -183,9 +184,8 @@ def unserved(plan: LabPlan, silent: Container[tuple[str, str]]) -> LabPlan:
 
 def to_json(plan: LabPlan) -> dict[str, Any]:
     """The plan as JSON values; `from_json` reads them back."""
-    bare = {name: replace(have, firewall=None) for name, have in plan.hypervisors.items()}
-    return {**asdict(replace(plan, hypervisors=bare)),
-            "hypervisors": {name: devices.to_json(have) for name, have in plan.hypervisors.items()}}
+    bare: dict[str, Any] = plain(replace(plan, hypervisors={}))
+    return {**bare, "hypervisors": {name: devices.to_json(have) for name, have in plan.hypervisors.items()}}
 
 
 def from_json(value: Mapping[str, Any]) -> LabPlan:

@@ -132,7 +132,7 @@ def _short(prefix: str, name: str, seed: str) -> str:
 
 
 def from_json(value: Mapping[str, Any]) -> Outside:
-    """What `asdict` wrote, after a journey through a file."""
+    """What `plain` made of it, after a journey through a file."""
     plugs = (Plug(**{**plug, "addresses": tuple(plug["addresses"]), "routes": tuple(plug["routes"])})
              for plug in value["plugs"])
     return Outside(value["name"], devices.from_json(value["devices"]), tuple(plugs), value["serving"])

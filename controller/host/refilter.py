@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from controller.host import iptables, sweep
+from controller.host import iptables, steps, sweep
 from controller.host.firewall import AddressSet, Firewall, Guarded
 from controller.host.steps import Step
 
@@ -62,8 +62,8 @@ def _restore(program: str, want: tuple[str, ...], have: tuple[str, ...]) -> Iter
 
 def closing(touched: Iterable[Guarded]) -> tuple[Step, ...]:
     """What is done when a change has failed: nothing passes a port whose rules are not the wanted ones."""
-    return tuple(Step(("ip", "link", "set", "dev", end, "nomaster"), f"{one.name} is closed: its rules are not in",
-                      tolerant=True) for one in touched for end in one.plugs)
+    return steps.ip_batch((f"link set dev {end} nomaster" for one in touched for end in one.plugs),
+                          "ports are closed whose rules are not in", tolerant=True)
 
 
 def _touched(want: Firewall, have: Firewall) -> tuple[Guarded, ...]:

@@ -152,8 +152,8 @@ def _surround(old: LabPlan, new: LabPlan) -> Iterator[Job]:
     if new.outside is None:
         return
     have = old.outside or Outside(new.outside.name, Devices(new.cloud), (), serving=False)
-    fresh = {link.far.interface for host, want in new.hypervisors.items() for link in want.links
-             if link.far and link.far.node == new.outside.name and not _stands(old, host, link)}
+    fresh = {link.far.interface for host, want in new.hypervisors.items() for link in _new_links(old, host, want)
+             if link.far and link.far.node == new.outside.name}
     again = [port for port in have.devices.ports if port.name in fresh]
     standing = replace(have.devices, ports=tuple(port for port in have.devices.ports if port.name not in fresh))
     plugs = [plug for plug in new.outside.plugs if plug not in have.plugs]
@@ -230,15 +230,15 @@ def _card(card: Card) -> Iterator[str]:
 
 def _rewired(old: LabPlan, new: LabPlan) -> set[tuple[str, str]]:
     """(VM, interface) of every wire that is new, because the VM is, has moved or has changed its card."""
-    return {(link.far.node, link.far.interface)
-            for host, want in new.hypervisors.items() for link in want.links
-            if link.far and not _stands(old, host, link)}
+    return {(link.far.node, link.far.interface) for host, want in new.hypervisors.items()
+            for link in _new_links(old, host, want) if link.far}
 
 
-def _stands(plan: LabPlan, host: str, link: Link) -> bool:
-    have = plan.hypervisors.get(host)
-    return have is not None and any((old.name, old.far, old.kind) == (link.name, link.far, link.kind)
-                                    for old in have.links)
+def _new_links(old: LabPlan, host: str, want: Devices) -> Iterator[Link]:
+    """The links of a host that do not stand yet."""
+    have = old.hypervisors.get(host)
+    standing = {(link.name, link.far, link.kind) for link in have.links} if have is not None else set()
+    yield from (link for link in want.links if (link.name, link.far, link.kind) not in standing)
 
 
 def _announcements(old: LabPlan, new: LabPlan) -> Iterator[Job]:

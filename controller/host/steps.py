@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from controller.host.plain import plain
 
 
 @dataclass(frozen=True)
@@ -58,4 +60,5 @@ def as_commands(step: Step) -> tuple[str, ...]:
 
 def to_json(step: Step) -> dict[str, Any]:
     """The step as JSON values, as mininet/lab.py reads them."""
-    return asdict(step)
+    found: dict[str, Any] = plain(step)
+    return found

@@ -62,7 +62,7 @@ def in_force(rundir: Path) -> LabPlan | None:
 def write(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
     new = path.with_suffix(".new")
-    new.write_text(json.dumps(value, indent=1))
+    new.write_text(json.dumps(value))
     new.replace(path)
 
 
