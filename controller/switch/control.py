@@ -18,7 +18,7 @@ from controller.switch.planning import plan
 from controller.switch.rows import merge
 from controller.switch.session import State
 from flows.cookie import is_neighbour
-from flows.tables import Table
+from flows.tables import BEHIND, Table
 
 Json = dict[str, Any]
 Obey = Callable[[Iterable[Command]], None]
@@ -168,9 +168,19 @@ class Control:
         network = next((name for name, vlan in (state.vlans or {}).items() if vlan == row.vlan), "")
         who = next((port.name for port in self._fleet.topology.ports_by_network.get(network, ())
                     if port.mac == row.mac), row.mac)
+        behind = self._behind_port(state, row) if row.table == BEHIND.id else self._behind_tunnel(state, row)
+        return f"{who} ({network or 'a network of before'}) was last seen behind {behind}"
+
+    def _behind_tunnel(self, state: HostState, row: Row) -> str:
         tunnels = placement.place_tunnels(self._fleet.topology, state.name, state.seen)
         where = next((name for name, tunnel in tunnels.items() if tunnel.ofport == row.out_port), "a host that is gone")
-        return f"{who} ({network or 'a network of before'}) was last seen behind the tunnel to {where}"
+        return f"the tunnel to {where}"
+
+    def _behind_port(self, state: HostState, row: Row) -> str:
+        device = state.device_of(row.cookie)
+        ports = self._fleet.topology.ports_by_host.get(state.name, ())
+        return next((port.name for port in ports if port.device == device),
+                    "other hosts" if device else "a port that is gone")
 
     # ---- changes
 

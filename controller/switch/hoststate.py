@@ -60,8 +60,7 @@ class HostState:
 
     def _may_teach(self, topology: Topology, source: int) -> bool:
         """Whether br-int shall know who is behind this: a port, or all other hosts of the network of a VLAN."""
-        vlan, ofport = divmod(source, _A_VLAN)
-        device = next((name for name, number in self.ports.get(BR_INT, {}).items() if number == ofport), "")
+        vlan, device = source // _A_VLAN, self.device_of(source)
         unsecured = _unsecured(topology, self.name)
         if not vlan:
             return device in {port.device for port in unsecured}
@@ -69,6 +68,10 @@ class HostState:
         bridges = topology.hosts[self.name].bridge_mappings.values()
         return (network in {port.network for port in unsecured}
                 and device in {names.PATCH_TUN, *map(names.int_device, bridges)})
+
+    def device_of(self, cookie: int) -> str:
+        """The port that taught br-int a flow with this cookie; empty if it is gone."""
+        return next((name for name, number in self.ports.get(BR_INT, {}).items() if number == cookie % _A_VLAN), "")
 
     def forgets_of(self, bridge: str) -> list[Forget]:
         """What is to be forgotten there and has not been said yet; to be added to, or taken from."""

@@ -169,7 +169,7 @@ def test_a_neighbour_is_learned_used_without_a_daemon_and_taken_over_by_the_next
         assert len(site.neighbours()) == 1
         flows = asked(made, "flows")["bridges"]
         assert [one["why"] for bridge in flows for one in bridge["flows"] if one["status"] == "learned"] == [
-            "10.0.2.12 answered r1 on green-subnet"]
+            "10.0.2.12 answered r1 on green-subnet", "odd (green) was last seen behind odd"]
     before, meters = site.ovs.dump("br-int"), site.meters()
     site.send("web", ping("10.0.1.11", "10.0.2.12"))
     site.waits_for_packet("odd", ICMP, "10.0.1.11", 8)

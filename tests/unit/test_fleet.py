@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.model.names import PATCH_INT, PATCH_TUN, int_device
+from controller.model.names import PATCH_INT, PATCH_TUN, STRANGERS, int_device
 from controller.model.placement import tunnel_device
 from controller.model.topology import Topology
 from controller.switch.diff import Forget
@@ -579,8 +579,8 @@ class Chaos:
         topology = self.world.fleet.topology
         names = [PATCH_TUN, *(port.device for port in topology.ports_by_host.get(host, ()))]
         if bridge == BR_TUN:
-            names = [PATCH_INT, *(tunnel_device(topology, other) for name, other in topology.hosts.items()
-                                  if name != host)]
+            names = [PATCH_INT, STRANGERS, *(tunnel_device(topology, other)
+                                             for name, other in topology.hosts.items() if name != host)]
         elif bridge == BR_INT:
             names += [leg.device for leg in topology.legs_by_host.get(host, ())] + ["int-br-ex", "int-br-lab"]
         else:
