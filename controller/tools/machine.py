@@ -1,6 +1,7 @@
 """What a machine must have for a lab or for routers, and the cure if it does not."""
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ FOR_GROUPS: Final = {"ipset": "ipset"}
 FOR_DHCP: Final = {"dnsmasq": "dnsmasq-base", "ip": "iproute2", "pkill": "procps", "pidwait": "procps",
                    "iptables-restore": "iptables", "setpriv": "util-linux", "install": "coreutils"}
 FOR_CLIENTS: Final = {"busybox": "busybox", "pkill": "procps", "pidwait": "procps"}
+_BRIDGED: Final = Path("/proc/sys/net/bridge")  # there when frames on a Linux bridge can pass iptables
 # In a namespace of its own: what it makes goes with it.
 _TRIAL: Final = ("unshare", "--net", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "SNAT", "--to-source",
                  "192.0.2.1")
@@ -75,7 +77,14 @@ def check_firewall(topology: Topology, host: str | None = None) -> None:
     ports = [port for port in topology.ports() if host in (None, port.host)] if topology.has_qbr() else []
     if not ports:
         return
-    _have(FOR_RULES, f"The port {ports[0].name}, which iptables guards,")
+    what = f"The port {ports[0].name}, which iptables guards,"
+    _have(FOR_RULES, what)
+    if not _BRIDGED.is_dir():
+        with contextlib.suppress(FileNotFoundError):
+            subprocess.run(("modprobe", "-q", "br_netfilter"), capture_output=True, check=False)
+        if not _BRIDGED.is_dir():
+            raise Refusal(f"{what} needs the kernel's br_netfilter, and this kernel does not have it. "
+                          f"`firewall: openvswitch` does without.", MISSING)
     naming = next((port for port in ports for one in topology.filters.rules(port) if one.members is not None), None)
     if naming is not None:
         _have(FOR_GROUPS, f"The port {naming.name}, whose rules name a group,")
