@@ -43,6 +43,7 @@ from flows.walks import Step, Walk, Way
 
 __all__ = ("Pipeline", "Step", "Walk", "Way", "evaluate")
 
+_TRACKED: Final = 6  # as often Open vSwitch's own datapath does so (lib/dpif-netdev.c, MAX_RECIRC_DEPTH); then, too
 _DEPTH: Final = 64  # as often Open vSwitch lets a packet go back (ofproto-dpif-xlate.c, MAX_DEPTH); then it drops it
 
 
@@ -95,7 +96,7 @@ class Pipeline:
                     self._run(state, table)
                     state.depth -= 1
                 case Clone(inner):
-                    copy = _State(state.packet, state.in_port, state.conntrack, depth=state.depth)
+                    copy = replace(state, steps=[], outputs=[], own=[], learned=[], asked=[], copies=[])
                     self._run(copy, self._obey(copy, inner, place))
                     state.take(place, copy)
                 case _:
@@ -128,6 +129,7 @@ class _State:
     asked: list[Packet] = field(default_factory=list)
     copies: list[tuple[int, _State]] = field(default_factory=list)  # (place of the step that made it, the copy)
     depth: int = 0  # how often it has gone back to an earlier table
+    tracked: int = 0  # how often connection tracking has led it on
 
     def deeper(self) -> None:
         self.depth += 1
@@ -164,7 +166,8 @@ def _act(state: _State, action: Action) -> Table | None:
             return table
         case Track(_, onward):
             state.packet, state.conntrack = state.conntrack.track(action, state.packet)
-            return onward
+            state.tracked += onward is not None
+            return onward if state.tracked <= _TRACKED else None
         case Output(port):
             # A packet does not leave by the port it came in by (OpenFlow 1.4, 5.8), and nothing says so.
             if port != state.in_port:

@@ -199,6 +199,7 @@ ARP_OP = Field("arp_op", "arp_op", "NXM_OF_ARP_OP", 16, Kind.NUMBER, "ARP reques
 ARP_SHA = Field("arp_sha", "arp_sha", "NXM_NX_ARP_SHA", 48, Kind.MAC, "MAC an ARP claims", maskable=True)
 ARP_THA = Field("arp_tha", "arp_tha", "NXM_NX_ARP_THA", 48, Kind.MAC, "MAC an ARP is for", maskable=True)
 IP_TTL = Field("nw_ttl", "nw_ttl", "NXM_NX_IP_TTL", 8, Kind.NUMBER, "time to live")
+IP_FRAG = Field("ip_frag", "nw_frag", "NXM_NX_IP_FRAG", 8, Kind.NUMBER, "which part of a fragmented packet")
 IP_PROTO = Field("ip_proto", "nw_proto", "NXM_OF_IP_PROTO", 8, Kind.NUMBER, "protocol inside IP")
 UDP_SRC = Field("udp_src", "tp_src", "NXM_OF_UDP_SRC", 16, Kind.NUMBER, "UDP source port")
 UDP_DST = Field("udp_dst", "tp_dst", "NXM_OF_UDP_DST", 16, Kind.NUMBER, "UDP destination port")
@@ -213,7 +214,7 @@ REGISTERS: Final = (REG_ROUTER, REG_CAME_BY, REG_LEAVES_BY, REG_NEXT_HOP, REG_TR
 TRACKED: Final = (CT_NW_SRC, CT_IPV6_SRC, CT_NW_DST, CT_IPV6_DST, CT_NW_PROTO, CT_TP_SRC, CT_TP_DST)
 FIELDS: Final = (CONJ_ID, CT_STATE, *TRACKED, *REGISTERS, TUN_ID, IN_PORT, VLAN_VID, ETH_SRC, ETH_DST, ETH_TYPE,
                  IPV6_SRC, IPV6_DST, IPV4_SRC, IPV4_DST, ARP_SPA, ARP_TPA, IP_PROTO, ARP_OP, ARP_SHA, ARP_THA, IP_TTL,
-                 ICMPV6_TYPE, ND_TARGET, UDP_SRC, UDP_DST, SCTP_SRC, SCTP_DST)
+                 IP_FRAG, ICMPV6_TYPE, ND_TARGET, UDP_SRC, UDP_DST, SCTP_SRC, SCTP_DST)
 ORDER: Final = {field.name: place for place, field in enumerate(FIELDS)}
 
 # OpenFlow 1.4, 7.2.3.8, "prerequisites": a switch refuses ARP fields where the match does not say that it is ARP.
@@ -234,6 +235,7 @@ BY_VM, BY_OTHERS = 1, 2  # values of REG_BEGAN
 GROUP_BIT: Final = "01:00:00:00:00:00"  # IEEE 802, the I/G bit: set in broadcast and multicast MACs
 BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 UNTAGGED: Final = VLAN_VID(NO_VLAN)
+LATER_FRAGMENT: Final = IP_FRAG(3)  # ovs-fields(7), nw_frag: FLOW_NW_FRAG_ANY | FLOW_NW_FRAG_LATER
 ANY_TAG: Final = VLAN_VID(VLAN_PRESENT, VLAN_PRESENT)
 
 

@@ -10,7 +10,8 @@ from flows.flow import Conjunction, Flow, Match
 from flows.packet import Packet
 from flows.tables import Table
 
-_UNSET: Final = frozenset({f.CT_STATE, f.TUN_ID, *f.TRACKED, *f.REGISTERS})  # a packet without these has 0 there
+# A packet without these has 0 there.
+_UNSET: Final = frozenset({f.CT_STATE, f.TUN_ID, f.IP_FRAG, *f.TRACKED, *f.REGISTERS})
 
 
 class Rows:

@@ -23,11 +23,9 @@ _PORT_BITS: Final = 16
 _TRACKED: Final = ct_state("-inv")
 # Of a fragmented packet all but the first fragment show no ports, type and code, not even those that are tracked
 # (lib/flow.c, miniflow_extract). They pass where a rule allows their protocol and other end: connection tracking lets
-# them through as parts of a whole packet only, and it is the first fragment that the ports are asked of. Port 0 looks
-# the same, and is nobody's; ICMP of type 0 begins nothing. No source port is asked of what has one: the switch would
-# keep a cache entry for each connection.
-_FRAGMENT: Final = f.CT_TP_DST(0)
-_FRAGMENT_OF_ICMP: Final = f.CT_TP_SRC(0)
+# them through as parts of a whole packet only, and it is the first fragment that the ports are asked of. No source port
+# is asked of what has one: the switch would keep a cache entry for each connection.
+_FRAGMENT: Final = f.LATER_FRAGMENT
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class _Plain:
         """Whether it does. What names more than a row of any protocol is one of that, or has its type, or its port."""
         port = match[f.CT_TP_DST] or f.CT_TP_DST(0, 0)
         narrow = _but(match, f.CT_TP_DST)
-        wider = (narrow, _but(narrow, f.CT_TP_SRC), _of_any(narrow, keep=(f.CT_NW_PROTO,)), _of_any(narrow))
+        wider = (narrow, _but(narrow, f.CT_TP_SRC, f.IP_FRAG), _of_any(narrow, keep=(f.CT_NW_PROTO,)), _of_any(narrow))
         return any(mask & ~port.mask == 0 and port.value & mask in values for one in dict.fromkeys(wider)
                    for mask, values in self._ports.get(one, {}).items())
 
@@ -80,7 +78,7 @@ def _but(match: Match, *fields: Field) -> Match:
 
 def _of_any(match: Match, keep: tuple[Field, ...] = ()) -> Match:
     """What a rule for any protocol, type and port would match instead."""
-    how = {f.CT_STATE, f.CT_NW_PROTO, f.CT_TP_SRC, f.IP_PROTO, f.SCTP_SRC, f.SCTP_DST} - {*keep}
+    how = {f.CT_STATE, f.CT_NW_PROTO, f.CT_TP_SRC, f.IP_PROTO, f.IP_FRAG, f.SCTP_SRC, f.SCTP_DST} - {*keep}
     return when(*_but(match, *how).criteria, _TRACKED)
 
 
@@ -132,7 +130,7 @@ def _how(rule: Rule) -> Iterator[tuple[Criterion, ...]]:
         how = tuple(field(value) for field, value in icmp if value is not None)
         yield (*protocol, *how)
         if how:
-            yield (*protocol, _FRAGMENT_OF_ICMP)
+            yield (*protocol, _FRAGMENT)
     elif rule.protocol in (f.TCP, f.UDP):
         for value, mask in masks(*rule.ports):
             yield (*protocol, f.CT_TP_DST(value, mask))
@@ -147,7 +145,7 @@ def _sctp(ports: tuple[int, int]) -> Iterator[tuple[Criterion, ...]]:
     for value, mask in masks(*ports):
         yield (ct_state("-inv-rpl"), *protocol, f.SCTP_DST(value, mask))
         yield (ct_state("-inv+rpl"), *protocol, f.SCTP_SRC(value, mask))
-    yield (_TRACKED, *protocol, f.SCTP_DST(0))  # see _FRAGMENT
+    yield (_TRACKED, f.CT_NW_PROTO(f.SCTP), _FRAGMENT)
     yield ct_state("+rel-inv"), f.CT_NW_PROTO(f.SCTP)  # ICMP errors about it
 
 

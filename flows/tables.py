@@ -131,7 +131,7 @@ RULES = _table(
     BR_INT, 83, "rules", "Do the security groups allow this conversation?",
     matches=(f.CONJ_ID, f.CT_STATE, f.REG_OUT_PORT, f.REG_PROFILE, f.REG_BEGAN, f.IN_PORT, f.VLAN_VID, f.ETH_TYPE,
              f.CT_NW_SRC, f.CT_NW_DST, f.CT_IPV6_SRC, f.CT_IPV6_DST, f.CT_NW_PROTO, f.CT_TP_SRC, f.CT_TP_DST,
-             f.IP_PROTO, f.SCTP_SRC, f.SCTP_DST),
+             f.IP_PROTO, f.IP_FRAG, f.SCTP_SRC, f.SCTP_DST),
     goes_to=("accepted",),
     # `group` holds the clauses of conjunctions, one for members and one for rules; `both` is where two have met.
     # `denied` drops as `miss` does, a row for each port and direction: who was refused what, and how often.

@@ -69,6 +69,8 @@ def _condition(criterion: Criterion) -> str:
         return f"{field.ofctl}={criterion.value & ~f.VLAN_PRESENT}"
     if field == f.IN_PORT and criterion.value == f.LOCAL_PORT:
         return "in_port=LOCAL"
+    if criterion == f.LATER_FRAGMENT:
+        return "nw_frag=later"
     if field == f.CT_STATE:
         return f"{field.ofctl}={_flags(criterion)}"
     if field.kind is Kind.NUMBER and not criterion.exact:

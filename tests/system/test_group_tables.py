@@ -149,6 +149,11 @@ def test_fragments_are_judged_as_the_packet_that_they_are_of(there: Site) -> Non
         assert sorted(len(one.frame.payload) for one in seen) == sorted(len(one) for one in pieces)[:len(expected)]
 
 
+def test_port_0_is_no_way_round_a_rule_with_ports(there: Site) -> None:
+    assert passes(there, "client", "web1", tcp("client", "web1", 80))
+    assert not passes(there, "client", "web1", tcp("client", "web1", 0))
+
+
 def _ipv4_piece(whole: bytes, start: int, end: int, *, more: bool) -> bytes:
     source, target = ip_address(whole[12:16]), ip_address(whole[16:20])
     offset = (start - 20) >> 3 | (0x2000 if more else 0)
