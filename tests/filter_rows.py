@@ -143,3 +143,13 @@ def _way_out() -> list[Flow]:
             _row(t.ONWARD, "leaves", when(f.REG_OUT_PORT(0)), Resubmit(t.ROUTER)),
             _row(t.ONWARD, "enters", when(f.ANY_TAG), PopVlan(), OutputTo(f.REG_OUT_PORT)),
             _row(t.ONWARD, "miss", ANY)]
+
+
+def tracked(times: int) -> tuple[Flow, ...]:
+    """Other rows: connection tracking leads every packet from port 5 on so many times before it leaves by port 6."""
+    again = [_row(t.TRANSLATED_IN, "back", when(_IP, f.REG_ROUTER(left)), SetField(f.REG_ROUTER(left - 1)),
+                  Track(left, t.TRANSLATED_IN)) for left in range(2, times + 1)]
+    return (_row(t.CLASSIFY, "admit", when(f.IN_PORT(5)), Goto(t.ROUTER)),
+            _row(t.ROUTER, "miss", ANY, Goto(t.TRANSLATE_IN)),
+            _row(t.TRANSLATE_IN, "own", when(_IP), SetField(f.REG_ROUTER(times)), Track(1, t.TRANSLATED_IN)),
+            *again, _row(t.TRANSLATED_IN, "miss", when(f.REG_ROUTER(1)), Output(6)))

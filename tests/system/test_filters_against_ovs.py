@@ -279,5 +279,15 @@ def test_conversations_are_filtered_on_paper_as_in_open_vswitch(scene: str, seed
         f"the test has lost its way: {missed}, {crossed}"
 
 
+@pytest.mark.parametrize("times", [6, 7])
+def test_connection_tracking_leads_a_packet_on_six_times_and_no_more(times: int) -> None:
+    rows, said = filter_rows.tracked(times), Said(5, 0, ("fa:16:3e:00:00:05", "fa:16:3e:00:00:06"), 4, f.UDP,
+                                                  ("10.0.0.5", "10.0.0.6"), (4000, 53))
+    expected = [on_paper(*output) for output in Pipeline(BR_INT, rows).walk(packet_of(said), 5).outputs]
+    with wired((5, 6), rows) as wires:
+        assert [*_read(wires.pass_on(5, frame_of(said), len(expected)))] == expected
+        assert bool(expected) is (times == 6)
+
+
 def _read(left: list[Left]) -> Iterator[Said]:
     return (in_the_file(*one) for one in left)

@@ -24,7 +24,17 @@ from flows.flow import (
     when,
 )
 from flows.packet import Packet
-from flows.tables import ARP_SPOOF, BR_TUN, CLASSIFY, DELIVER, MAC_SPOOF, ROUTER, UNICAST, Table
+from flows.tables import (
+    ARP_SPOOF,
+    BR_TUN,
+    CLASSIFY,
+    DELIVER,
+    MAC_SPOOF,
+    ROUTER,
+    UNICAST,
+    Table,
+)
+from tests import filter_rows
 from tests.clouds import golden, tables
 
 A, B = "fa:16:3e:00:00:0a", "fa:16:3e:00:00:0b"
@@ -168,3 +178,8 @@ def test_a_solicitation_goes_to_the_group_of_its_target() -> None:
     packet = packets.neighbour_solicitation(A, "2001:db8::1", "2001:db8::aabb:ccdd")
     assert packet.shown(f.ETH_DST) == "33:33:ff:bb:cc:dd"
     assert packet.shown(f.IPV6_DST) == "ff02::1:ffbb:ccdd"
+
+
+@pytest.mark.parametrize("times", [6, 7])
+def test_connection_tracking_leads_a_packet_on_six_times_and_no_more(times: int) -> None:
+    assert bool(evaluate(filter_rows.tracked(times), PING, 5).outputs) is (times == 6)
