@@ -27,6 +27,7 @@ from os_ken.ofproto import ofproto_v1_4_parser as parser
 from controller.switch import answers, listing, outbox, signals, sockets, wire
 from controller.switch.alarm import Alarm
 from controller.switch.control import Control, Unanswerable
+from controller.switch.diff import Plan
 from controller.switch.events import Command, Counted, Drop, Log, ReadFlows, Row, Write
 from controller.switch.fleet import Fleet
 from controller.switch.signals import Signals
@@ -110,13 +111,20 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                 case ReadFlows(conn):
                     self._request(conn, wire.read_flows(conn), partial(self._flows_read, conn, ()))
                 case Write(conn, plan):
-                    self._bundles += 1
-                    bundle = wire.bundle(conn, self._bundles, plan)
-                    self._blame[conn] = bundle.blame
-                    conn.send(bundle.data)
+                    self._write(conn, plan)
                 case Drop(conn):
                     conn.close()
         self.alarm.look()
+
+    def _write(self, conn: Any, plan: Plan) -> None:
+        self._bundles += 1
+        try:
+            bundle = wire.bundle(conn, self._bundles, plan)
+        except wire.TooLarge as error:
+            self.obey(self._fleet.refused(conn, str(error)))
+        else:
+            self._blame[conn] = bundle.blame
+            conn.send(bundle.data)
 
     def _meters_read(self, conn: Any, replies: list[Any]) -> None:
         meters = [meter for reply in replies for meter in answers.meters(reply.body).values()]

@@ -4,6 +4,7 @@ OpenFlow 1.4; what flows match and do is for `oxm`. Serialising is os-ken's. Wha
 """
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +28,10 @@ _METER_FLAGS: Final = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST
 _VLAN_ID_BITS: Final = 0xFFF
 
 
+class TooLarge(ValueError):
+    """A flow does not fit into a message, which has 65,535 bytes at most; str() says which."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A plan as bytes. `blame` says which message a transaction id was, for the switch's complaints."""
@@ -39,13 +44,16 @@ def bundle(datapath: Any, bundle_id: int, plan: Plan) -> Bundle:
     """One atomic, ordered bundle (OpenFlow 1.4, 6.8): open, add every message of the plan, commit.
 
     Open vSwitch takes neither meters nor the emptying of zones in bundles, so these come before it and after it.
-    `datapath` gives protocol and transaction ids; nothing is sent.
+    `datapath` gives protocol and transaction ids; nothing is sent. TooLarge if a flow has too many actions.
     """
     blame: dict[int, str] = {}
     data = bytearray()
     for message, word in _all_messages(datapath, bundle_id, plan):
         blame[datapath.set_xid(message)] = word
-        message.serialize()
+        try:
+            message.serialize()
+        except struct.error:  # os-ken's, for a length that has more than 16 bits
+            raise TooLarge(f"no message is large enough for: {word}") from None
         data += message.buf
     return Bundle(bytes(data), blame)
 
