@@ -118,6 +118,7 @@ def _rules() -> list[Flow]:
         rule(7, f.BY_OTHERS, _IP6, proto(f.UDP), dst(53), f.CT_IPV6_SRC("2001:db8::/32")),
         rule(7, f.BY_OTHERS, _IP, proto(f.ICMP), source(8), dst(0)),
         rule(7, f.BY_OTHERS, _IP6, proto(f.ICMPV6), source(128)),
+        rule(7, f.BY_OTHERS, _IP, proto(f.SCTP), f.LATER_FRAGMENT),
         rule(8, f.BY_VM, _IP, f.CT_NW_DST("198.51.100.7"), proto(47)),
         rule(8, f.BY_VM, _IP6, f.CT_IPV6_DST("2001:db8::7"), proto(f.TCP), dst(0x400, 0xFC00)),
         _row(t.RULES, "rule", when(f.REG_PROFILE(8), f.REG_BEGAN(f.BY_OTHERS), *sctp, f.SCTP_DST(0x10, 0xFFF0)),

@@ -274,7 +274,7 @@ def test_conversations_are_filtered_on_paper_as_in_open_vswitch(scene: str, seed
             seen |= {step.flow.match for way in walk.ways for step in way.steps if step.flow}
             crossed += len(left)
     rules = [row for row in what.rows if row.table == RULES and not row.is_clause]
-    missed = [line(row) for row in rules if row.match not in seen]
+    missed = [line(row) for row in rules if row.match not in seen and not row.match[f.IP_FRAG]]
     assert (missed == [] if what.wanted else len(missed) < len(rules)) and crossed > PACKETS // 8, \
         f"the test has lost its way: {missed}, {crossed}"
 
