@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 CUT, BY_VM = 0x1, 0x2
@@ -31,6 +32,7 @@ _ERROR, _DONE = 2, 3
 _NESTED = 0x8000
 _TUPLE, _MARK, _ZONE, _MARK_MASK = 1, 8, 18, 21
 _ENOENT = 2
+_BATCH = 500  # orders a message; the kernel's room for an answer to each is larger
 
 
 class Conversation(NamedTuple):
@@ -78,6 +80,7 @@ def _fits(one: Conversation, rule: list[Any], remote: str, holds: Callable[[str,
             and (prefix is None or _within(remote, prefix)) and (group is None or holds(group, remote)))
 
 
+@cache
 def _within(address: str, prefix: str) -> bool:
     return ipaddress.ip_address(address) in ipaddress.ip_network(prefix)
 
@@ -86,6 +89,7 @@ class Sets:
     """Sets of prefixes; looked up by length, since most of them are single addresses."""
 
     def __init__(self, sets: Mapping[str, list[str]]) -> None:
+        self._known: dict[tuple[str, str], bool] = {}
         self._sets: dict[str, dict[tuple[int, int], set[int]]] = {}
         for name, members in sets.items():
             for member in map(ipaddress.ip_network, members):
@@ -94,6 +98,11 @@ class Sets:
 
     def holds(self, name: str, address: str) -> bool:
         """Whether an address is in a set."""
+        if (name, address) not in self._known:
+            self._known[name, address] = self._look_up(name, address)
+        return self._known[name, address]
+
+    def _look_up(self, name: str, address: str) -> bool:
         parsed = ipaddress.ip_address(address)
         return any(version == parsed.version and int(parsed) >> (parsed.max_prefixlen - length) in members
                    for (version, length), members in self._sets.get(name, {}).items())
@@ -142,7 +151,7 @@ def about(one: Conversation, kind: int, body: bytes = b"") -> bytes:
     """A message to change or forget one conversation."""
     family = socket.AF_INET if one.version == 4 else socket.AF_INET6
     which = attribute(_TUPLE | _NESTED, one.key) + attribute(_ZONE, struct.pack("!H", one.zone))
-    return request(kind, _ACK, family, which + body)
+    return request(kind, 0, family, which + body)
 
 
 def marked(one: Conversation, cut: bool) -> bytes:
@@ -190,6 +199,24 @@ def order(plan: Mapping[str, Any], known: Iterator[Conversation] | list[Conversa
             yield marked(one, cut)
 
 
+def say(netlink: socket.socket, orders: list[bytes]) -> None:
+    """Send all orders, many at a time. The kernel answers only what it refuses, and the last of each batch."""
+    for start in range(0, len(orders), _BATCH):
+        *most, last = orders[start:start + _BATCH]
+        # struct nlmsghdr: length, type, flags, number; only the last of a batch has a number.
+        netlink.send(b"".join((*most, last[:6], struct.pack("=HI", _REQUEST | _ACK, 1), last[12:])))
+        while not any(_ends(kind, answer) for kind, answer in messages(netlink.recv(1 << 20))):
+            continue
+
+
+def _ends(kind: int, message: bytes) -> bool:
+    """Whether a message is the answer to the last of a batch: an error, or that there is none, and what it is about."""
+    if kind != _ERROR:
+        return False
+    _check(message)
+    return bool(struct.unpack_from("=I", message, 12)[0])
+
+
 def main() -> None:
     """Carry out the plan on standard input; a sentence and exit code 1 if the kernel refuses."""
     plan = json.load(sys.stdin)
@@ -197,11 +224,7 @@ def main() -> None:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
             netlink.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
             netlink.bind((0, 0))
-            for message in list(order(plan, list(dumped(netlink)))):
-                netlink.send(message)
-                for kind, answer in messages(netlink.recv(1 << 16)):
-                    if kind == _ERROR:
-                        _check(answer)
+            say(netlink, list(order(plan, list(dumped(netlink)))))
     except OSError as error:
         sys.exit(f"connections cannot be judged: {error.strerror}")
 
