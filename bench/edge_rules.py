@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """How long a rule of a large security group takes, by either firewall driver, from the request until it holds.
 
-`openvswitch`: until every switch has the flows (the daemon says so after each one's commit). `iptables_hybrid`: until
-every hypervisor has the rules. Needs root; prints a table and writes bench/edge_rules.json.
+`openvswitch`: until every switch has the flows; the daemon says so after each one's commit. `iptables_hybrid`: until
+`tunbridge apply` ends, which has the lab follow, so that every hypervisor has the rules. Needs root; prints a table and
+writes bench/edge_rules.json.
 """
 from __future__ import annotations
 
@@ -11,23 +12,19 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from labs import ROOT, daemon, machine, timed
+from labs import ROOT, ask, daemon, machine, timed
 
-sys.path.insert(0, str(ROOT))
-
-from controller.tools import client  # noqa: E402  # found only from here on
-from controller.tools.rundir import Rundir  # noqa: E402
-
-HOSTS, LIMIT_SECONDS = 4, 1.0
+HOSTS = 4
+WORK = ("added", "deleted", "forgotten")  # flow-mods
+PATIENCE = 60.0  # seconds
 PORTS = (80, 8080)  # the rule is now for one of them, now for the other
 
 
-def cloud(firewall: str, members: int, port: int, spare: bool = False) -> str:
-    """A group whose members are all on one network, named by a rule of it; `spare`: with a member more."""
+def cloud(firewall: str, members: int, port: int) -> str:
+    """A group whose members are all on one network, named by rules of it."""
     lines = ["cloud: rules", "underlay: {cidr: 192.0.2.0/24}", f"firewall: {firewall}", "hosts:"]
     lines += [f"  host{n}: {{tunnel_ip: 192.0.2.{n + 1}}}" for n in range(HOSTS)]
     lines += ["networks:", "  blue: {tunnel_id: 1001, subnets: {blue: {cidr: 10.0.0.0/16}}}", "security_groups:",
@@ -35,55 +32,48 @@ def cloud(firewall: str, members: int, port: int, spare: bool = False) -> str:
               f"    - {{direction: ingress, protocol: udp, port: {port}, remote_group: all}}",
               "    - {direction: ingress, protocol: icmp, remote_group: all}", "vms:"]
     lines += [f"  vm{n}: {{host: host{n % HOSTS}, network: blue, ip: 10.0.{n // 250}.{n % 250 + 1}, "
-              "security_groups: [all]}" for n in range(members + spare)]
+              "security_groups: [all]}" for n in range(members)]
     return "\n".join(lines) + "\n"
 
 
-def counters(where: Path) -> dict[str, int]:
-    """Work of all switches together since they connected."""
-    status = client.wait_for_status(Rundir(where), 60.0)
-    if not status["ok"]:
-        sys.exit(f"not in sync: {status}")
-    found: dict[str, int] = {}
-    for switch in status["switches"]:
-        for name, number in switch["counters"].items():
-            found[name] = found.get(name, 0) + number
-    return found
+def in_sync(where: Path) -> dict[str, int]:
+    """Wait until all switches are, and return the work of all together since they connected."""
+    deadline = time.monotonic() + PATIENCE
+    while not (status := ask(where, {"do": "status"}))["ok"]:
+        if time.monotonic() > deadline:
+            sys.exit(f"not in sync: {status}")
+        time.sleep(0.01)
+    return {name: sum(switch["counters"][name] for switch in status["switches"]) for name in WORK}
 
 
-def openvswitch(where: Path, members: int, rounds: int) -> Iterator[dict[str, float]]:
-    """A rule, then a member more or less, each until all switches are in sync."""
-    for number in range(rounds):
-        found: dict[str, float] = {}
-        for what, text in (("rule", cloud("openvswitch", members, PORTS[(number + 1) % 2])),):
-            before, start = counters(where), time.monotonic()
-            answer: Any = client.ask(Rundir(where), {"do": "apply", "text": text, "source": "topology.yaml"})
-            after = counters(where)
-            found[f"{what} (s)"] = time.monotonic() - start
-            found[f"{what}, flow-mods"] = sum(after[one] - before[one] for one in ("added", "deleted"))
-            if not answer["ok"]:
-                sys.exit(f"refused: {answer}")
-        yield found
+def openvswitch(where: Path, members: int, number: int) -> dict[str, float]:
+    """A rule, asked of the daemon, until all switches are in sync."""
+    text = cloud("openvswitch", members, PORTS[(number + 1) % 2])
+    before, start = in_sync(where), time.monotonic()
+    answer = ask(where, {"do": "apply", "text": text, "source": "topology.yaml"})
+    after = in_sync(where)
+    seconds = time.monotonic() - start
+    if not answer["ok"]:
+        sys.exit(f"refused: {answer}")
+    return {"rule (s)": seconds, "flow-mods of all switches": sum(after[one] - before[one] for one in WORK)}
 
 
-def hybrid(where: Path, members: int, rounds: int) -> Iterator[dict[str, float]]:
-    """A rule, until the lab has converged: the whole command."""
+def hybrid(where: Path, members: int, number: int) -> dict[str, float]:
+    """A rule, by the whole command: it reads the file, asks the daemon, and converges the lab."""
     file = where / "topology.yaml"
-    for number in range(rounds):
-        file.write_text(cloud("iptables_hybrid", members, PORTS[(number + 1) % 2]))
-        timed(where, "apply", str(file))
-        seconds, _ = timed(where, "lab", "up", str(file))
-        yield {"rule, `lab up` as a whole (s)": seconds}
+    file.write_text(cloud("iptables_hybrid", members, PORTS[(number + 1) % 2]))
+    seconds, _ = timed(where, "apply", str(file))
+    return {"rule, `apply` as a whole (s)": seconds}
 
 
 def measure(firewall: str, members: int, rounds: int) -> dict[str, list[float]]:
     """What each round took, by what was measured."""
-    rounds_of = openvswitch if firewall == "openvswitch" else hybrid
+    one = openvswitch if firewall == "openvswitch" else hybrid
     with daemon(cloud(firewall, members, PORTS[0])) as where:
         try:
             up, _ = timed(where, "lab", "up", str(where / "topology.yaml"))
             print(f"{firewall}: {members} VMs are up after {up:.0f} s", file=sys.stderr)
-            runs = list(rounds_of(where, members, rounds))
+            runs = [one(where, members, number) for number in range(rounds)]
         finally:
             timed(where, "lab", "down")
     return {key: [round(run[key], 3) for run in runs] for key in runs[0]}

@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TUNBRIDGE = (sys.executable, "-m", "controller")
@@ -45,6 +48,18 @@ def daemon(text: str) -> Iterator[Path]:
         finally:
             running.terminate()
             running.wait(30)
+
+
+def ask(where: Path, request: dict[str, object]) -> dict[str, Any]:
+    """The daemon's answer to a request, without a command of ours between."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as sock:
+        sock.settimeout(60)
+        sock.connect(str(where / "control.sock"))
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(sock.makefile("rb").readline())
+    if "error" in answer:
+        sys.exit(f"the daemon refuses: {answer['error']}")
+    return answer
 
 
 def machine() -> dict[str, object]:
