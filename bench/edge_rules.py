@@ -13,7 +13,6 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from labs import ROOT, ask, daemon, machine, timed
 
