@@ -1,4 +1,4 @@
-"""Every command of README's "Six things to try" does what it says, in its order."""
+"""Every command of README's "Seven things to try" does what it says, in its order."""
 from __future__ import annotations
 
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.system
 
 def commands() -> Iterator[tuple[str, int]]:
     """(command, exit code) of each line of the section; `# exit code 1` behind a command says which it is."""
-    section = (ROOT / "README.md").read_text().split("## Six things to try")[1].split("\n## ")[0]
+    section = (ROOT / "README.md").read_text().split("## Seven things to try")[1].split("\n## ")[0]
     for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
         for line in block.splitlines():
             command, _, remark = line.partition(" # ")
@@ -39,7 +39,7 @@ def home() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_the_six_things_of_the_readme_work_in_their_order(home: Path) -> None:
+def test_the_seven_things_of_the_readme_work_in_their_order(home: Path) -> None:
     found = list(commands())
     assert len(found) >= 15
     environment = {**os.environ, "TUNBRIDGE_RUNDIR": str(home / "run"), "PATH": f"{home}:{os.environ['PATH']}"}
