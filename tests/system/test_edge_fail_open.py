@@ -5,6 +5,7 @@ silence is not taken for safety.
 """
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from collections.abc import Iterator
@@ -76,8 +77,11 @@ vms:
 
 # ---- what is sent
 
+_PORTS = itertools.count(5000)  # of senders: every frame begins a conversation of its own
+
+
 def udp(source: str, target: str, port: int, end: bytes, **worn: str) -> bytes:
-    packet = Packet(UDP, ip_address(worn.get("ip", IPS[source])), ip_address(IPS.get(target, target)), 5000, port)
+    packet = Packet(UDP, ip_address(worn.get("ip", IPS[source])), ip_address(IPS.get(target, target)), next(_PORTS), port)
     return ethernet(worn.get("mac", MACS[source]), MACS.get(target, "ff:ff:ff:ff:ff:ff"), 0x0800, ip(packet, end))
 
 
@@ -111,8 +115,10 @@ def forbidden(who: str) -> Iterator[bytes]:
     yield ethernet(own, "33:33:00:00:00:01", 0x86DD, ip(advertisement, end))
 
 
-def allowed(who: str) -> list[bytes]:
-    return [udp(who, target, 80, bytes(20) + ALLOWED) for target in ("near", "far", "bare")]
+def allowed(who: str) -> Iterator[bytes]:
+    """What they may hear, in conversations that nobody has had before, so that each must be let in."""
+    for _ in range(5):
+        yield from (udp(who, target, 80, bytes(20) + ALLOWED) for target in ("near", "far", "bare"))
 
 
 # ---- who is there
@@ -124,7 +130,8 @@ class Scene:
         self.cloud, self.firewall, self.bad, self.good = running, firewall, bad, good
 
     def change(self, **what: object) -> None:
-        self.cloud.change(topology(self.firewall, **what))  # type: ignore[arg-type]
+        self.cloud.file.write_text(topology(self.firewall, **what))  # type: ignore[arg-type]
+        self.cloud.tunbridge("apply", str(self.cloud.file))
         self.cloud.in_sync()
 
     def heard(self, *who: str, times: int = 20) -> None:
@@ -166,8 +173,6 @@ def test_its_port_is_created_and_removed(scene: Scene) -> None:
     with scene.under_fire("evil:eth1", "eth1"):
         scene.change(evil=True)
         scene.heard("near", "far", "bare")
-        scene.change()
-        scene.change(evil=True)
     scene.change()
 
 
@@ -180,7 +185,7 @@ def test_the_port_of_its_victim_is_created_and_removed(scene: Scene) -> None:
 
 def test_rules_change(scene: Scene) -> None:
     with scene.under_fire():
-        for rules in (OTHER_RULES, RULES) * 2:
+        for rules in (OTHER_RULES, RULES):
             scene.change(rules=rules)
 
 
