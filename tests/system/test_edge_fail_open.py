@@ -81,7 +81,8 @@ _PORTS = itertools.count(5000)  # of senders: every frame begins a conversation 
 
 
 def udp(source: str, target: str, port: int, end: bytes, **worn: str) -> bytes:
-    packet = Packet(UDP, ip_address(worn.get("ip", IPS[source])), ip_address(IPS.get(target, target)), next(_PORTS), port)
+    packet = Packet(UDP, ip_address(worn.get("ip", IPS[source])), ip_address(IPS.get(target, target)),
+                    next(_PORTS), port)
     return ethernet(worn.get("mac", MACS[source]), MACS.get(target, "ff:ff:ff:ff:ff:ff"), 0x0800, ip(packet, end))
 
 
