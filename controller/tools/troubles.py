@@ -52,10 +52,9 @@ def sentences(troubles: Iterable[Trouble], mended_by: str) -> Iterator[str]:
     for one in troubles:
         causes.setdefault((one.object.startswith("port "), one.problem), []).append(one.object)
     for (is_port, problem), objects in causes.items():
-        names = ", the ".join(objects)
-        state = "not set up" if not is_port else "closed" if len(objects) == 1 else "closed, all of them"
-        yield (f"The {names} is {state}; all else stands: {problem}; `tunbridge {mended_by}` tries again when the "
-               f"cause is gone.")
+        names, verb = ", the ".join(objects), "is" if len(objects) == 1 else "are"
+        yield (f"The {names} {verb} {'closed' if is_port else 'not set up'}, all else stands: {problem}; "
+               f"`tunbridge {mended_by}` tries again when the cause is gone.")
 
 
 def _write(path: Path, troubles: Iterable[Trouble]) -> None:
