@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 from uuid import UUID
 
 from controller.model import providers
@@ -17,6 +18,8 @@ from controller.model.draft import Draft, SubnetItem
 from controller.model.kinds import host_range
 from controller.model.problems import Finding, quoted
 from controller.model.topology import Address
+
+_ANYCAST: Final = 128  # the last addresses of an IPv6 subnet are no host's (RFC 2526)
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ def allot(draft: Draft) -> Allotment:
     for claim in homes.claims():
         if claim.subnet is not None and claim.subnet.name in spaces:
             spaces[claim.subnet.name].take(int(claim.what[1]))
-    for network, shared in _paired(draft):
-        home = homes.of(network, shared)
+    for network, mentioned in _mentioned(draft):
+        home = homes.of(network, mentioned)
         if home is not None and home.name in spaces:
-            spaces[home.name].take(int(shared))
+            spaces[home.name].take(int(mentioned))
     servers = {subnet.name: spaces[subnet.name].last() for subnet in providers.served(draft)}
     given: dict[UUID, Address] = {}
     short: dict[str, int] = {}
@@ -76,8 +79,13 @@ def _wishes(draft: Draft) -> Iterator[_Wish]:
             yield _Wish(leg.id, leg.network, needs_dhcp=False, ipv4=True)
 
 
-def _paired(draft: Draft) -> Iterator[tuple[str, Address]]:
-    """Addresses that several ports may share, by network: nobody gets one of them for his own."""
+def _mentioned(draft: Draft) -> Iterator[tuple[str, Address]]:
+    """Addresses that belong to nobody of the file but mean somebody, by network: shared ones, and next hops."""
+    for subnet in draft.subnets.values():
+        yield from ((subnet.network, route.nexthop) for route in subnet.shape.host_routes)
+    for leg in draft.legs:
+        routes = draft.routers[leg.router].shape.routes if leg.network is not None else ()
+        yield from ((str(leg.network), route.nexthop) for route in routes)
     for port in draft.ports:
         for pair in port.shape.allowed_address_pairs:
             if pair.ip.prefixlen == pair.ip.max_prefixlen:
@@ -129,7 +137,8 @@ class _Space:
 
     def last(self) -> Address | None:
         """The highest free address; None if all are taken."""
-        index = next((each for each in range(self._size - 1, -1, -1) if each not in self._next), None)
+        top = self._size - (_ANYCAST if self._kind is IPv6Address and self._size > _ANYCAST else 0)
+        index = next((each for each in range(top - 1, -1, -1) if each not in self._next), None)
         return self._give(index) if index is not None else None
 
     def next(self, port_id: UUID) -> Address | None:

@@ -20,7 +20,8 @@ def warn_of_ports(draft: Draft) -> Iterator[Finding]:
         shape = port.shape
         if shape.security_groups and not shape.port_security:
             message = f'{port.path}: with "port_security: false" the VM may forge the addresses that its groups look at'
-            yield Finding("TB617", port.at("security_groups"), message, "Neutron refuses the two together")
+            yield Finding("TB617", port.at("security_groups"), message,
+                          "keep port security on, or list no group (Neutron refuses the two together)")
         if not shape.allowed_address_pairs:
             continue
         if not shape.port_security:
@@ -55,7 +56,7 @@ def _pairs(port: PortItem) -> Iterator[Finding]:
             yield Finding("TB615", at, f"{path}: the same as {earlier}", "remove it")
         elif macs.setdefault(pair.ip, mac) != mac:
             message = f"{path}: {pair.ip} goes with {macs[pair.ip]}, too"
-            yield Finding("TB615", at, message, "nobody can tell which of the two MACs answers for the address")
+            yield Finding("TB615", at, message, "keep one of the two, so that it is clear who answers for the address")
         met.setdefault((pair.ip, mac), f"allowed_address_pairs[{index}]")
 
 
@@ -67,7 +68,7 @@ def _claims(port: PortItem, owners: Owners) -> Iterator[Finding]:
             message = (f"{port.path}.allowed_address_pairs[{index}]: {pair.ip.network_address} is that of {path} "
                        f"in line {owner}")
             yield Finding("TB616", port.at("allowed_address_pairs", index), message,
-                          "this port may answer in its place, and be sent what is meant for it")
+                          "leave it out, unless this port is to answer in its place")
 
 
 def _owner(port: PortItem, pair: PairShape, owners: Owners) -> tuple[str, int | None]:

@@ -1,7 +1,7 @@
 """A packet's way by addresses alone: from a VM's card through routers to whoever has the destination, and back.
 
-It knows networks, who has which address on each, and what routers do to addresses. It knows nothing of flows, tables
-or VLANs, so what they do can be held against it. IPv4 only, as the routers are.
+It knows networks, who has which address on each, what routers do to addresses, and which pings security groups let
+begin. It knows nothing of flows, tables or VLANs, so what they do can be held against it. IPv4 only, as routers are.
 """
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pytest
 
 from controller.model import numbers, placement, reading
 from controller.model.filtering import Filters
+from controller.model.likeness import Kinds
 from controller.model.protocols import Datagram, echo
 from controller.model.topology import Port, Topology
 from tests.clouds import parse
@@ -246,3 +247,11 @@ def test_an_address_that_vms_share_is_given_to_no_server() -> None:
         "network: blue, ip: 10.0.1.44}", "network: blue, ip: 10.0.1.44, allowed_address_pairs: [{ip: 10.0.1.98}]}")
     assert reading.parse(text, "f").ok
     assert parse(text).dhcp_by_network["blue"].addresses[0][1] == ip_address("10.0.1.97")
+
+
+def test_rules_tell_apart_as_few_kinds_of_ports_as_they_can() -> None:
+    vms = "".join(f"  v{n}: {{host: compute1, network: green, ip: 10.0.2.{n}, security_groups: [{group}]}}\n"
+                  for n, group in zip(range(2, 20), ["web", "db"] * 9, strict=True))
+    cloud = parse(CLOUD.replace("remote_group: db", "remote: 10.0.2.8/31").partition("vms:")[0] + f"vms:\n{vms}")
+    tell_apart = Kinds(cloud)
+    assert len({tell_apart(each) for each in cloud.ports()}) == 4  # two groups, inside and outside of the prefix
