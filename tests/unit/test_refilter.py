@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from controller.host import iptables, refilter
+from controller.host import iptables, observe_firewall, refilter
+from controller.host.execute import StepFailed
 from controller.host.firewall import UNKNOWN, AddressSet, Firewall, Guarded
 from controller.host.guards import Guard, Rule
+from controller.host.steps import Step
 
 SET = "NIPv401234567-89ab-cdef-0123-45"
 SSH = Rule(False, 4, 6, (22, 22), None, None, None, SET)
@@ -112,3 +115,34 @@ def test_a_protocol_is_the_same_by_name_and_by_number() -> None:
              "-A neutron-openvswi-ia -p tcp -m tcp --dport 1 -j RETURN"]
     assert iptables.canonical(saved)[2:] == ("-A neutron-openvswi-ia -p 47 -j RETURN",
                                              "-A neutron-openvswi-ia -p tcp -m tcp --dport 1 -j RETURN")
+
+
+def saying(said: dict[str, str]) -> Callable[[Step], str]:
+    """A host whose programs say this; those that are not named here cannot be run."""
+    def read(step: Step) -> str:
+        if step.argv[0] not in said:
+            raise StepFailed(f"there is no {step.argv[0]}")
+        return said[step.argv[0]]
+    return read
+
+
+def test_what_a_kernel_says_of_its_sets_is_compared_with_what_they_shall_be() -> None:
+    want = firewall(guard(1, SSH), members=("10.0.0.2/32", "10.1.0.0/16"))
+    seen = observe_firewall.observe(saying({
+        "iptables-save": saved(want.v4), "ip6tables-save": saved(want.v6), "sysctl": "1\n1\n",
+        "ipset": f"create {SET} hash:net family inet\nadd {SET} 10.1.0.0/16\nadd {SET} 10.0.0.2\ncreate other hash:ip\n"}))
+    assert refilter.change(want, seen).steps == ()
+
+
+def test_a_kernel_that_says_nothing_or_does_not_filter_bridges_is_relied_on_for_nothing() -> None:
+    want = firewall(guard(1, HTTP))
+    silent = observe_firewall.observe(saying({"ip6tables-save": ""}))
+    off = observe_firewall.observe(saying({"iptables-save": saved(want.v4), "ip6tables-save": saved(want.v6),
+                                           "sysctl": "0\n1\n"}))
+    assert silent == UNKNOWN and not off.switched_on
+    assert len(refilter.change(want, off).touched) == 1
+
+
+def saved(text: tuple[str, ...]) -> str:
+    """Canonical text as iptables-save writes it."""
+    return "\n".join(f"{line} - [0:0]" if line.startswith(":") else line for line in text)
