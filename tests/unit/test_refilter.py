@@ -128,9 +128,9 @@ def saying(said: dict[str, str]) -> Callable[[Step], str]:
 
 def test_what_a_kernel_says_of_its_sets_is_compared_with_what_they_shall_be() -> None:
     want = firewall(guard(1, SSH), members=("10.0.0.2/32", "10.1.0.0/16"))
+    sets = f"create {SET} hash:net family inet\nadd {SET} 10.1.0.0/16\nadd {SET} 10.0.0.2\ncreate other hash:ip\n"
     seen = observe_firewall.observe(saying({
-        "iptables-save": saved(want.v4), "ip6tables-save": saved(want.v6), "sysctl": "1\n1\n",
-        "ipset": f"create {SET} hash:net family inet\nadd {SET} 10.1.0.0/16\nadd {SET} 10.0.0.2\ncreate other hash:ip\n"}))
+        "iptables-save": saved(want.v4), "ip6tables-save": saved(want.v6), "sysctl": "1\n1\n", "ipset": sets}))
     assert refilter.change(want, seen).steps == ()
 
 
