@@ -157,7 +157,8 @@ def test_the_tunnel_address_leaves_the_network_card_for_br_phy() -> None:
     want = devices_of(topology())
     on_card = replace(want, underlay=Underlay("eth1", "192.0.2.11/24", uplink="eth1"))
     assert commands(converge(want, on_card)) == [
-        "ovs-appctl --timeout=10 dpctl/ipf-set-min-frag v4 400", "ovs-appctl --timeout=10 dpctl/ct-disable-tcp-seq-chk",
+        "ovs-appctl --timeout=10 dpctl/ipf-set-disabled v4", "ovs-appctl --timeout=10 dpctl/ipf-set-disabled v6",
+        "ovs-appctl --timeout=10 dpctl/ct-disable-tcp-seq-chk",
         "ovs-appctl --timeout=10 dpctl/ct-set-limits default=100000",
         "ip address del 192.0.2.11/24 dev eth1", "ip link set dev eth1 up",
         "ip address replace 192.0.2.11/24 dev br-phy", "ip link set dev br-phy up"]
