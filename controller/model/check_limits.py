@@ -3,12 +3,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from controller.model import numbers, providers
 from controller.model.dhcp import ROLE
 from controller.model.draft import Draft
-from controller.model.problems import Finding
+from controller.model.problems import Finding, quoted
 
+# 80 bytes for each, in an OpenFlow message of 64 KiB; Open vSwitch 3.1 took 800.
+FLOODED: Final = 750
 LOCAL_VLANS = 4094  # 802.1Q: 12 bits without 0 and 4095
 
 
@@ -44,6 +47,19 @@ def check_zones(draft: Draft) -> Iterator[Finding]:
             message = (f"{host.path}: {count[host.name]} ports with security groups are here, and there are zones of "
                        f"connection tracking for {numbers.PORT_ZONES}")
             yield Finding("TB406", host.at(), message, "move some of its VMs to another host")
+
+
+def check_flooding(draft: Draft) -> Iterator[Finding]:
+    """Broadcasts of a network go to no more filtered ports of a host than one flow has room for."""
+    if draft.options.get("firewall") != "openvswitch":
+        return
+    count = Counter((port.host, port.shape.network) for port in draft.ports if port.shape.security_groups)
+    for (name, network), ports in count.items():
+        host = draft.hosts.get(name)
+        if host is not None and ports > FLOODED:
+            message = (f"{host.path}: {ports} ports of {quoted(network)} with security groups are here, and with "
+                       f"openvswitch a broadcast reaches {FLOODED}")
+            yield Finding("TB407", host.at(), message, "move some of its VMs to another host, or use iptables_hybrid")
 
 
 def warn_of_networks(draft: Draft) -> Iterator[Finding]:

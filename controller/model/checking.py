@@ -8,6 +8,7 @@ from controller.model.check_addresses import check_addresses, check_macs, check_
 from controller.model.check_floating_ips import check_floating_ips
 from controller.model.check_groups import warn_of_groups
 from controller.model.check_limits import (
+    check_flooding,
     check_numbers,
     check_vlans,
     check_zones,
@@ -28,7 +29,7 @@ CHECKS: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     check_references, check_node_names, check_ids, check_devices, check_hosts,
     check_underlay, check_tunnel_ids, check_provider, check_bridges, check_subnets,
     check_addresses, check_macs, check_ports, check_routers, check_floating_ips, check_rules, check_vlans,
-    check_numbers, check_zones,
+    check_numbers, check_zones, check_flooding,
     warn_of_networks, warn_of_ports, warn_of_routers, warn_of_dhcp, warn_of_groups, check_shadowing,
 )
 

@@ -85,6 +85,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType({
     "TB404": "an underlay MTU too small for the tunnel",
     "TB405": "more simulated routers on a host than there are numbers",
     "TB406": "more ports with security groups on a host than there are zones",
+    "TB407": "more ports with security groups of a network on a host than a broadcast reaches",
     "TB501": "a network without a tunnel id",
     "TB502": "a gateway on a network that is not external",
     "TB503": "a router on a host that is not a network host",

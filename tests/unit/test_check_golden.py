@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.model import numbers, reading, source
+from controller.model import check_limits, numbers, reading, source
 from controller.model.problems import CODES, ERROR, Problem, render, to_json
 from controller.model.reading import Reading
 
@@ -51,13 +51,18 @@ def too_many_filtered_ports() -> bytes:
     return f"{head}networks:\n{networks}{groups}vms:\n{vms}".encode()
 
 
+def too_many_to_flood() -> bytes:
+    """The same with the other driver, for which too many of one network are the first limit."""
+    return b"firewall: openvswitch\n" + too_many_filtered_ports()
+
+
 def too_big() -> bytes:
     return b"#" * (source.MAX_BYTES + 1)
 
 
 # Cases that are too large to keep as files, by the name of their text.
 MADE = {"exhausted-vlans": too_many_networks, "exhausted-routers": too_many_routers,
-        "exhausted-zones": too_many_filtered_ports, "yaml-too-big": too_big}
+        "exhausted-zones": too_many_filtered_ports, "exhausted-flood": too_many_to_flood, "yaml-too-big": too_big}
 CASES = [*sorted(path.stem for path in ERRORS.glob("*.yaml")), *MADE]
 
 
@@ -77,6 +82,8 @@ def assert_golden(path: Path, text: str) -> None:
 def test_a_mistake_is_answered_with_the_exact_words(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if case == "exhausted-routers":
         monkeypatch.setattr(numbers, "ROUTERS", FEW_ROUTERS)
+    if case == "exhausted-flood":
+        monkeypatch.setattr(check_limits, "FLOODED", FEW_ZONES)
     if case == "exhausted-zones":
         monkeypatch.setattr(numbers, "PORT_ZONES", FEW_ZONES)
     found = read(case)
