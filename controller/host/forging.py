@@ -29,6 +29,7 @@ _SHORTEST: Final = 60  # bytes of an Ethernet frame without its check sequence
 _TOKEN_OPTION: Final = struct.Struct("!BB")  # of neighbour discovery: type, and length in units of eight bytes
 _EXPERIMENT: Final = 253  # RFC 4727: an option that nobody knows, and so everybody skips
 _COOKIE: Final = bytes([99, 130, 83, 99])  # RFC 2131, 3
+_FRAGMENT: Final = 16  # bytes of data in each half of a datagram; offsets count in eights
 _HOP_LIMIT: Final = 255  # neighbour discovery from afar is refused (RFC 4861, 7.1)
 
 
@@ -80,6 +81,23 @@ def datagram(src: End, dst: End, protocol: int, payload: bytes, ttl: int = 64) -
             mac_bytes(src.mac), mac_bytes(dst.mac)).ljust(_SHORTEST, b"\0")
     header = struct.pack("!IHBB", 6 << 28, len(payload), protocol, ttl) + src.ip.packed + dst.ip.packed
     return ethernet(src.mac, dst.mac, IPV6, header + payload)
+
+
+def fragments(src: End, dst: End, ports: tuple[int, int], token: Token) -> tuple[bytes, bytes]:
+    """The two halves of a UDP datagram over IPv4; the second says nothing of ports. Each carries the token."""
+    half = token.bytes.ljust(_FRAGMENT, b"\0")
+    message = struct.pack("!HHHH", *ports, 8 + 2 * len(half), 0) + half + half
+    whole = _summed(src, dst, UDP, message, 6)
+    parts = ((whole[:_FRAGMENT + 8], 0), (whole[_FRAGMENT + 8:], _FRAGMENT + 8))
+    first, second = (Datagram(int(src.ip), int(dst.ip), UDP, part, ident=_ident(token), more=not offset, offset=offset)
+                     .framed(mac_bytes(src.mac), mac_bytes(dst.mac)).ljust(_SHORTEST, b"\0")
+                     for part, offset in parts)
+    return first, second
+
+
+def _ident(token: Token) -> int:
+    """No two datagrams of a run have the same."""
+    return (token.run + (token.attack << 8) + token.frame) & 0xFFFF
 
 
 def udp(src: End, dst: End, ports: tuple[int, int], payload: bytes) -> bytes:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Final
 
 from controller.host import forging, hostile, netns
@@ -33,6 +34,7 @@ Progress = Callable[[int, int, str], None]
 MAKERS: Final[tuple[Callable[[Scene], Attack], ...]] = (*SPOOFING, *OVERLAY, *FILTERED)
 
 _LISTEN: Final = 0.1  # seconds after the last frame of an attack, before counters are read, which takes some more
+_BEFORE: Final = 200  # frames of an attack before what happens meanwhile
 _AFTER: Final = 0.3  # seconds that an attack goes on after what happened meanwhile
 _LONGEST: Final = 25.0  # seconds that it goes on at all
 _FEW: Final = 4  # where drops count less than one in so many frames, it is not them that keep an attack in
@@ -198,27 +200,34 @@ def _shoot(stage: _Stage, one: Attack, before: Reading) -> _Shot:
 def _say(stage: _Stage, one: Attack) -> int:
     if one.meanwhile is Meanwhile.NOTHING:
         return stage.mouth.say(one.frames, one.rate, lambda count: count < one.count)
+    begun = Event()
     with ThreadPoolExecutor(1) as pool:
-        change = pool.submit(_change, stage, one)
-        sent = stage.mouth.say(one.frames, one.rate, _until_over(change))
+        change = pool.submit(_change, stage, one, begun)
+        try:
+            sent = stage.mouth.say(one.frames, one.rate, _until_over(change, begun))
+        finally:
+            begun.set()
         change.result()
     return sent
 
 
-def _until_over(change: Future[None]) -> Callable[[int], bool]:
-    """Whether to go on: until a little after the change is over, so that its end is seen, too."""
+def _until_over(change: Future[None], begun: Event) -> Callable[[int], bool]:
+    """Whether to go on: from a little before the change until a little after it, so that both ends are seen, too."""
     began, over = time.monotonic(), math.inf
 
-    def more(_: int) -> bool:
+    def more(sent: int) -> bool:
         nonlocal over
         now = time.monotonic()
+        if sent >= _BEFORE:
+            begun.set()
         if change.done():
             over = min(over, now)
         return now < min(over + _AFTER, began + _LONGEST)
     return more
 
 
-def _change(stage: _Stage, one: Attack) -> None:
+def _change(stage: _Stage, one: Attack, begun: Event) -> None:
+    begun.wait(_LONGEST)
     if one.meanwhile is Meanwhile.RULES:
         battlefield.change_rules(stage.field, a_group(stage.scene, one.victim))
     else:

@@ -15,6 +15,7 @@ from controller.tools.attacks import Attack, Meanwhile, Scene
 _TRIED: Final = ((TCP, 22), (TCP, 6667), (UDP, 53), (UDP, 6667), (TCP, 80), (TCP, 443))
 _RATE: Final = 2000.0  # frames a second, while something else goes on
 _ALWAYS: Final = 1 << 30  # frames: as long as it goes on
+_HALVES: Final = 20  # datagrams in fragments; half of them whole
 _SOURCE: Final = 6667  # port
 
 
@@ -30,6 +31,23 @@ def at_rest(scene: Scene) -> Attack:
         return place.name == victim.name
     return Attack("forbidden-traffic", f"{words} to {victim.name}, which the groups forbid", frames,
                   count=max(40, len(frames)), is_breach=is_breach, victim=victim.name, host=victim.host)
+
+
+def fragments(scene: Scene) -> Attack:
+    """What the groups forbid in halves, of which the second names no port; and second halves alone."""
+    name, found = "fragments", _forbidden(scene)
+    if found is None:
+        return Attack(name, _why_not(scene))
+    victim, refused, _ = found
+    ports = [one.port for one in refused if one.protocol == UDP and one.port is not None]
+    if not ports or scene.port.ip.version != 4:
+        return Attack(name, f"the groups of {victim.name} forbid no UDP over IPv4")
+    halves = [forging.fragments(scene.me, End(victim.mac, victim.ip), (_SOURCE, ports[0]), scene.token(number))
+              for number in range(_HALVES)]
+    frames = [half for pair in halves[:_HALVES // 2] for half in pair]
+    frames += [second for _, second in halves[_HALVES // 2:]]
+    return Attack(name, f"UDP {ports[0]} to {victim.name} in fragments, and fragments without a beginning",
+                  tuple(frames), count=len(frames), victim=victim.name, host=victim.host)
 
 
 def rule_change(scene: Scene) -> Attack:
@@ -99,4 +117,4 @@ def a_group(scene: Scene, victim: str) -> str:
     return groups[0]
 
 
-FILTERED: Final[tuple[Callable[[Scene], Attack], ...]] = (at_rest, rule_change, restart)
+FILTERED: Final[tuple[Callable[[Scene], Attack], ...]] = (at_rest, fragments, rule_change, restart)

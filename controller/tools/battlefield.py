@@ -20,10 +20,12 @@ from controller.tools.attacks import FORGED
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
 from controller.tools.rundir import Rundir
+from flows.cookie import LEARNED_COOKIE
 
 Json = dict[str, Any]
 STRANGER: Final = "a stranger on the underlay"
 _NEAR, _FAR = "stranger0", "stranger1"  # both ends of the stranger's wire
+_KIND: Final = 0xFFFF << 48  # the bits of a cookie that say whose and what a flow is
 _DEVICE_CHARS: Final = 15
 _LEASES: Final = 15.0  # seconds for DHCP clients to have their addresses
 _SYNC: Final = 20.0  # seconds for the switches to have what they shall
@@ -182,7 +184,7 @@ def forget(field_: Field, hosts: Iterable[str]) -> None:
     for host in hosts:
         for bridge in ("br-int", "br-tun"):
             field_.run(host, "ovs-ofctl", "-O", "OpenFlow14", "del-flows", bridge,
-                       f"dl_dst={FORGED}:00:00:00/ff:ff:ff:00:00:00")
+                       f"cookie={LEARNED_COOKIE:#x}/{_KIND:#x},dl_dst={FORGED}:00:00:00/ff:ff:ff:00:00:00")
 
 
 def mend(field_: Field, network: str, *, sleep: Callable[[float], None] = time.sleep) -> None:

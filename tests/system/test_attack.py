@@ -37,7 +37,7 @@ vms:
 BEHIND_THE_CARD = {  # what leads straight from evil's port to others lets all of these through
     "mac-spoofing", "ip-spoofing", "arp-spoofing", "gateway-arp", "nd-spoofing", "rogue-dhcp-server",
     "router-advertisement", "dhcp-starvation", "vlan-tagging", "double-tagging", "cross-tenant-scan", "mac-flood",
-    "forbidden-traffic"}
+    "forbidden-traffic", "fragments"}
 LIES = {"mac-spoofing", "ip-spoofing", "arp-spoofing", "gateway-arp", "nd-spoofing", "rogue-dhcp-server",
         "router-advertisement", "dhcp-starvation"}
 

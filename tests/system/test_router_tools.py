@@ -34,7 +34,7 @@ def test_everything_is_reached_as_the_topology_says(running: Cloud) -> None:
     assert {(one["src"], one["dst"]) for one in found["targets"]} >= {
         ("web1", "r1 on blue-subnet"), ("shop1", "r2 on public-subnet"), ("shop1", "floating IP of web1"),
         ("monitor1", "internet"), ("internet", "floating IP of web1")}
-    assert len(found["pairs"]) == 9 * 8
+    assert len(found["pairs"]) == 10 * 9
 
 
 def test_a_floating_ip_without_its_way_is_missed(running: Cloud) -> None:

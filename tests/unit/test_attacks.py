@@ -74,7 +74,7 @@ def by_name(name: str = "evil", text: str = CLOUD) -> dict[str, Attack]:
 
 
 NAMES = list(by_name())
-FILTERED = {"forbidden-traffic", "rule-change", "switch-restart"}
+FILTERED = {"forbidden-traffic", "fragments", "rule-change", "switch-restart"}
 
 
 def seen_at(where: Scene, one: Attack) -> str:
@@ -236,3 +236,10 @@ def test_a_file_with_one_more_rule_is_the_same_cloud_but_for_that_rule() -> None
     assert [port.id for port in new.ports()] == [port.id for port in old.ports()]
     whole = variation.with_rule(b'security_groups: {g: {id: x, rules: null}}', "g", {"direction": "egress"})
     assert json.loads(whole)["security_groups"]["g"] == {"id": "x", "rules": [{"direction": "egress"}]}
+
+
+def test_the_second_half_of_a_datagram_names_no_port_and_carries_the_token_all_the_same() -> None:
+    first, second = forging.fragments(scene().me, scene().victim, (1, 53), Token(RUN, 5, 6))
+    assert [forging.found(half, RUN) for half in (first, second)] == [Token(RUN, 5, 6)] * 2
+    assert [int.from_bytes(half[20:22], "big") for half in (first, second)] == [0x2000, 3]  # more to come; at 24
+    assert first[18:20] == second[18:20]
