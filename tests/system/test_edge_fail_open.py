@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 import pytest
 from edgewatch import ALLOWED, FORBIDDEN, Blaster, Tally, tallies
@@ -32,6 +36,9 @@ LISTENERS = ["near", "far", "bare", "late", "twin"]
 RULES = """  web:
     - {direction: ingress, protocol: udp, port: 80}
     - {direction: ingress, protocol: any, remote_group: friends}
+  friends: []
+"""
+NO_RULES = """  web: [{direction: ingress, protocol: tcp, port: 9}]
   friends: []
 """
 OTHER_RULES = """  web:
@@ -146,7 +153,7 @@ class Scene:
         blaster = Blaster(self.cloud, "evil", interface, [*forbidden(who), *allowed(who)], RATE)
         try:
             yield
-            self.heard("near", "far", "bare", times=100)
+            self.heard("near", "far", "bare", times=400)
         finally:
             sent = blaster.stop()
         leaks = {name: (each.count, each.some()) for name, each in self.bad.items() if each.count}
@@ -188,6 +195,46 @@ def test_rules_change(scene: Scene) -> None:
     with scene.under_fire():
         for rules in (OTHER_RULES, RULES):
             scene.change(rules=rules)
+
+
+def test_a_rule_goes_and_the_stream_that_it_allowed_ends_with_it(scene: Scene) -> None:
+    with scene.under_fire():
+        scene.change(rules=NO_RULES)
+        for _ in range(2):  # what was under way then
+            scene.heard("bare")
+        before = scene.good["near"].count, scene.good["far"].count
+        scene.heard("bare", times=200)
+        assert (scene.good["near"].count, scene.good["far"].count) == before
+        scene.change()
+
+
+@pytest.mark.parametrize("scene", ["iptables_hybrid"], indirect=True)
+def test_rules_do_not_get_in(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port without its rules is closed; with the next convergence it is there."""
+    for program in ("iptables-restore", "ip6tables-restore"):
+        (tmp_path / program).write_text("#!/bin/sh\ncat >/dev/null\necho 'no more memory' >&2\nexit 4\n")
+        (tmp_path / program).chmod(0o755)
+    with scene.under_fire("evil:eth1", "eth1"):
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+            scene.cloud.file.write_text(topology(scene.firewall, evil=True, late=True))
+            done = tunbridge("apply", str(scene.cloud.file), rundir=scene.cloud.rundir, check=False)
+        assert done.returncode == 3 and "no more memory" in done.stderr
+        told = json.loads(tunbridge("status", "--json", rundir=scene.cloud.rundir, check=False).stdout)
+        assert {one["object"] for one in told["troubles"]} >= {"port evil:eth1", "port late:eth1"}
+        time.sleep(0.5)  # of a blast into closed ports
+        scene.cloud.up()
+    scene.change()
+
+
+def test_lone_fragments_wait_nowhere_for_a_packet_to_come_out_with(scene: Scene) -> None:
+    """Open vSwitch puts fragments together in one place for all tenants; what expires there leaves with anybody's."""
+    lab.restart_vswitchd(scene.cloud.rundir, "c1", kill9=True)
+    with scene.under_fire():
+        scene.cloud.in_sync()
+    for host in ("c1", "c2"):
+        told = scene.cloud.run(host, "ovs-appctl", "dpctl/ipf-get-status")
+        assert re.findall(r"v[46] enabled: (\d)", told) == ["0", "0"], told
 
 
 def test_the_daemon_is_killed_and_comes_back(scene: Scene) -> None:
