@@ -109,7 +109,7 @@ def chosen(topology: Topology, vm: str | None) -> Port:
 def _promise(topology: Topology, port: Port) -> int:
     """How many kinds of attacks a port may try."""
     scene = Scene(topology, port, 0, {})
-    filtered = any(topology.is_filtered(one) for one in (port, *scene.neighbours))
+    filtered = any(topology.is_filtered(one) for one in (port, *scene.neighbours, *scene.beyond))
     return sum(map(bool, (scene.neighbours, scene.gateway, scene.strangers, filtered, simulated_leg(scene),
                           port.port_security, topology.dhcp_by_network.get(port.network))))
 
@@ -257,7 +257,7 @@ def _result(scene: Scene, one: Attack, shot: _Shot, seen: Counter[str]) -> Resul
 
 def _told(scene: Scene, one: Attack, shot: _Shot) -> list[Stopper]:
     """What stopped it, best first: drops of its own port, then of its victim and of nobody's; else what keeps apart."""
-    victim = next((port.path for port in scene.neighbours if port.name == one.victim), "")
+    victim = next((port.path for port in scene.topology.ports() if port.name == one.victim), "")
     others = {port.path for port in scene.topology.ports()} - {scene.port.path, victim}
     risen = [row for row in shot.after.risen(shot.before) if row.origin not in others]
     drops = [row for row in risen if row.drops]

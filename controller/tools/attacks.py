@@ -126,6 +126,20 @@ class Scene:
         return next((End(one.mac, one.ip) for one in holders if one.ip == address and one != self.port), None)
 
     @cached_property
+    def beyond(self) -> tuple[Port, ...]:
+        """VMs of the attacker's IP version on other networks that its gateway has a leg on."""
+        legs = [leg for leg in self.topology.legs_by_network.get(self.port.network, ())
+                if self.gateway is not None and leg.ip == self.gateway.ip]
+        near = {one.network for leg in legs for one in self.topology.legs_by_router[leg.router] if not one.outside}
+        return tuple(port for port in self.topology.ports() if port.network in near - {self.port.network}
+                     and port.vm != self.port.vm and port.ip.version == self.port.ip.version)
+
+    def way_to(self, port: Port) -> End:
+        """How a frame for a neighbour, or for one of those beyond, is addressed."""
+        routed = port.network != self.port.network and self.gateway is not None
+        return End(self.gateway.mac if routed and self.gateway else port.mac, port.ip)
+
+    @cached_property
     def strangers(self) -> tuple[Port, ...]:
         """VMs on networks that no router joins with the attacker's."""
         near = joined(self.topology, self.port.network)

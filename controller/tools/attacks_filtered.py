@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Final
 
 from controller.host import forging
-from controller.host.forging import End
 from controller.host.hostile import Place
 from controller.model.protocols import TCP, UDP, Datagram, echo
 from controller.model.topology import Port
@@ -42,7 +41,7 @@ def fragments(scene: Scene) -> Attack:
     ports = [one.port for one in refused if one.protocol == UDP and one.port is not None]
     if not ports or scene.port.ip.version != 4:
         return Attack(name, f"the groups of {victim.name} forbid no UDP over IPv4")
-    halves = [forging.fragments(scene.me, End(victim.mac, victim.ip), (_SOURCE, ports[0]), scene.token(number))
+    halves = [forging.fragments(scene.me, scene.way_to(victim), (_SOURCE, ports[0]), scene.token(number))
               for number in range(_HALVES)]
     frames = [half for pair in halves[:_HALVES // 2] for half in pair]
     frames += [second for _, second in halves[_HALVES // 2:]]
@@ -71,7 +70,7 @@ def _during(scene: Scene, name: str, meanwhile: Meanwhile) -> Attack:
 def _forbidden(scene: Scene) -> tuple[Port, list[Datagram], str] | None:
     """A neighbour, and what may not come to it from the attacker; those that filter themselves first."""
     filters = scene.topology.filters
-    for victim in sorted(scene.neighbours, key=lambda port: not scene.topology.is_filtered(port)):
+    for victim in sorted(_victims(scene), key=lambda port: not scene.topology.is_filtered(port)):
         every = list(_tried(scene, victim))
         hidden = [one for one in every if filters.leaves(scene.port, one).passes]
         refused = [one for one in hidden if not filters.enters(victim, one).passes]
@@ -81,6 +80,10 @@ def _forbidden(scene: Scene) -> tuple[Port, list[Datagram], str] | None:
     return None
 
 
+def _victims(scene: Scene) -> tuple[Port, ...]:
+    return *scene.neighbours, *scene.beyond
+
+
 def _tried(scene: Scene, victim: Port) -> Iterator[Datagram]:
     yield echo(scene.port.ip, victim.ip)
     for protocol, port in _TRIED:
@@ -88,7 +91,7 @@ def _tried(scene: Scene, victim: Port) -> Iterator[Datagram]:
 
 
 def _frame(scene: Scene, victim: Port, number: int, datagram: Datagram) -> bytes:
-    to, token = End(victim.mac, victim.ip), scene.token(number)
+    to, token = scene.way_to(victim), scene.token(number)
     if datagram.port is None:
         return forging.echo(scene.me, to, token)
     if datagram.protocol == TCP:
@@ -105,14 +108,14 @@ def _words(datagram: Datagram) -> str:
 def _why_not(scene: Scene) -> str:
     if scene.topology.firewall == "none":
         return "firewall: none, so that security groups filter nothing"
-    if not any(map(scene.topology.is_filtered, (scene.port, *scene.neighbours))):
-        return f"no VM on {scene.port.network} lists a security group"
-    return f"the groups of the VMs on {scene.port.network} let all through that would be tried"
+    if not any(map(scene.topology.is_filtered, (scene.port, *_victims(scene)))):
+        return f"neither {scene.port.name} nor anybody it can reach lists a security group"
+    return "the groups let all through that would be tried"
 
 
 def a_group(scene: Scene, victim: str) -> str:
     """A group that filters the traffic from the attacker to the victim."""
-    ports = {port.name: port for port in scene.neighbours}
+    ports = {port.name: port for port in scene.topology.ports()}
     groups = (*(ports[victim].security_groups if victim in ports else ()), *scene.port.security_groups)
     return groups[0]
 

@@ -56,9 +56,10 @@ def arp(scene: Scene) -> Attack:
 def gateway(scene: Scene) -> Attack:
     """Gratuitous ARP for the gateway: everybody's way out would lead here."""
     name = "gateway-arp"
-    if scene.gateway is None or scene.gateway.ip.version != 4:
+    address = scene.topology.subnets[scene.port.subnet].gateway
+    if address is None or address.version != 4:
         return Attack(name, "its subnet has no IPv4 gateway")
-    liar = End(scene.port.mac, scene.gateway.ip)
+    liar = End(scene.port.mac, address)
     if scene.owns(*_pair(liar)):
         return _all_allowed(name)
     return Attack(name, "gratuitous ARP for the gateway's address", tuple(_claims(scene, liar)))

@@ -126,7 +126,7 @@ def test_from_a_full_scene_every_attack_is_tried_and_from_a_bare_one_those_left_
     left = {name: one.what for name, one in bare.items() if not one.frames}
     assert set(left) == {"arp-spoofing", "gateway-arp", "dhcp-starvation", "forged-tunnel", "packet-in-flood",
                          "cross-tenant-scan", *FILTERED}
-    assert left["forbidden-traffic"] == "no VM on six lists a security group"
+    assert left["forbidden-traffic"] == "neither evil6 nor anybody it can reach lists a security group"
 
 
 def test_what_address_pairs_allow_is_no_attack() -> None:
@@ -243,3 +243,9 @@ def test_the_second_half_of_a_datagram_names_no_port_and_carries_the_token_all_t
     assert [forging.found(half, RUN) for half in (first, second)] == [Token(RUN, 5, 6)] * 2
     assert [int.from_bytes(half[20:22], "big") for half in (first, second)] == [0x2000, 3]  # more to come; at 24
     assert first[18:20] == second[18:20]
+
+
+def test_what_is_forbidden_by_way_of_a_router_is_tried_too() -> None:
+    where, one = scene("near"), by_name("near")["forbidden-traffic"]
+    assert one.victim == "good" and where.gateway is not None
+    assert {frame[:6].hex(":") for frame in one.frames} == {where.gateway.mac}
