@@ -37,13 +37,16 @@ def base(host: Host) -> Iterator[Flow]:
     yield from security.base(host)
 
 
+def port(host: Host, net: Network, plug: Port) -> Iterator[Flow]:
+    """What br-int holds for one port, whatever else is on its network."""
+    yield from _classify(host, net, plug)
+    if plug.identities:
+        yield from port_security.secured(plug, security.entry(host, plug))
+    yield from security.denied(host, plug)
+
+
 def network(host: Host, net: Network) -> Iterator[Flow]:
-    """What br-int holds for one network, but for the rules of its security groups."""
-    for port in net.ports:
-        yield from _classify(host, net, port)
-        if port.identities:
-            yield from port_security.secured(port, security.entry(host, port))
-        yield from security.denied(host, port)
+    """What br-int holds for one network, but for its ports and the rules of its security groups."""
     for device in net.devices:
         yield from _admit(net, device, f"{device.name} is attached to {net.name}", (Goto(ROUTER),))
     if net.segment is not None:

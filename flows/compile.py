@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from flows import br_ex, br_int, br_tun, routed
 from flows.flow import Flow
-from flows.host import Host, Network, SimulatedRouter
+from flows.host import Host, Network, Port, SimulatedRouter
 from flows.tables import PIPELINES
 from flows.text import line
 
@@ -17,6 +17,19 @@ def compile_base(host: Host) -> tuple[Flow, ...]:
 
 def compile_network(host: Host, network: Network) -> tuple[Flow, ...]:
     """The flows of all bridges that belong to one network, but for `compile_groups`."""
+    ports = (flow for port in network.ports for flow in compile_port(host, network, port))
+    return (*ports, *compile_ways(host, network))
+
+
+def compile_port(host: Host, network: Network, port: Port) -> tuple[Flow, ...]:
+    """Of these, the flows of one port, all of them br-int's: nothing but the port itself, the network's name and VLAN,
+    and the host's settings is in them.
+    """
+    return tuple(br_int.port(host, network, port))
+
+
+def compile_ways(host: Host, network: Network) -> tuple[Flow, ...]:
+    """Of these, the flows of no port alone."""
     return (*br_int.network(host, network), *br_tun.network(host, network), *br_ex.network(network))
 
 

@@ -195,6 +195,7 @@ class Fleet:
         """Believe nothing: read every switch again and compare with everything computed anew."""
         commands: list[Command] = []
         for state in self.hosts.values():
+            state.compiled.clear()
             for conn, session in state.sessions.values():
                 if session.state is not State.READING:  # one dump under way is enough; a second would be believed, too
                     session.reread()

@@ -14,8 +14,10 @@ from controller.switch.events import Installed, NextHop
 from controller.switch.routing import Routing
 from controller.switch.session import Session
 from flows.cookie import KIND_MASK, is_compiled, is_learned
+from flows.flow import Flow
 from flows.tables import BR_INT, BR_TUN
 
+PortRows = dict[tuple[object, ...], tuple[Flow, ...]]  # all that the flows of a port are made of -> its flows
 _A_VLAN: Final = 1 << 32  # in what br-int has learned from: see flows.delivery.remember_away
 
 
@@ -30,6 +32,7 @@ class HostState:
     sessions: dict[str, tuple[object, Session]] = field(default_factory=dict)  # bridge -> (connection, session)
     forget: list[Forget] = field(default_factory=list)  # what br-tun learned and shall forget, once it can be told
     behind: list[Forget] = field(default_factory=list)  # and br-int: who is behind a port without port security
+    compiled: dict[str, PortRows] = field(default_factory=dict)  # network -> its ports' flows as they are
     taught: set[int] = field(default_factory=set)  # by whom br-int was when it was read the last time: see Forget
     neighbours: list[NextHop] = field(default_factory=list)  # learned ones, as br-int was read the last time
     # Where local VLANs are in use, until they have been taken over; None: the bridge has not been read.
@@ -140,6 +143,7 @@ class HostState:
         """Local VLANs for what the host carries now; what was learned under one that changes hands is forgotten."""
         before = self.vlans or {}
         self.vlans = placement.allot_vlans(sorted(self.carried(topology)), before)
+        self.compiled = {name: rows for name, rows in self.compiled.items() if name in self.vlans}
         self.forget += [Forget(vlan=vlan) for name, vlan in before.items() if self.vlans.get(name) != vlan]
 
     def carried(self, topology: Topology) -> set[str]:

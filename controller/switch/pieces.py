@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from controller.model import placement, routing, securing
 from controller.model.topology import Topology
 from controller.switch import meters
-from controller.switch.hoststate import HostState
+from controller.switch.hoststate import HostState, PortRows
 from controller.switch.session import Piece
 from flows import compile as compiler
 from flows.flow import Flow
-from flows.host import Meter, Network, SimulatedRouter
+from flows.host import Host, Meter, Network, SimulatedRouter
 from flows.tables import BR_INT
 
 BASE = ""  # the piece that belongs to no network and no router
@@ -62,7 +62,8 @@ def compiled(topology: Topology, state: HostState, work: Work) -> Pieces:
         pieces[BASE] = _piece(topology, state, compiler.compile_base(bare), (meters.EVERYTHING,))
     for name in sorted(work.networks):
         network = placement.place_network(topology, state.name, name, state.seen)
-        pieces[name] = _piece(topology, state, compiler.compile_network(bare, network))
+        flows = (*_of_ports(state, bare, network), *compiler.compile_ways(bare, network))
+        pieces[name] = _piece(topology, state, flows)
     for name in sorted(work.rules):
         network = replace(_filtered(topology, state, name), remote_groups=())
         pieces[of_rules(name)] = _piece(topology, state, compiler.compile_groups(bare, network))
@@ -73,6 +74,17 @@ def compiled(topology: Topology, state: HostState, work: Work) -> Pieces:
         pieces[of_router(router.router.name)] = _piece(topology, state, compiler.compile_router(bare, router),
                                                        meters.of_router(router))
     return pieces
+
+
+def _of_ports(state: HostState, bare: Host, network: Network) -> list[Flow]:
+    """The flows of a network's ports. Those that are as they were are not computed again: there may be hundreds."""
+    before = state.compiled.get(network.name, {})
+    now: PortRows = {}
+    for port in network.ports:
+        key = port, network.name, network.vlan, bare.firewall, bare.mac_aging_time
+        now[key] = before.get(key) or compiler.compile_port(bare, network, port)
+    state.compiled[network.name] = now
+    return [flow for flows in now.values() for flow in flows]
 
 
 def _filtered(topology: Topology, state: HostState, name: str) -> Network:

@@ -173,8 +173,9 @@ class Session:
 
     def _take(self, pieces: Pieces) -> None:
         for name, piece in pieces.items():
-            self.counters.compiled += len(piece.flows)
-            self._replace(name, {cookie_of(flow): flow for flow in piece.flows})
+            known = {id(flow): cookie for cookie, flow in self._pieces.get(name, {}).items()}
+            self.counters.compiled += sum(id(flow) not in known for flow in piece.flows)
+            self._replace(name, {known.get(id(flow)) or cookie_of(flow): flow for flow in piece.flows})
             self._meters[name] = piece.meters
 
     def _replace(self, name: str, flows: dict[int, Flow]) -> None:
