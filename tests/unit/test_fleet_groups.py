@@ -186,14 +186,14 @@ def test_going_over_to_another_firewall_empties_every_zone_that_comes_into_use()
 
 # ---- many
 
-def many(size: int, *, port: int = 80) -> Topology:
+def many(size: int, *, port: int = 80, secured: bool = False) -> Topology:
     """A group of this many members on two hosts, every one of them named by a rule of it.
 
-    Without port security they have few rows of their own, and the test is quick.
+    Without port security they have few rows of their own, and a test is quick.
     """
     groups = GROUPS.replace("port: 80", f"port: {port}")
     vms = "\n".join(f"  m{n}: {{host: compute{1 + n % 2}, network: blue, ip: 10.0.{2 + n // 200}.{1 + n % 200}, "
-                    "security_groups: [web], port_security: false}" for n in range(size))
+                    f"security_groups: [web], port_security: {str(secured).lower()}}}" for n in range(size))
     return cloud(groups, "vms:\n" + vms + "\n")
 
 
@@ -205,6 +205,16 @@ def test_a_rule_costs_the_same_few_flow_mods_however_many_members_its_group_has(
     for counters in found.values():
         assert (counters.added, counters.deleted, counters.writes, counters.flushed) == (1, 1, 1, 0)
         assert counters.compiled < 20  # those of the rules, none of members and none of ports
+
+
+def test_a_member_more_costs_a_row_on_other_hosts_and_computes_no_port_but_its_own() -> None:
+    world = running(many(40, secured=True))
+    found = change(world, many(41, secured=True))
+    own, other = found["compute1", BR_INT], found["compute2", BR_INT]
+    assert (other.added, other.deleted, other.flushed) == (1, 0, 0)
+    assert own.flushed == 1
+    assert own.added < 30  # rows of one port, and the one for broadcasts
+    assert max(own.compiled, other.compiled) < 41 + 30 + 30  # members, one port, who is known on the network
 
 
 def test_flows_grow_with_members_plus_rules() -> None:
