@@ -154,11 +154,17 @@ def _ask_for_flows(at: Rundir, host: str | None, bridge: str | None) -> tuple[st
 
 @app.command()
 def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotated[str, typer.Argument(metavar="DST")],
+          tcp: Annotated[int | None, typer.Option("--tcp", metavar="PORT", min=1, max=65535,
+                                                  help="Open a TCP connection instead of a ping.")] = None,
+          udp: Annotated[int | None, typer.Option("--udp", metavar="PORT", min=1, max=65535,
+                                                  help="Send to a UDP port instead.")] = None,
           as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE) -> None:
     """The journey of a packet, hop by hop and table by table, from the topology alone."""
     from controller.tools import trace as tool
 
-    journey = tool.trace(valid(topology), source, target)
+    if tcp is not None and udp is not None:
+        raise Refusal("Ask for one of --tcp and --udp.", BAD_INPUT)
+    journey = tool.trace(valid(topology), source, target, service=tool.service(tcp, udp))
     if as_json:
         show_json(journey.document())
     else:

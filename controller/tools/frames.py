@@ -1,6 +1,7 @@
-"""Between packets as values, which tables see, and frames as bytes, which routers see: ARP and ICMP, no more."""
+"""Between packets as values, for tables, and frames as bytes, for routers: ARP, and ICMP, TCP and UDP over IPv4."""
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from typing import Final
 
@@ -8,16 +9,20 @@ from flows import fields as f
 from flows import packet as packets
 from flows.packet import Packet
 from flows.routing.transport import is_error, quoted
-from flows.routing.wireformat import Arp, Datagram, Frame, checksum
+from flows.routing.wireformat import Arp, Datagram, Frame, checksum, summed
 
 TTL: Final = "nw_ttl"
 _TYPE, _CODE = "icmpv4_type", "icmpv4_code"
+TCP_FLAGS: Final = "tcp_flags"  # a name that no flow matches
+SYN, ACK = 0x02, 0x10  # RFC 793
+_WINDOW: Final = 64240
+_PORTS: Final = {f.TCP: ("tcp_src", "tcp_dst"), f.UDP: ("udp_src", "udp_dst")}
 _TOKEN: Final = b"tunbridge trace."
 _DEFAULT_TTL: Final = 64
 
 
 def encode(packet: Packet) -> bytes:
-    """An untagged frame. What is neither ARP nor ICMP over IPv4 becomes a frame that no router has a use for."""
+    """An untagged frame. What is nothing of ours becomes a frame that no router has a use for."""
     src, dst = (_mac(packet, field) for field in (f.ETH_SRC, f.ETH_DST))
     kind = packet.get(f.ETH_TYPE) or 0
     if kind == f.ARP:
@@ -25,6 +30,8 @@ def encode(packet: Packet) -> bytes:
         return Arp(op, _mac(packet, f.ARP_SHA), sender, _mac(packet, f.ARP_THA), target).framed(src, dst)
     if kind == f.IPV4 and packet.get(_TYPE) is not None:
         return _datagram(packet).framed(src, dst)
+    if kind == f.IPV4 and packet.get(f.IP_PROTO) in _PORTS:
+        return _with_ports(packet, packet.get(f.IP_PROTO) or 0).framed(src, dst)
     return Frame(dst, src, kind, b"").to_bytes()
 
 
@@ -39,6 +46,22 @@ def _datagram(packet: Packet) -> Datagram:
     message = message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
     return Datagram(packet.get(f.IPV4_SRC) or 0, packet.get(f.IPV4_DST) or 0, packets.ICMP, message,
                     _DEFAULT_TTL if ttl is None else ttl)
+
+
+def _with_ports(packet: Packet, protocol: int) -> Datagram:
+    """TCP without data, or UDP with as little."""
+    ports = struct.pack("!HH", *(packet.get(name) or 0 for name in _PORTS[protocol]))
+    if protocol == f.UDP:
+        message, place = ports + struct.pack("!HH", 8 + len(_TOKEN), 0) + _TOKEN, 6
+    else:
+        flags = packet.get(TCP_FLAGS)
+        # A number of the first byte: 1, and of what is awaited, whoever speaks.
+        message = ports + struct.pack("!IIBBHHH", 1, 2 if flags != SYN else 0, 5 << 4, SYN if flags is None else flags,
+                                      _WINDOW, 0, 0)
+        place = 16
+    ttl = packet.get(TTL)
+    return summed(Datagram(packet.get(f.IPV4_SRC) or 0, packet.get(f.IPV4_DST) or 0, protocol, message,
+                           _DEFAULT_TTL if ttl is None else ttl), place)
 
 
 def decode(data: bytes) -> Packet:
@@ -60,6 +83,9 @@ def decode(data: bytes) -> Packet:
 
 def _packet(src: str, dst: str, datagram: Datagram) -> Packet:
     icmp = {_TYPE: datagram.payload[0], _CODE: datagram.payload[1]} if datagram.proto == packets.ICMP else {}
+    if datagram.proto in _PORTS and not datagram.offset:
+        icmp = dict(zip(_PORTS[datagram.proto], struct.unpack_from("!HH", datagram.payload), strict=True))
+        icmp |= {TCP_FLAGS: datagram.payload[13]} if datagram.proto == f.TCP and len(datagram.payload) > 13 else {}
     return packets.frame(src, dst, f.IPV4, {f.IPV4_SRC: datagram.src, f.IPV4_DST: datagram.dst,
                                             f.IP_PROTO: datagram.proto}, **icmp, **{TTL: datagram.ttl})
 

@@ -12,7 +12,6 @@ from controller.model.topology import Address, Port, RouterPort, Topology
 from controller.model.walking import World
 from controller.tools import world
 from controller.tools.arrivals import (
-    ECHO_REPLY,
     ICMP_TYPE,
     has_come,
     is_answer,
@@ -24,8 +23,8 @@ from controller.tools.arrivals import (
     question,
 )
 from controller.tools.errors import BAD_INPUT, Refusal
-from controller.tools.frames import echo_reply
 from controller.tools.journey import TABLE, Hop, Journey, Leg, hops, story
+from controller.tools.services import PING, Service
 from controller.tools.simulate import Cloud
 from controller.tools.stops import Crossing, Ending, Visit
 from controller.tools.telling import answerer, learned, numbers, refusal, routers, why
@@ -38,14 +37,22 @@ __all__ = ["Journey", "story", "trace"]
 DELIVERED, DROPPED, ANSWERED = "delivered", "dropped", "answered"
 
 
-def trace(topology: Topology, src: str, dst: str, seen: Mapping[str, Seen] | None = None) -> Journey:
-    """The journey of a ping from a VM to another, to an address, or to `internet`.
+def trace(topology: Topology, src: str, dst: str, seen: Mapping[str, Seen] | None = None,
+          service: Service = PING) -> Journey:
+    """The journey of a ping from a VM to another, to an address, or to `internet`; or of what another service needs.
 
     Names are those of VMs (their first port) or of ports (`fw1:eth1`). `seen`: a host's numbers, where they are known
     from its switch; the rest is as on a host that has just been built. Refusal for a name that there is not.
     """
     source = _port(topology, src)
-    return _Trace(topology, Cloud(topology, seen), source, _target(topology, source, dst)).journey()
+    return _Trace(topology, Cloud(topology, seen), source, _target(topology, source, dst), service).journey()
+
+
+def service(tcp: int | None, udp: int | None) -> Service:
+    """A TCP or UDP port, or else a ping."""
+    if tcp is not None:
+        return Service(f.TCP, tcp)
+    return Service(f.UDP, udp) if udp is not None else PING
 
 
 def _port(topology: Topology, name: str) -> Port:
@@ -93,6 +100,7 @@ class _Trace:
     cloud: Cloud
     source: Port
     target: _Target
+    service: Service
 
     def journey(self) -> Journey:
         source, target = self.source, self.target
@@ -171,19 +179,21 @@ class _Trace:
 
     def _ping(self, mac: str, before: tuple[Leg, ...]) -> Journey:
         source, target = self.source, self.target
-        echo = packets.icmp_echo((source.mac, source.ip), (mac, target.address))
-        endings = self.cloud.send(source, echo)
+        first = self.service.request((source.mac, source.ip), (mac, target.address))
+        endings = self.cloud.send(source, first)
         let_out = self.cloud.let_out
-        reached = next((one for one in endings if has_come(one)), None)
-        spoken = next((one for one in endings if one.port == source and one.packet.get(ICMP_TYPE) is not None), None)
+        reached = next((one for one in endings if has_come(one)
+                        and not (one.port == source and self.service.is_reply(one.packet))), None)
+        spoken = next((one for one in endings if one.port == source
+                       and (one.packet.get(ICMP_TYPE) is not None or self.service.is_reply(one.packet))), None)
         shown = reached or spoken or most_telling(endings, target.port)
-        legs = (*before, Leg(f"{source.name} pings {target.address}",
-                             tuple(hops(self.topology, source, echo, shown, let_out))))
+        legs = (*before, Leg(self.service.asks(source.name, target.address),
+                             tuple(hops(self.topology, source, first, shown, let_out))))
         if reached is not None:
             return self._reached(reached, legs)
         if spoken is None:
             return Journey(DROPPED, f"{why(shown)}{self._no_neighbour(shown)}", legs)
-        if spoken.packet.get(ICMP_TYPE) == ECHO_REPLY:
+        if self.service.is_reply(spoken.packet):
             return Journey(ANSWERED, self._own_answer(spoken), legs)
         return Journey(DROPPED, f"{refusal(spoken)}, and tells {source.name}{self._apart()}", legs)
 
@@ -218,7 +228,7 @@ class _Trace:
             mac = self._mac_from_outside(network, IPv4Address(asker)) if network else None
             if not network or not mac:
                 return None, f"the world outside finds no way to {asker}"
-            reply = echo_reply((world.mac(self.topology, network), asked), (mac, asker))
+            reply = self.service.reply((world.mac(self.topology, network), asked), (mac, asker), packet)
             endings = self.cloud.send_from_outside(network, reply)
         else:
             card = self._card_towards(port, ip_address(asker))
@@ -226,9 +236,9 @@ class _Trace:
             mac = self._mac_of(card, next_hop) if next_hop else None
             if not mac:
                 return None, reason or f"nobody in {card.network} tells {card.name} the MAC of {next_hop}"
-            endings = self.cloud.send(card, echo_reply((card.mac, asked), (mac, asker)))
+            endings = self.cloud.send(card, self.service.reply((card.mac, asked), (mac, asker), packet))
         came = next((one for one in endings
-                     if one.port == self.source and one.packet.get(ICMP_TYPE) == ECHO_REPLY), None)
+                     if one.port == self.source and self.service.is_reply(one.packet)), None)
         if came is None:
             return None, why(most_telling(endings, self.source))
         if came.packet.shown(f.IPV4_SRC) != str(self.target.address):
@@ -267,7 +277,8 @@ class _Trace:
         leg = next((one for one in self.topology.legs_by_router.get(router, ()) if one.ip == self.target.address), None)
         where = f", which is {leg.name}" if leg else ""
         host = leg.host if leg else self.topology.routers[router].host if router else ""
-        return f"{router} on {host} answers as {self.target.address}{where}"
+        does = "answers" if self.service.port is None else "itself refuses"  # nothing listens there
+        return f"{router} on {host} {does} as {self.target.address}{where}"
 
     def _no_neighbour(self, shown: Ending) -> str:
         """What is behind a frame that waits in a router."""
