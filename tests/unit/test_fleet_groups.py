@@ -357,8 +357,10 @@ def test_every_row_that_refuses_says_whom_and_what() -> None:
 def draw(pick: random.Random) -> Topology:
     """A cloud of few VMs in which everything about groups may be another the next time."""
     names = ["web", "db", "lone"]
-    text = ["  " + name + ":\n" + ("\n".join(f"    - {_rule(pick, names)}" for _ in range(pick.randint(1, 3)))
-                                    if pick.random() < 0.9 else "    []") for name in names]
+    text = []
+    for name in names:
+        rules = [f"    - {_rule(pick, names)}" for _ in range(pick.randint(1, 3))]
+        text += [f"  {name}:", *(rules if pick.random() < 0.9 else ["    []"])]
     vms = ["vms:"]
     for n in range(11, 11 + pick.randint(1, 8)):
         groups = ", ".join(pick.sample(names, pick.randint(0, 2)))
