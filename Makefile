@@ -39,6 +39,8 @@ system:  ## system tests alone (root)
 bench: setup  ## the measurements of bench/README.md (root)
 	@$(SETUP) root $(PYTHON) bench/run.py
 	@$(SETUP) root $(PYTHON) bench/routing.py
+	@$(SETUP) root $(PYTHON) bench/edge.py
+	@$(SETUP) root $(PYTHON) bench/edge_rules.py
 
 clean:  ## remove what the set-up, the tests and the tools left in this directory
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
