@@ -26,7 +26,7 @@ lint:  ## ruff, flake8 and strict mypy
 
 unit:  ## unit tests; no root, no Open vSwitch
 	@$(SETUP) venv
-	$(PYTHON) -m pytest tests/unit
+	$(PYTHON) -m pytest -n auto tests/unit
 
 cli:  ## the commands and the daemon as processes; no root, no Open vSwitch
 	@$(SETUP) venv

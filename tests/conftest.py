@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     given = os.environ.get("TUNBRIDGE_SEED") or str(random.SystemRandom().randrange(2**32))
     if not given.isdecimal():
         raise pytest.UsageError(f"TUNBRIDGE_SEED is {given!r}; it must be a whole number, or unset for a new seed.")
+    os.environ["TUNBRIDGE_SEED"] = given  # the processes of a run that is shared out (pytest -n) have the same one
     seed = int(given)
     config.stash[SEED] = seed
     if config.option.hypothesis_seed is None:

@@ -20,7 +20,7 @@ from tests import edge_packets, oracle
 from tests.clouds import CASES, golden, parse
 from tests.random_clouds import random_cloud
 
-RUNS = range(18)
+RUNS = range(8)
 DRIVERS = ((), ("simulated",), ("simulated", "namespace"))  # of the routers, in turn; with them come physical networks
 FIREWALLS = ("", "openvswitch", "iptables_hybrid")  # with groups and DHCP, but for the first
 

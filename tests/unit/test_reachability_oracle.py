@@ -12,7 +12,7 @@ from tests import oracle, routed_oracle
 from tests.clouds import parse
 from tests.random_clouds import random_cloud
 
-RUNS = range(60)
+RUNS = range(30)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def wanted(cloud: Topology, name: str, address: str) -> str:
 
 def test_the_random_clouds_hold_what_is_to_be_told_apart(seed: int) -> None:
     met: set[str] = set()
-    for run in range(200):
+    for run in range(120):
         found = parse(random_cloud(random.Random(f"{seed} {run}"), ("simulated", "namespace"), outside=True,
                                    edge="openvswitch"))
         met |= {f"{target.name.split(' ')[0]} {target.expected}" for target in expected_targets(found)}

@@ -15,7 +15,7 @@ from controller.tools.trace import trace
 from tests.edge_clouds import sketch
 from tests.random_clouds import random_cloud
 
-CLOUDS, PAIRS, TARGETS = 12, 8, 6
+CLOUDS, PAIRS, TARGETS = 8, 8, 6
 FILTERED = 3  # clouds with security groups, whose tables are long
 
 

@@ -30,7 +30,7 @@ from tests.edge_clouds import EDGES, Sketch, changed, sketch
 from tests.model_switch import ModelSwitch
 
 HOSTS = ("c1", "c2")
-PACKETS = 30  # for each edit and host
+PACKETS = 15  # for each edit and host
 
 
 # ---- one edit
