@@ -268,8 +268,8 @@ def test_no_vm_fills_tables_that_all_share(place: Cloud) -> None:
     fragments = place.run("c1", "ovs-appctl", "dpctl/ipf-get-status")
     assert "v4 enabled: 0" in fragments and "v6 enabled: 0" in fragments, "tenants' fragments wait in no common place"
     limits = place.run("c1", "ovs-vsctl", "--bare", "--columns=flow_limit,overflow_policy,groups", "list", "Flow_Table")
-    assert sorted(limits.split()) == sorted("10000 evict NXM_OF_VLAN_TCI[0..11] "
-                                            "20000 evict NXM_OF_VLAN_TCI[0..11]".split())
+    by_vlan = "NXM_OF_VLAN_TCI[0..11]"
+    assert sorted(limits.split()) == sorted(["10000", "evict", by_vlan, "20000", "evict", by_vlan])
 
 
 def test_where_no_vm_is_left_no_chain_is_left(place: Cloud) -> None:
