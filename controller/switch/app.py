@@ -63,6 +63,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         self._bundles = 0
         self._connections: set[Any] = set()
         self.alarm = Alarm(lambda: fleet.due, lambda now: self.obey(fleet.tick(now)))
+        self.purge: Callable[[str], str | None] = lambda host: None  # see `caches`; None, or why it failed
 
     def start(self) -> None:
         """os-ken's own start would listen on every address; `listen` is ours."""
@@ -217,7 +218,19 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         if ev.msg.type == ofp.OFPBCT_COMMIT_REPLY:
             self._blame.pop(conn, None)
             reason = self._first_error.pop(conn, None)
-            self.obey(self._fleet.refused(conn, reason) if reason else self._fleet.committed(conn))
+            if reason:
+                self.obey(self._fleet.refused(conn, reason))
+            else:
+                eventlet.spawn(sockets.guarded, "write not settled", partial(self._settle, conn))
+
+    def _settle(self, conn: Any) -> None:
+        """A bundle is in; it holds for packets, too, when nothing of before is cached."""
+        host = self._fleet.host_of(conn)
+        trouble = self.purge(host) if host is not None else None
+        if trouble is not None:
+            LOG.warning("cache not emptied host=%s why=%s cure=%s", host, _word(trouble),
+                        _word("ovs-appctl revalidator/purge there"))
+        self.obey(self._fleet.committed(conn))
 
     @set_ev_handler(ofp_event.EventOFPErrorMsg,  # type: ignore[untyped-decorator]
                     [HANDSHAKE_DISPATCHER, CONFIG_DISPATCHER, MAIN_DISPATCHER])

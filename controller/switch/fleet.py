@@ -108,6 +108,11 @@ class Fleet:
         session.flows_read(rows, meters)
         return commands + self._intend_all(state)
 
+    def host_of(self, conn: object) -> str | None:
+        """The host whose switch is connected so; None for strangers, and for who has gone."""
+        found = self._sessions.get(conn)
+        return found[0].name if found else None
+
     def committed(self, conn: object) -> list[Command]:
         """The write under way is in."""
         found = self._sessions.get(conn)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from controller.model import reading
 from controller.model.topology import Topology
-from controller.tools import topologies, troubles
+from controller.tools import nodes, topologies, troubles
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.rundir import Rundir, make
 
@@ -73,12 +73,13 @@ def run(options: Options) -> None:
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
         os.environ["OSKEN_HUB_TYPE"] = "eventlet"  # read by os-ken when it is imported
         from controller.switch import app as switch_app
-        from controller.switch import sockets
+        from controller.switch import caches, sockets
         from controller.switch.fleet import Fleet
 
         def prepare(app: Any, stop: Callable[[], None]) -> dict[int, Callable[[], None]]:
             errors.tell = app.control.count_error
             app.control.troubles = lambda: troubles.read(options.where.path)
+            app.purge = lambda host: caches.purge(nodes.directory(options.where.path) / host)
             return {signal.SIGTERM: stop, signal.SIGINT: stop,
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}
 

@@ -26,7 +26,7 @@ THEIRS = {  # library -> the places that may import it
     "os_ken": ("controller/switch/wire.py", "controller/switch/answers.py", "controller/switch/listing.py",
                "controller/switch/nicira.py", "controller/switch/oxm.py", "controller/switch/app.py"),
     "eventlet": ("controller/switch/sockets.py", "controller/switch/alarm.py", "controller/switch/app.py",
-                 "controller/switch/signals.py"),
+                 "controller/switch/signals.py", "controller/switch/caches.py"),
     "ovs": ("controller/tools/",),
     "rich": ("controller/tools/",),
     "typer": ("controller/tools/",),
