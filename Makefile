@@ -30,7 +30,7 @@ unit:  ## unit tests; no root, no Open vSwitch
 
 cli:  ## the commands and the daemon as processes; no root, no Open vSwitch
 	@$(SETUP) venv
-	$(PYTHON) -m pytest tests/cli
+	$(PYTHON) -m pytest -n auto tests/cli
 
 system:  ## system tests alone (root)
 	@$(SETUP) venv
