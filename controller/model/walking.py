@@ -204,7 +204,7 @@ class World:
             return inside, None, self._own[router].get(inside.destination)
         after = inside
         if talk.answering:
-            if known is None and (leg.outside or route.leg.outside):
+            if known is None and (leg.outside or (route.leg.outside and self._translates(router))):
                 return inside, None, None  # an answer to what this router has not seen
         else:
             if route.leg.outside or (fixed is not None and not leg.outside):
@@ -219,6 +219,11 @@ class World:
         assert gateway is not None
         own = gateway.ip if isinstance(gateway.ip, IPv4Address) and (gateway.snat or always) else source
         return self._shown.get((router, source), own)
+
+    def _translates(self, router: str) -> bool:
+        """Whether what leaves by its gateway may show another address there."""
+        gateway = self.topology.routers[router].gateway
+        return gateway is not None and (gateway.snat or bool(self.topology.floating_ips_by_router.get(router)))
 
     def _route(self, router: str, address: IPv4Address) -> Route | None:
         return next((route for route in self.routes[router] if address in route.prefix), None)
