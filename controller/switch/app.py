@@ -61,6 +61,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         self._blame: dict[Any, dict[int, str]] = {}  # connection -> transaction id -> what that message was
         self._first_error: dict[Any, str] = {}
         self._bundles = 0
+        self._latest: dict[Any, int] = {}  # connection -> number of the bundle that was sent last
         self._connections: set[Any] = set()
         self.alarm = Alarm(lambda: fleet.due, lambda now: self.obey(fleet.tick(now)))
         self.purge: Callable[[str], str | None] = lambda host: None  # see `caches`; None, or why it failed
@@ -83,6 +84,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                 self._connections.discard(datapath)
                 self._blame.pop(datapath, None)
                 self._first_error.pop(datapath, None)
+                self._latest.pop(datapath, None)
                 for key in [key for key in self._dumps if key[0] is datapath]:
                     del self._dumps[key]
                 self.obey(self._fleet.disconnected(datapath))
@@ -125,6 +127,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             self.obey(self._fleet.refused(conn, str(error)))
         else:
             self._blame[conn] = bundle.blame
+            self._latest[conn] = self._bundles
             conn.send(bundle.data)
 
     def _meters_read(self, conn: Any, replies: list[Any]) -> None:
@@ -221,16 +224,18 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             if reason:
                 self.obey(self._fleet.refused(conn, reason))
             else:
-                eventlet.spawn(sockets.guarded, "write not settled", partial(self._settle, conn))
+                settle = partial(self._settle, conn, self._latest.get(conn))
+                eventlet.spawn(sockets.guarded, "write not settled", settle)
 
-    def _settle(self, conn: Any) -> None:
+    def _settle(self, conn: Any, number: int | None) -> None:
         """A bundle is in; it holds for packets, too, when nothing of before is cached."""
         host = self._fleet.host_of(conn)
         trouble = self.purge(host) if host is not None else None
         if trouble is not None:
             LOG.warning("cache not emptied host=%s why=%s cure=%s", host, _word(trouble),
                         _word("ovs-appctl revalidator/purge there"))
-        self.obey(self._fleet.committed(conn))
+        if self._latest.get(conn) == number:  # else the switch has been read anew meanwhile, and written again
+            self.obey(self._fleet.committed(conn))
 
     @set_ev_handler(ofp_event.EventOFPErrorMsg,  # type: ignore[untyped-decorator]
                     [HANDSHAKE_DISPATCHER, CONFIG_DISPATCHER, MAIN_DISPATCHER])
