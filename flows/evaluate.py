@@ -68,9 +68,11 @@ class Pipeline:
              entry: Table | None = None) -> Walk:
         """From the first table (or from `entry`, for what the controller sends) until no flow leads on.
 
-        Without `conntrack`, no connection is known and every packet is a new one's.
+        Without `conntrack`, no connection is known and every packet is a new one's. What the packet teaches a table
+        holds for itself, too, once connection tracking has led it on: a translation sees the tables as they were when
+        it began (ofproto-dpif-xlate.c, tables_version), and that is where another one begins.
         """
-        state = _State(packet, in_port, conntrack or Conntrack())
+        state = _State(packet, in_port, conntrack or Conntrack(), self._rows)
         try:
             self._run(state, entry or self.entry)
         except _TooDeep:
@@ -80,7 +82,7 @@ class Pipeline:
 
     def _run(self, state: _State, table: Table | None) -> None:
         while table is not None:
-            row, clauses = self._rows.look(table, state.packet, state.in_port)
+            row, clauses = state.rows.look(table, state.packet, state.in_port)
             step, place = Step(table, row, state.packet, state.packet, clauses), len(state.steps)
             state.steps.append(step)
             table = self._obey(state, row.actions if row else (), place)
@@ -122,6 +124,7 @@ class _State:
     packet: Packet
     in_port: int
     conntrack: Conntrack
+    rows: Rows
     steps: list[Step] = field(default_factory=list)
     outputs: list[tuple[int, Packet]] = field(default_factory=list)
     own: list[tuple[int, Packet]] = field(default_factory=list)
@@ -130,6 +133,7 @@ class _State:
     copies: list[tuple[int, _State]] = field(default_factory=list)  # (place of the step that made it, the copy)
     depth: int = 0  # how often it has gone back to an earlier table
     tracked: int = 0  # how often connection tracking has led it on
+    fresh: tuple[Flow, ...] = ()  # what it has learned since, or since it came in
 
     def deeper(self) -> None:
         self.depth += 1
@@ -139,6 +143,15 @@ class _State:
     def output(self, port: int) -> None:
         self.own.append((port, self.packet.emitted()))
         self.outputs.append(self.own[-1])
+
+    def learn(self, row: Flow) -> None:
+        self.learned.append(row)
+        self.fresh = (*self.fresh, row)
+
+    def recirculate(self) -> None:
+        self.tracked += 1
+        if self.fresh:
+            self.rows, self.fresh = self.rows.with_(self.fresh), ()
 
     def take(self, place: int, copy: _State) -> None:
         """What has become of a copy."""
@@ -166,7 +179,8 @@ def _act(state: _State, action: Action) -> Table | None:
             return table
         case Track(_, onward):
             state.packet, state.conntrack = state.conntrack.track(action, state.packet)
-            state.tracked += onward is not None
+            if onward is not None:
+                state.recirculate()
             return onward if state.tracked <= _TRACKED else None
         case Output(port):
             # A packet does not leave by the port it came in by (OpenFlow 1.4, 5.8), and nothing says so.
@@ -178,7 +192,7 @@ def _act(state: _State, action: Action) -> Table | None:
         case OutputBack():
             state.output(state.in_port)
         case Learn() | LearnPort():
-            state.learned.append(_learned(action, state.packet, state.in_port))
+            state.learn(_learned(action, state.packet, state.in_port))
         case Ask():
             state.asked.append(state.packet)
         case AnyPort():

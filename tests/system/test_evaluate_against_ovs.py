@@ -252,10 +252,10 @@ def side_by_side(ovs: PrivateOvs, flows: tuple[Flow, ...], source: Traffic, coun
             walk = pipeline.walk(packet, in_port, Scripted(states=states))
             text = control.ask("ofproto/trace", source.bridge, said, "-generate", *told)
             try:
-                compare(walk, traced(text, packet.vlan, numbers), deeds, list(learned.values()))
+                compare(walk, traced(text, packet.vlan, numbers), deeds, [*learned.values(), *walk.learned])
                 if larger_too(text):
                     larger = pipeline.walk(replace(packet, size=HUGE), in_port, Scripted(states=states))
-                    compare(larger, traced(text, packet.vlan, numbers, large=True), deeds, [])
+                    compare(larger, traced(text, packet.vlan, numbers, large=True), deeds, list(larger.learned))
             except AssertionError:
                 print(f"{said} {' '.join(told)}\n{text}")
                 raise
