@@ -21,8 +21,9 @@ from flows.tables import ASK, CLASSIFY, ROUTER, TUNNEL_TO_VLAN
 VERSION: Final = ofp.OFP_VERSION
 _READ: Final = frozenset({ofp.OFPT_HELLO, ofp.OFPT_ERROR, ofp.OFPT_ECHO_REQUEST, ofp.OFPT_ECHO_REPLY,
                           ofp.OFPT_FEATURES_REPLY, ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS,
-                          ofp.OFPT_MULTIPART_REPLY, ofp.OFPT_BUNDLE_CONTROL})
-_READ_PARTS: Final = {number.to_bytes(2) for number in (framing.FLOW, framing.METER_CONFIG, framing.PORT_DESC)}
+                          ofp.OFPT_MULTIPART_REPLY, ofp.OFPT_BUNDLE_CONTROL, ofp.OFPT_ROLE_REPLY, ofp.OFPT_ROLE_STATUS})
+_READ_PARTS: Final = frozenset({framing.FLOW, framing.AGGREGATE, framing.METER_CONFIG, framing.PORT_DESC})
+_RAW_PARTS: Final = {framing.FLOW_MONITOR: parser.OFPFlowMonitorReply}
 _TO_VLAN: Final = {CLASSIFY.id, *(table.id for table in TUNNEL_TO_VLAN.values())}
 
 
@@ -45,18 +46,32 @@ nicira.register()
 def read(datapath: Any, version: int, kind: int, length: int, xid: int, message: bytes) -> Any:
     """A message as os-ken's value; None if it is of a kind that we do not ask for.
 
+    What only `dumps` reads has the bytes of the whole message for its body.
     Unreadable if it is not OpenFlow 1.4: whoever sent it is not to be understood any further. A hello may come in any
     version (OpenFlow 1.4, 6.3.1).
     """
     if version != VERSION and kind != ofp.OFPT_HELLO:
         raise Unreadable(f"a message of version {version:#04x} instead of {VERSION:#04x}")
-    if kind not in _READ or (kind == ofp.OFPT_MULTIPART_REPLY and bytes(message[8:10]) not in _READ_PARTS):
+    if kind not in _READ:
         return None
     try:
+        part = framing.part(message) if kind == ofp.OFPT_MULTIPART_REPLY else None
+        if part in _RAW_PARTS:
+            return _raw(_RAW_PARTS[part], datapath, xid, message)
+        if part is not None and part not in _READ_PARTS:
+            return None
         framing.walk(kind, message)
         return parser.msg_parser(datapath, version, kind, length, xid, message)
     except Exception as error:
         raise Unreadable(f"a message of type {kind} and {length} bytes makes no sense: {error}") from error
+
+
+def _raw(reply: Any, datapath: Any, xid: int, message: bytes) -> Any:
+    """os-ken's value of a multipart reply, so that its events go their ways, but unread."""
+    framing.walk(ofp.OFPT_MULTIPART_REPLY, message)
+    found = reply(datapath, body=bytes(message), flags=int.from_bytes(message[10:12]))
+    found.set_xid(xid)
+    return found
 
 
 def installed(row: Any) -> Installed:

@@ -10,8 +10,9 @@ from typing import Final
 
 HEADER: Final = 8  # bytes of every message (OpenFlow 1.4, 7.1.1)
 HELLO, PACKET_IN, FLOW_REMOVED, MULTIPART_REPLY = 0, 10, 11, 19  # message types (7.1.1)
-FLOW, METER_CONFIG, PORT_DESC = 1, 10, 13  # multipart types (7.3.5)
-_MULTIPART_HEADER: Final = 16  # with the message's own
+ROLE_REPLY, ROLE_STATUS = 25, 30
+FLOW, AGGREGATE, METER_CONFIG, PORT_DESC, FLOW_MONITOR = 1, 2, 10, 13, 16  # multipart types (7.3.5)
+MULTIPART_HEADER: Final = 16  # with the message's own
 _ELEMENT: Final = 4  # type and length of a hello's element (7.5.1)
 _PORT: Final = 40  # a port without properties; its length stands behind the port number (7.2.1)
 _FLOW: Final = 48  # an entry up to its match (7.3.5.2)
@@ -21,6 +22,12 @@ _FIELD: Final = 4  # header of a field in it; the last of these bytes is the len
 _PADDING: Final = {PACKET_IN: 2, FLOW_REMOVED: 0}  # bytes behind the match
 _METER: Final = 8  # a meter without bands (7.3.5.14)
 _BAND: Final = 16  # every band (7.3.4.5)
+_AGGREGATE: Final = 24  # the one body of such a reply (7.3.5.3)
+_ROLE: Final = 16  # what follows the header (7.3.9, 7.4.4)
+_PROPERTY: Final = 4  # type and length
+_UPDATE: Final = 8  # an update of a flow monitor that names no flow (7.3.5.17.2)
+FULL: Final = 24  # one that does, up to its match
+NAMES_FLOW: Final = frozenset({0, 1, 2, 3})  # events that do
 _ACTIONS: Final = frozenset({3, 4, 5})  # instructions that carry actions (7.2.4)
 _INSTRUCTIONS: Final = {1: 8, 2: 24, 6: 8}  # goto, metadata, meter: bytes of each; os-ken steps by these
 _SET_FIELD: Final = 25
@@ -41,20 +48,42 @@ def walk(kind: int, message: bytes) -> None:
         _all(_items(message, HEADER, end, _ELEMENT))
     elif kind in _MATCH_AT:
         _match(message, _MATCH_AT[kind], end - _PADDING[kind])
+    elif kind in (ROLE_REPLY, ROLE_STATUS):
+        _all(_items(message, HEADER + _ROLE, end, _PROPERTY))
     elif kind == MULTIPART_REPLY:
-        what = _number(message, HEADER, end)
-        if what == PORT_DESC:
-            _all(_items(message, _MULTIPART_HEADER, end, _PORT, at=4))
-        elif what == METER_CONFIG:
-            for start, stop in _items(message, _MULTIPART_HEADER, end, _METER, at=0):
-                _all(_items(message, start + _METER, stop, _BAND))
-        elif what == FLOW:
-            for start, stop in _items(message, _MULTIPART_HEADER, end, _FLOW + HEADER, at=0):
-                _flow(message, start, stop)
+        _parts(message, _number(message, HEADER, end), end)
+
+
+def part(message: bytes) -> int:
+    """The type of a multipart reply. Broken if it has none."""
+    if len(message) < MULTIPART_HEADER:
+        raise Broken("it ends in its header")
+    return _number(message, HEADER, MULTIPART_HEADER)
+
+
+def _parts(message: bytes, what: int, end: int) -> None:
+    """The body of a multipart reply."""
+    if what == PORT_DESC:
+        _all(_items(message, MULTIPART_HEADER, end, _PORT, at=4))
+    elif what == AGGREGATE:
+        _exact(end - MULTIPART_HEADER, _AGGREGATE)
+    elif what == METER_CONFIG:
+        for start, stop in _items(message, MULTIPART_HEADER, end, _METER, at=0):
+            _all(_items(message, start + _METER, stop, _BAND))
+    elif what == FLOW_MONITOR:
+        for start, stop in _items(message, MULTIPART_HEADER, end, _UPDATE, at=0):
+            if _number(message, start + 2, stop) in NAMES_FLOW:
+                _flow(message, start + FULL, stop)
+            else:
+                _exact(stop - start, _UPDATE)
+    elif what == FLOW:
+        for start, stop in _items(message, MULTIPART_HEADER, end, _FLOW + HEADER, at=0):
+            _flow(message, start + _FLOW, stop)
 
 
 def _flow(message: bytes, start: int, stop: int) -> None:
-    for instruction, end in _items(message, _match(message, start + _FLOW, stop), stop, HEADER):
+    """A match and instructions."""
+    for instruction, end in _items(message, _match(message, start, stop), stop, HEADER):
         kind = _number(message, instruction, end)
         if kind in _ACTIONS:
             _actions(message, instruction + HEADER, end)

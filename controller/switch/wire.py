@@ -19,9 +19,12 @@ from flows import cookie as cookies
 from flows.fields import Criterion
 from flows.flow import Flow, Goto, Metered, SetField
 from flows.host import Meter
+from flows.sheet import flow_of
 from flows.tables import Table
 
 VERSION: Final = ofp.OFP_VERSION
+NO_CHANGE, EQUAL, MASTER, SLAVE = (ofp.OFPCR_ROLE_NOCHANGE, ofp.OFPCR_ROLE_EQUAL, ofp.OFPCR_ROLE_MASTER,
+                                   ofp.OFPCR_ROLE_SLAVE)
 NEIGHBOUR_IDLE: Final = 300  # seconds without a packet after which a learned neighbour is forgotten
 _BUNDLE_FLAGS: Final = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
 _METER_FLAGS: Final = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST
@@ -87,7 +90,8 @@ def _meter(datapath: Any, command: int, meter: Meter) -> Any:
 
 
 def _messages(datapath: Any, plan: Plan) -> Iterator[tuple[Any, str]]:
-    for cookie, flow in plan.add:
+    for cookie, row in plan.add:
+        flow = flow_of(row)
         yield add_flow(datapath, cookie, flow), f"add table={flow.table.id} ({flow.why})"
     for cookie in plan.delete:
         yield _delete(datapath, cookie, cookies.EXACT), f"delete cookie={cookie:#x}"
@@ -146,11 +150,40 @@ def _forget(datapath: Any, forget: Forget) -> Any:
     return _delete(datapath, cookie, mask, match=parser.OFPMatch(**criteria), out_port=out_port)
 
 
-def read_flows(datapath: Any, table: int = ofp.OFPTT_ALL) -> Any:
-    """The request for every flow of a switch, or of one of its tables."""
-    return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, 0, 0, parser.OFPMatch())
+def read_flows(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
+    """The request for every flow of a switch, or of one of its tables, whose cookie is this where the mask has bits."""
+    return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch())
+
+
+def count_flows(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
+    """The request for how many flows `read_flows` would find."""
+    return parser.OFPAggregateStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask,
+                                           parser.OFPMatch())
 
 
 def read_meters(datapath: Any) -> Any:
     """The request for every meter of a switch."""
     return parser.OFPMeterConfigStatsRequest(datapath, 0, ofp.OFPM_ALL)
+
+
+def claim(datapath: Any, role: int, generation: int) -> Any:
+    """The request for a role; a switch refuses one that is older (by a signed difference) than what it has seen.
+
+    NO_CHANGE only asks for the role in force. The answer is OFPRoleReply; OFPRoleStatus comes unasked.
+    """
+    return parser.OFPRoleRequest(datapath, role, generation)
+
+
+def watch(datapath: Any, number: int, table: int = ofp.OFPTT_ALL, *, initial: bool = False) -> Any:
+    """The request to be told of every change of a table's flows, the daemon's own abbreviated (`dumps.updates`).
+
+    `initial`: of those that are there already, too.
+    """
+    flags = ofp.OFPFMF_ADD | ofp.OFPFMF_REMOVED | ofp.OFPFMF_MODIFY | ofp.OFPFMF_INSTRUCTIONS
+    return parser.OFPFlowMonitorRequest(datapath, monitor_id=number, table_id=table, command=ofp.OFPFMC_ADD,
+                                        monitor_flags=flags | (ofp.OFPFMF_INITIAL if initial else 0))
+
+
+def unwatch(datapath: Any, number: int) -> Any:
+    """The request to be told no more."""
+    return parser.OFPFlowMonitorRequest(datapath, monitor_id=number, command=ofp.OFPFMC_DELETE)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.switch import answers, framing, listing, oxm
+from controller.switch import answers, dumps, framing, listing, oxm
 from flows import fields as f
 from flows import tables as t
 from flows.flow import Action, Clone, Conjunction, LearnPort, Output, OutputTo, Resubmit, SetField, Track
@@ -51,6 +51,9 @@ FIREWALL = flow(packed(
     Clone((SetField(f.REG_OUT_PORT(5)), Output(1), Clone((Resubmit(t.BASE_INGRESS),)))),
     LearnPort(t.BEHIND, "learned", 300, 5, 64), OutputTo(f.REG_OUT_PORT), Conjunction(3, 1, 2),
     Track(f.REG_ZONE, None, commit=True)))
+# 7.3.5.17.2: ofp_flow_update_full of a flow that was added, with its match and one goto
+UPDATE = (struct.pack("!HHBBHHH4xQ", 48, 1, 3, 0, 30, 60, 7, 0x54) + struct.pack("!HHIB3x", 1, 9, 0x80001401, 6)
+          + bytes(4) + struct.pack("!HHB3x", 1, 8, 5))
 MESSAGES = {
     "hello": (0, HELLO),
     "error": (1, struct.pack("!HH", 1, 2) + bytes(64)),
@@ -62,6 +65,10 @@ MESSAGES = {
     "meters": (19, struct.pack("!HH4x", 10, 0) + struct.pack("!HHIHHIII", 24, 6, 5, 1, 16, 10, 20, 0) * 3),
     "flows": (19, struct.pack("!HH4x", 1, 0) + FLOW * 3),
     "firewall": (19, struct.pack("!HH4x", 1, 0) + FIREWALL * 3),
+    "aggregate": (19, struct.pack("!HH4x", 2, 0) + struct.pack("!QQI4x", 5, 500, 2)),
+    "role": (25, struct.pack("!I4xQ", 2, 9)),
+    "another role": (30, struct.pack("!IB3xQ", 3, 0, 9) + struct.pack("!HHII", 0xFFFF, 12, 1, 1)),
+    "updates": (19, struct.pack("!HH4x", 16, 0) + UPDATE + struct.pack("!HHI", 8, 4, 77) + struct.pack("!HH4x", 8, 5)),
     "bundle": (33, struct.pack("!IHH", 1, 5, 1)),
 }
 
@@ -119,9 +126,11 @@ def test_no_mutant_of_a_message_holds_the_daemon(name: str, seed: int) -> None:
     with watchdog(60):
         for mutant in mutants:
             try:
-                read(mutant)
+                found = read(mutant)
             except answers.Unreadable:
                 continue
+            if name == "updates" and found:
+                list(dumps.updates(found.body))  # type: ignore[attr-defined]
 
 
 def test_a_hello_whose_element_is_empty_is_not_walked_forever() -> None:
@@ -143,8 +152,23 @@ def test_an_action_inside_a_copy_is_walked_too() -> None:
         read(message(19, struct.pack("!HH4x", 1, 0) + broken))
 
 
+def test_what_a_flow_monitor_says_is_read() -> None:
+    found = read(message(*MESSAGES["updates"]))
+    changed, ours, paused = dumps.updates(found.body)  # type: ignore[attr-defined]
+    assert changed == dumps.Update(
+        dumps.ADDED, 3, 7, 0x54, match=struct.pack("!IB", 0x80001401, 6), timeouts=(30, 60),
+        instructions=struct.pack("!HHB3x", 1, 8, 5))
+    assert ours == dumps.Update(dumps.ABBREVIATED, xid=77)
+    assert paused == dumps.Update(dumps.PAUSED)
+
+
+def test_an_update_of_no_length_is_not_walked_forever() -> None:
+    with watchdog(10), pytest.raises(answers.Unreadable, match="an item of 0 bytes"):
+        read(message(19, struct.pack("!HH4x", 16, 0) + bytes(8)))
+
+
 def test_what_we_never_ask_for_is_passed_over() -> None:
-    for kind in (4, 5, 9, 21, 30, 200):
+    for kind in (4, 5, 9, 21, 31, 200):
         assert read(message(kind, bytes(range(64)))) is None
     assert read(message(19, struct.pack("!HH4x", 4, 0) + bytes(64))) is None, "port statistics"
     with pytest.raises(answers.Unreadable, match="version 0x04"):
