@@ -41,6 +41,7 @@ from flows.cookie import (
 from flows.fields import tagged
 from flows.flow import Flow, Match, Metered, Output, SetField, Track, flow, when
 from flows.host import CONTROLLER_METER, Meter
+from flows.sheet import flow_of
 from flows.tables import BR_INT, BR_TUN, UNICAST
 from flows.text import line
 
@@ -74,7 +75,7 @@ class ModelSwitch:
             self.filled.pop(zone, None)
         before = self.tenants()
         for cookie, row in plan.add:
-            self.put(cookie, row)
+            self.put(cookie, flow_of(row))
         self._delete(plan)
         for zone in plan.flush_again:
             assert zone in plan.flush

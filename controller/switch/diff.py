@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flows.cookie import is_compiled
-from flows.flow import Flow
 from flows.host import Meter
+from flows.sheet import Row
 
 
 @dataclass(frozen=True, order=True)
@@ -30,7 +30,7 @@ class Plan:
     Additions come first: nothing is deleted before its successor is there.
     """
 
-    add: tuple[tuple[int, Flow], ...] = ()  # (cookie, flow)
+    add: tuple[tuple[int, Row], ...] = ()  # (cookie, row)
     delete: tuple[int, ...] = ()  # cookies
     forget: tuple[Forget, ...] = ()
     meters_add: tuple[Meter, ...] = ()  # before all flows
@@ -43,13 +43,13 @@ class Plan:
         return any((self.add, self.delete, self.forget, self.meters_add, self.meters_change, self.meters_delete))
 
 
-def diff(want: Mapping[int, Flow], have: Iterable[int], forget: Iterable[Forget] = ()) -> Plan:
+def diff(want: Mapping[int, Row], have: Iterable[int], forget: Iterable[Forget] = ()) -> Plan:
     """The plan from cookies alone: a cookie digests its flow, so equal cookies are equal flows.
 
     A changed flow with the same match overwrites its old self (OpenFlow 1.4, 6.4); the deletion of the old cookie
     then finds nothing.
     """
     present = {cookie for cookie in have if is_compiled(cookie)}
-    return Plan(add=tuple((cookie, flow) for cookie, flow in want.items() if cookie not in present),
+    return Plan(add=tuple((cookie, row) for cookie, row in want.items() if cookie not in present),
                 delete=tuple(sorted(present - want.keys())),
                 forget=tuple(dict.fromkeys(forget)))

@@ -14,9 +14,10 @@ from controller.switch.diff import Forget, Plan
 from controller.switch.editing import Edit
 from controller.switch.events import Asked, Command, Drop, Installed, Log, ReadFlows, Removed, Write
 from controller.switch.hoststate import HostState
+from controller.switch.intent import Piece
 from controller.switch.pieces import Pieces, Work
 from controller.switch.routing import Routing
-from controller.switch.session import Piece, Session, State
+from controller.switch.session import Session, State
 from flows.host import Meter, SimulatedRouter
 from flows.tables import BR_INT
 

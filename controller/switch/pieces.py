@@ -12,7 +12,7 @@ from controller.model import placement, routing, securing
 from controller.model.topology import Topology
 from controller.switch import meters
 from controller.switch.hoststate import HostState, PortRows
-from controller.switch.session import Piece
+from controller.switch.intent import Piece
 from flows import compile as compiler
 from flows.flow import Flow
 from flows.host import Host, Meter, Network, SimulatedRouter

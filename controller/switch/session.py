@@ -11,30 +11,19 @@ time; what changes meanwhile waits and goes out with the next.
 """
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from controller.switch import zones
 from controller.switch.diff import Forget, Plan, diff
 from controller.switch.events import Installed
+from controller.switch.intent import Intent, Pieces
 from controller.switch.meters import made_here
 from controller.switch.zones import Tenants
-from flows.cookie import OWNER, OWNER_MASK, cookie_of, is_compiled
+from flows.cookie import OWNER, OWNER_MASK, is_compiled
 from flows.flow import Flow
 from flows.host import Meter
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of what a bridge shall hold: of the base, of a network, of a router."""
-
-    flows: tuple[Flow, ...]
-    meters: tuple[Meter, ...] = ()
-
-
-Pieces = Mapping[str, Piece]  # by name
 
 
 class State(Enum):
@@ -71,20 +60,16 @@ class Session:
         self.counters = Counters()
         self.strangers = 0  # flows of other owners found when reading
         self._have: set[int] = set()
-        self._pieces: dict[str, dict[int, Flow]] = {}
-        self._wanted: Counter[int] = Counter()  # cookie -> pieces that want it
-        self._dirty: set[str] = set()
-        self._doomed: set[int] = set()
+        self._intent = Intent()
         self._forget: list[Forget] = []
         self._under_way: Plan | None = None
-        self._meters: dict[str, tuple[Meter, ...]] = {}  # piece -> what it wants
         self._have_meters: dict[int, Meter] = {}
         self._tenants: dict[int, Tenants] = {}  # cookie -> who has zones by it; of flows that the switch holds
 
     @property
     def want(self) -> dict[int, Flow]:
-        """Cookie -> flow: all that the switch shall hold."""
-        return {cookie: flow for piece in self._pieces.values() for cookie, flow in piece.items()}
+        """Cookie -> flow: all that the switch shall hold. For people: every flow is built."""
+        return self._intent.want
 
     @property
     def have(self) -> frozenset[int]:
@@ -104,11 +89,11 @@ class Session:
     @property
     def meters(self) -> dict[int, Meter]:
         """Id -> meter: all that the switch shall hold."""
-        return {meter.id: meter for wanted in self._meters.values() for meter in wanted}
+        return self._intent.meters
 
     def holds(self, name: str) -> bool:
         """Whether the switch has every flow of a piece, as far as we know."""
-        return name in self._pieces and self._pieces[name].keys() <= self._have
+        return self._intent.holds(name, self._have)
 
     def flows_read(self, rows: Iterable[Installed], meters: Iterable[Meter] = ()) -> None:
         """The dump is whole: these are all flows, and all meters."""
@@ -121,21 +106,14 @@ class Session:
 
     def intend_all(self, pieces: Pieces, forget: Iterable[Forget] = ()) -> Plan | None:
         """The switch shall hold this and nothing else of ours. Returns the write that makes it so."""
-        self._pieces.clear()
-        self._wanted.clear()
-        self._meters.clear()
-        self._take(pieces)
-        self._dirty.clear()
-        self._doomed.clear()
+        self.counters.compiled += self._intent.renew(pieces)
         forget, self._forget = [*self._forget, *forget], []
-        return self._write(diff(self.want, self._have, forget))
+        return self._write(diff(self._intent.rows, self._have, forget))
 
     def intend(self, pieces: Pieces, gone: Iterable[str] = (), forget: Iterable[Forget] = ()) -> Plan | None:
         """These pieces shall be so, those are gone, the rest stays. Returns a write if one is due now."""
-        self._take(pieces)
-        for name in gone:
-            self._replace(name, {})
-            del self._pieces[name], self._meters[name]
+        self.counters.compiled += self._intent.take(pieces)
+        self._intent.drop(gone)
         self._forget += forget
         return None if self._under_way else self._next()
 
@@ -151,7 +129,7 @@ class Session:
         self.counters.flushed += len(plan.flush)
         self._have.update(cookie for cookie, _ in plan.add)
         self._have.difference_update(plan.delete)
-        self._tenants.update(zones.of_flows(dict(plan.add)))
+        self._tenants.update(zones.of_rows(plan.add))
         for cookie in plan.delete:
             self._tenants.pop(cookie, None)
         self.counters.metered += len(plan.meters_add) + len(plan.meters_change) + len(plan.meters_delete)
@@ -171,33 +149,10 @@ class Session:
         self._forget, self._under_way = self.unsaid, None
         self.state = State.READING
 
-    def _take(self, pieces: Pieces) -> None:
-        for name, piece in pieces.items():
-            known = {id(flow): cookie for cookie, flow in self._pieces.get(name, {}).items()}
-            self.counters.compiled += sum(id(flow) not in known for flow in piece.flows)
-            self._replace(name, {known.get(id(flow)) or cookie_of(flow): flow for flow in piece.flows})
-            self._meters[name] = piece.meters
-
-    def _replace(self, name: str, flows: dict[int, Flow]) -> None:
-        old = self._pieces.get(name, {})
-        self._pieces[name] = flows
-        self._wanted.update(flows.keys())
-        self._wanted.subtract(old.keys())
-        for cookie in old.keys() - flows.keys():
-            # Another piece may want the very same flow: a VLAN that changes its network keeps `dl_vlan=5 -> br-tun`.
-            if self._wanted[cookie] <= 0:
-                del self._wanted[cookie]
-                self._doomed.add(cookie)
-        self._doomed -= flows.keys()
-        self._dirty.add(name)
-
     def _next(self) -> Plan | None:
         """Only the pieces that changed."""
-        add = {cookie: flow for name in sorted(self._dirty) for cookie, flow in self._pieces.get(name, {}).items()
-               if cookie not in self._have}
-        plan = Plan(tuple(add.items()), tuple(sorted(self._doomed & self._have)), tuple(dict.fromkeys(self._forget)))
-        self._dirty.clear()
-        self._doomed.clear()
+        add, delete = self._intent.changed(self._have)
+        plan = Plan(tuple(add.items()), tuple(delete), tuple(dict.fromkeys(self._forget)))
         self._forget = []
         return self._write(plan)
 
@@ -221,5 +176,5 @@ class Session:
 
     def _with_zones(self, plan: Plan) -> Plan:
         """Zones of connection tracking that get their first flows, or other ones, start empty."""
-        change = zones.change(zones.of_flows(dict(plan.add)).values(), self._tenants.values())
+        change = zones.change(zones.of_rows(plan.add).values(), self._tenants.values())
         return replace(plan, flush=change.before, flush_again=change.after) if change.before else plan

@@ -4,13 +4,14 @@ What a zone remembers says who began a conversation. Of somebody who had the zon
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from controller.switch.events import Installed
 from flows import fields as f
 from flows.flow import Action, Clone, Flow, SetField, Track
+from flows.sheet import Row
 from flows.tables import CLASSIFY
 
 Tenants = frozenset["Tenant"]
@@ -66,7 +67,7 @@ def change(arriving: Iterable[Tenants], here: Iterable[Tenants]) -> Change:
     return Change(tuple(sorted(new)), tuple(sorted(new & {tenant.zone for tenant in have})))
 
 
-def of_flows(flows: Mapping[int, Flow]) -> dict[int, Tenants]:
-    """Cookie -> its tenants, for the flows that have some."""
-    found = ((cookie, tenants(flow)) for cookie, flow in flows.items())
+def of_rows(rows: Iterable[tuple[int, Row]]) -> dict[int, Tenants]:
+    """Cookie -> its tenants, for the flows that have some. The rows of a sheet have none (`flows.sheet.Sheet`)."""
+    found = ((cookie, tenants(row)) for cookie, row in rows if isinstance(row, Flow))
     return {cookie: some for cookie, some in found if some}

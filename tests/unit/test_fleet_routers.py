@@ -74,7 +74,7 @@ def compiled_since(world: World, before: dict[Place, Counters]) -> dict[Place, i
 
 
 def size(world: World, place: Place, *pieces: str) -> int:
-    return sum(len(sessions(world)[place]._pieces[piece]) for piece in pieces)
+    return sum(len(sessions(world)[place]._intent.cookies_of(piece)) for piece in pieces)
 
 
 # ---- what is computed anew

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from controller.switch.diff import Forget, Plan, diff
 from controller.switch.events import Installed
-from controller.switch.session import Piece, Session, State
+from controller.switch.intent import Piece
+from controller.switch.session import Session, State
 from flows import fields as f
 from flows.cookie import LEARNED_COOKIE, cookie_of
 from flows.fields import tagged

@@ -16,7 +16,8 @@ import pytest
 from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.topology import Port, Topology
-from controller.switch.session import Piece, Session
+from controller.switch.intent import Piece
+from controller.switch.session import Session
 from flows import fields as f
 from flows.compile import compile_host
 from flows.evaluate import Pipeline, Step

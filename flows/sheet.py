@@ -1,0 +1,127 @@
+"""Many flows that differ in one matched value, as one: made and checked once, spliced for the rest.
+
+A cloud's large tables are sheets: "this MAC lives behind that tunnel", "this port is the tunnel from that host". A row
+is a flow like any other, with the cookie that it would have alone; it is only built where somebody looks at it.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from flows import fields as f
+from flows.cookie import cookie_of
+from flows.fields import Criterion, Field, Kind
+from flows.flow import Action, Clone, Flow, Match, Output, SetField, Track
+from flows.tables import Table
+
+_SPLICED: Final = (Kind.NUMBER, Kind.HEX, Kind.MAC, Kind.IPV4, Kind.IPV6)
+
+
+class Sheet:
+    """Flows like `model`, which is a flow of `flow()`, each with another of `values` (numbers) in its match.
+
+    `words`: index of a row -> its origin and why; asked only where somebody wants to know. `outputs`: the OpenFlow
+    port of each row's last action, an Output, where these differ, too.
+    """
+
+    __slots__ = ("_cookies", "field", "model", "outputs", "values", "words")
+
+    def __init__(self, model: Flow, field: Field, values: tuple[int, ...], words: Callable[[int], tuple[str, str]],
+                 outputs: tuple[int, ...] | None = None) -> None:
+        criterion = model.match[field]
+        if criterion is None or not criterion.exact or field.kind not in _SPLICED:
+            raise ValueError(f"the model of a sheet does not compare its {field.name}, or not in a way to splice")
+        if outputs is not None and (len(outputs) != len(values) or not model.actions
+                                    or not isinstance(model.actions[-1], Output)):
+            raise ValueError("outputs are for each row, and for a model whose last action is an output")
+        if f.LOCAL_PORT in (outputs or ()) or (field is f.IN_PORT and f.LOCAL_PORT in values):
+            raise ValueError("the bridge's own interface has a name, no number, in the text of a flow")
+        if values and (min(values) < 0 or max(values) > field.full):
+            raise ValueError(f"a value does not fit the {field.bits} bits of {field.name}")
+        if any(isinstance(action, Track | Clone) or _is_register(action) for action in model.actions):
+            raise ValueError("the rows of a sheet have nothing tracked: who has a zone is asked of flows")
+        self.model, self.field, self.values, self.words, self.outputs = model, field, values, words, outputs
+        self._cookies: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def table(self) -> Table:
+        """Of all its flows."""
+        return self.model.table
+
+    def flow(self, index: int) -> Flow:
+        """The flow of one row."""
+        model, value = self.model, self.values[index]
+        criteria = tuple(Criterion(one.field, value, one.mask) if one.field is self.field else one
+                         for one in model.match.criteria)
+        actions = model.actions
+        if self.outputs is not None:
+            actions = *actions[:-1], Output(self.outputs[index])
+        return Flow(model.table, model.priority, Match(criteria), actions, *self.words(index))
+
+    def cookies(self) -> list[int]:
+        """The cookie of each row: the very same that `cookie_of(sheet.flow(index))` gives. Computed once."""
+        if self._cookies is None:
+            self._cookies = [cookie_of(self.flow(index)) for index in range(len(self.values))]
+        return self._cookies
+
+    def __iter__(self) -> Iterator[Flow]:
+        return map(self.flow, range(len(self.values)))
+
+
+def _is_register(action: Action) -> bool:
+    return isinstance(action, SetField) and action.criterion.field in f.REGISTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """One row of a sheet."""
+
+    sheet: Sheet
+    index: int
+
+    @property
+    def flow(self) -> Flow:
+        """Built anew with each look."""
+        return self.sheet.flow(self.index)
+
+    @property
+    def value(self) -> int:
+        """What it compares the sheet's field with."""
+        return self.sheet.values[self.index]
+
+    @property
+    def output(self) -> int | None:
+        """The port of its last action, where that is its own; None where it is the model's."""
+        return None if self.sheet.outputs is None else self.sheet.outputs[self.index]
+
+
+Part = Flow | Sheet  # of what a compiler yields
+Row = Flow | Spliced  # of what a switch shall hold
+
+
+def whole(parts: Iterable[Part]) -> Iterator[Flow]:
+    """Every flow, for whoever wants flows."""
+    for part in parts:
+        if isinstance(part, Flow):
+            yield part
+        else:
+            yield from part
+
+
+def numbered(parts: Iterable[Part]) -> Iterator[tuple[int, Row]]:
+    """Cookie and row of every flow; the rows of a sheet stay together."""
+    for part in parts:
+        if isinstance(part, Flow):
+            yield cookie_of(part), part
+        else:
+            for index, cookie in enumerate(part.cookies()):
+                yield cookie, Spliced(part, index)
+
+
+def flow_of(row: Row) -> Flow:
+    """A row as a flow."""
+    return row if isinstance(row, Flow) else row.flow
