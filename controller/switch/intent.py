@@ -49,6 +49,11 @@ class Intent:
         """Id -> meter: all that the switch shall hold."""
         return {meter.id: meter for piece in self._pieces.values() for meter in piece.meters}
 
+    @property
+    def names(self) -> Set[str]:
+        """Of the pieces."""
+        return self._pieces.keys()
+
     def cookies_of(self, name: str) -> Set[int]:
         """The cookies of a piece."""
         return self._rows[name].keys()

@@ -95,7 +95,8 @@ def test_a_new_vm_behind_a_router_computes_the_ways_of_its_network_and_that_rout
     world.apply(cloud(vms=f"{VMS}  web2: {{host: compute1, network: blue, ip: 10.0.1.12}}\n"))
     world.settle()
     world.check()
-    blue = {place: size(world, place, "blue") for place in sessions(world) if "blue" in sessions(world)[place]._pieces}
+    blue = {place: size(world, place, "blue") for place, session in sessions(world).items()
+            if "blue" in session._intent.names}
     blue[INT] += size(world, INT, of_router("r1"))
     # What a port of before says and may say is as it was.
     blue["compute1", BR_INT] -= sum(row.origin == "vms.web" and row.table != DELIVER
@@ -128,7 +129,7 @@ def test_a_router_without_interfaces_has_no_piece_and_no_meters() -> None:
     world.settle()
     world.check()
     session = sessions(world)[INT]
-    assert set(session._pieces) == {""}
+    assert session._intent.names == {""}
     assert set(world.switches[INT].meters) == {CONTROLLER_METER}
     assert not [row for row in world.switches[INT].rows.values() if "r1" in row[1].why]
 
