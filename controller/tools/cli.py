@@ -193,7 +193,7 @@ def run(file: File = DEFAULT_FILE,
 @app.command()
 def status(wait: Annotated[float, typer.Option("--wait", metavar="S", help="Wait up to S seconds.")] = 0,
            as_json: JsonOption = False, rundir: RundirOption = None) -> None:
-    """Are all expected bridges connected and in sync?"""
+    """Are all expected bridges connected and in sync, and is nothing closed that shall be open?"""
     from controller.tools import status as tool
     from controller.tools.client import wait_for_status
 

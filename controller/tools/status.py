@@ -14,12 +14,17 @@ _SHOWN = 5  # names of missing ports before "and N more"
 
 
 def with_dead(status: dict[str, Any], where: Rundir) -> dict[str, Any]:
-    """The daemon's answer, and what it cannot know: which DHCP servers of the lab have died since it was converged."""
+    """The daemon's answer, and what it cannot know: which DHCP servers of the lab have died since it was converged.
+
+    "in_sync" is what the daemon vouches for, its switches; "ok" is the whole: who is closed, or not served, is no less
+    out of order than a flow that is missing.
+    """
     try:
         dead = leases.dead(where.path)
     except (OSError, Refusal):  # not everybody may look into the lab
         dead = []
-    return {**status, "troubles": [*status["troubles"], *dead]}
+    troubles = [*status["troubles"], *dead]
+    return {**status, "ok": status["ok"] and not troubles, "in_sync": status["ok"], "troubles": troubles}
 
 
 def lines(status: dict[str, Any]) -> Iterator[str]:
@@ -58,7 +63,13 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
         yield ("[red]the last change was refused[/red]: "
                + escape(f"{apply['file']} has {count} (`tunbridge check {apply['file']}`); "
                         f"{apply['in_force']} stays in force"))
-    yield "[green]in sync[/green]" if status["ok"] else "[red]not in sync[/red]"
+    yield _verdict(status)
+
+
+def _verdict(status: dict[str, Any]) -> str:
+    if not status["in_sync"]:
+        return "[red]not in sync[/red]"
+    return "[green]in sync[/green]" if status["ok"] else "[red]in sync, but not all is set up[/red]"
 
 
 def _trouble(trouble: dict[str, str]) -> str:

@@ -220,7 +220,9 @@ def test_rules_do_not_get_in(scene: Scene, tmp_path: Path, monkeypatch: pytest.M
             scene.cloud.file.write_text(topology(scene.firewall, evil=True, late=True))
             done = tunbridge("apply", str(scene.cloud.file), rundir=scene.cloud.rundir, check=False)
         assert done.returncode == 3 and "no more memory" in done.stderr
-        told = json.loads(tunbridge("status", "--json", rundir=scene.cloud.rundir, check=False).stdout)
+        status = tunbridge("status", "--json", rundir=scene.cloud.rundir, check=False)
+        told = json.loads(status.stdout)
+        assert (status.returncode, told["ok"], told["in_sync"]) == (1, False, True)
         assert {one["object"] for one in told["troubles"]} >= {"port evil:eth1", "port late:eth1"}
         time.sleep(0.5)  # of a blast into closed ports
         scene.cloud.up()

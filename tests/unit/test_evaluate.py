@@ -13,6 +13,8 @@ from flows.flow import (
     Ask,
     Flow,
     Goto,
+    LearnPort,
+    LookUp,
     Match,
     Output,
     OutputBack,
@@ -20,18 +22,26 @@ from flows.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    Track,
     flow,
     when,
 )
 from flows.packet import Packet
 from flows.tables import (
+    ACCEPTED,
     ARP_SPOOF,
+    BASE_EGRESS,
+    BEHIND,
     BR_TUN,
     CLASSIFY,
+    CONVERSATION,
     DELIVER,
     MAC_SPOOF,
+    ONWARD,
     ROUTER,
+    RULES,
     UNICAST,
+    UNKNOWN,
     Table,
 )
 from tests import filter_rows
@@ -183,3 +193,20 @@ def test_a_solicitation_goes_to_the_group_of_its_target() -> None:
 @pytest.mark.parametrize("times", [6, 7])
 def test_connection_tracking_leads_a_packet_on_six_times_and_no_more(times: int) -> None:
     assert bool(evaluate(filter_rows.tracked(times), PING, 5).outputs) is (times == 6)
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_what_a_packet_teaches_a_table_it_finds_there_itself_once_it_is_tracked(tracked: bool) -> None:
+    to_itself = packets.udp((A, "10.0.1.11"), (A, "10.0.1.11"), (4000, 53))
+    learn = LearnPort(BEHIND, "learned", hard_timeout=300, cookie=1, limit=0)
+    onward: Action = Track(f.REG_ZONE, CONVERSATION) if tracked else Resubmit(ROUTER)
+    flows = [row(CLASSIFY, "admit", ANY, PushVlan(), SetField(tagged(9)), learn, Goto(BASE_EGRESS)),
+             row(BASE_EGRESS, "ip", when(f.ETH_TYPE(f.IPV4)), onward), row(CONVERSATION, "leaves", ANY, Goto(RULES)),
+             row(RULES, "rule", ANY, Goto(ACCEPTED)), row(ACCEPTED, "miss", ANY, Goto(ONWARD)),
+             row(ONWARD, "leaves", ANY, Resubmit(ROUTER)), row(ROUTER, "miss", ANY, Goto(DELIVER)),
+             row(DELIVER, "unknown", ANY, LookUp(BEHIND), Goto(UNKNOWN)),
+             row(UNKNOWN, "anywhere", ANY, Output(7)),
+             row(UNKNOWN, "behind", when(f.REG_OUT_PORT(5)), Output(8))]
+    walk = evaluate(flows, to_itself, 5)
+    assert [port for port, _ in walk.outputs] == [8 if tracked else 7]
+    assert [port for port, _ in evaluate(flows, to_itself, 5, walk.learned).outputs] == [8]
