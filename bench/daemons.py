@@ -1,0 +1,126 @@
+"""A daemon that the measurements start and kill at will, and what it says in its log."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from labs import ROOT, environment
+from reports import say
+
+SERVED = str(ROOT / "bench" / "served.py")
+PATIENCE = 600.0  # seconds
+_LINE = re.compile(r"(\S+)Z ([A-Z]+) (.*?)((?: \w+=(?:\"(?:[^\"\\]|\\.)*\"|\S*))*)$")
+_WORD = re.compile(r"(\w+)=(\"(?:[^\"\\]|\\.)*\"|\S*)")
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of the daemon's log."""
+
+    at: float  # seconds of the clock on the wall
+    event: str
+    about: dict[str, str]
+
+
+def events(text: str) -> Iterator[Event]:
+    """The lines of a log that are events."""
+    for line in text.splitlines():
+        found = _LINE.fullmatch(line)
+        if found:
+            about = {key: json.loads(value) if value.startswith('"') else value
+                     for key, value in _WORD.findall(found[4])}
+            yield Event(datetime.fromisoformat(found[1] + "+00:00").timestamp(), found[3], about)
+
+
+class Daemon:
+    """At most one process at a time, in a run directory."""
+
+    def __init__(self, where: Path, hosts: Iterable[str] = ()) -> None:
+        self.where = where
+        self._hosts = tuple(hosts)
+        self._running: subprocess.Popen[bytes] | None = None
+        self._log = where / "daemon.log"
+
+    def start(self, topology: Path) -> float:
+        """With a pickled topology. When, by the clock on the wall."""
+        assert self._running is None
+        at = time.time()
+        with self._log.open("wb") as log:
+            self._running = subprocess.Popen([sys.executable, SERVED, str(topology), str(self.where), *self._hosts],
+                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
+                                             env=environment(self.where))
+        return at
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """It ends, and the flows stay."""
+        if self._running is not None:
+            self._running.send_signal(number)
+            self._running.wait(30)
+            self._running = None
+
+    @property
+    def pid(self) -> int:
+        assert self._running is not None
+        return self._running.pid
+
+    def events(self) -> list[Event]:
+        """All so far, of this process."""
+        return list(events(self._log.read_text()))
+
+    def first(self, event: str, **about: str) -> Event:
+        """The first such event; waits for it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            for one in self.events():
+                if one.event == event and about.items() <= one.about.items():
+                    return one
+            if time.monotonic() > deadline or self._running is None or self._running.poll() is not None:
+                sys.exit(f"no {event} {about}; the daemon's log ends with {self._log.read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def memory(self) -> float:
+        """The most that it has held so far, in MiB (proc(5): VmHWM)."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def cache() -> Path:
+    """Where what is costly to make is kept from run to run."""
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunbridge-bench"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def pickled(text: str) -> Path:
+    """The topology of a text, as a file for `Daemon.start`; read again only if the text or the model has changed."""
+    digest = hashlib.blake2b(text.encode(), digest_size=12)
+    for source in sorted((ROOT / "controller" / "model").glob("*.py")):
+        digest.update(source.read_bytes())
+    file = cache() / f"{digest.hexdigest()}.pickle"
+    if not file.exists():
+        say(f"reading a topology of {len(text) / 1e6:.1f} MB")
+        code = ("import pickle, sys\nfrom controller.model import reading\n"
+                "found = reading.parse(sys.stdin.read(), 'bench')\n"
+                "assert found.topology, found.problems[:5]\n"
+                "pickle.dump(found.topology, sys.stdout.buffer, 5)")
+        with (part := file.with_suffix(".part")).open("wb") as out:
+            subprocess.run([sys.executable, "-c", code], input=text.encode(), stdout=out, check=True,
+                           env=environment(ROOT))
+        part.rename(file)
+    return file
+
+
+def load(file: Path) -> object:
+    """What `pickled` has kept."""
+    return pickle.loads(file.read_bytes())
