@@ -8,7 +8,7 @@ from typing import Any
 
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.switch import answers, wire
+from controller.switch import answers, bundles, wire
 from controller.switch.diff import Plan, diff
 from flows.cookie import cookie_of
 from flows.flow import Flow, Metered
@@ -23,15 +23,15 @@ MORE = 1  # OFPMPF_REPLY_MORE
 class Counting(ProtocolDesc):  # type: ignore[misc]  # os-ken has no types
     """What os-ken's serialisers need of a connection."""
 
-    last_xid = 0
+    xid = 0
 
     def __init__(self) -> None:
         super().__init__(wire.VERSION)
 
     def set_xid(self, message: object) -> int:
-        self.last_xid += 1
-        message.set_xid(self.last_xid)  # type: ignore[attr-defined]
-        return self.last_xid
+        self.xid += 1
+        message.set_xid(self.xid)  # type: ignore[attr-defined]
+        return self.xid
 
     def bytes(self, message: Any) -> bytes:
         """A message, serialised."""
@@ -63,7 +63,7 @@ def asked(connection: OpenFlow, request: Any) -> list[Any]:
 
 def send(ovs: PrivateOvs, plan: Plan) -> dict[str, tuple[int, int]]:
     """Commit a plan in one bundle; what was refused, by the words of its blame."""
-    bundle = wire.bundle(Counting(), 1, plan)
+    bundle = bundles.bundle(Counting(), 1, plan)
     (commit,) = (xid for xid, word in bundle.blame.items() if word == "commit")
     with ovs.openflow(BRIDGE) as connection:
         errors = connection.commit(bundle.data, commit)

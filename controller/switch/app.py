@@ -9,7 +9,7 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -24,7 +24,7 @@ from os_ken.controller.ofp_handler import OFPHandler
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
-from controller.switch import answers, listing, outbox, signals, sockets, wire
+from controller.switch import answers, bundles, listing, outbox, packing, signals, sockets, wire
 from controller.switch.alarm import Alarm
 from controller.switch.control import Control, Unanswerable
 from controller.switch.diff import Plan
@@ -58,7 +58,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         self.control = Control(fleet, self.obey, self.dump, self.count)
         self._fleet = fleet
         self._dumps: dict[tuple[Any, int], _Dump] = {}  # (connection, transaction id) -> what waits for it
-        self._blame: dict[Any, dict[int, str]] = {}  # connection -> transaction id -> what that message was
+        self._blame: dict[Any, Mapping[int, str]] = {}  # connection -> transaction id -> what that message was
         self._first_error: dict[Any, str] = {}
         self._bundles = 0
         self._latest: dict[Any, int] = {}  # connection -> number of the bundle that was sent last
@@ -122,8 +122,8 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
     def _write(self, conn: Any, plan: Plan) -> None:
         self._bundles += 1
         try:
-            bundle = wire.bundle(conn, self._bundles, plan)
-        except wire.TooLarge as error:
+            bundle = bundles.bundle(conn, self._bundles, plan)
+        except packing.TooLarge as error:
             self.obey(self._fleet.refused(conn, str(error)))
         else:
             self._blame[conn] = bundle.blame

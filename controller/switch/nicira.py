@@ -101,9 +101,9 @@ _ORIGINAL, _REPLY, _ZONE, _DESTINATION = 0, 1, 2, 1  # its properties, and one o
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # RFC 4291, 2.5.5.2
 
 
-def flush_zone(datapath: Any, zone: int) -> Any:
+def flush_zone(xid: int, zone: int) -> bytes:
     """The message that ends all conversations of a zone (NXT_CT_FLUSH_ZONE)."""
-    return parser.OFPExperimenter(datapath, _VENDOR, _CT_FLUSH_ZONE, struct.pack("!6xH", zone))
+    return struct.pack("!BBHIII6xH", ofp.OFP_VERSION, ofp.OFPT_EXPERIMENTER, 24, xid, _VENDOR, _CT_FLUSH_ZONE, zone)
 
 
 def ct_flush(zone: int, asked: IPv4Address | None = None, shown: IPv4Address | None = None) -> bytes:

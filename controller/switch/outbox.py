@@ -36,13 +36,10 @@ def send(conn: Any, said: list[Said]) -> int:
 def _bytes(conn: Any, command: Said) -> bytes:
     match command:
         case PacketOut(_, data, registers, table):
-            message = wire.packet_out(conn, data, registers, table)
+            return wire.packet_out(wire.next_xid(conn), data, registers, table)
         case Learn(_, flow):
-            message = wire.learn(conn, flow)
+            return wire.learn(wire.next_xid(conn), flow)
         case Unlearn(_, flow):
-            message = wire.unlearn(conn, flow)
+            return wire.unlearn(wire.next_xid(conn), flow)
         case End(_, ended):
             return nicira.ct_flush(ended.zone, ended.asked, ended.shown)
-    conn.set_xid(message)
-    message.serialize()
-    return bytes(message.buf)

@@ -118,13 +118,13 @@ def neighbour() -> tuple[Flow, NextHop]:
 def test_a_learned_neighbour_is_read_back_whole_and_its_end_is_told(bridge: PrivateOvs) -> None:
     row, said = neighbour()
     with bridge.openflow(BRIDGE) as connection:
-        connection.send(SET_CONFIG + Counting().bytes(wire.learn(Counting(), row)))
+        connection.send(SET_CONFIG + wire.learn(1, row))
         (stats,) = asked(connection, wire.read_flows(Counting()))
         assert answers.installed(stats).neighbour == said
         assert (stats.cookie, stats.idle_timeout) == (NEIGHBOUR_COOKIE, wire.NEIGHBOUR_IDLE)
         lasts = f"idle_timeout={wire.NEIGHBOUR_IDLE}, send_flow_rem "
         assert held(bridge) == [f"cookie={NEIGHBOUR_COOKIE:#x}, {line(row).replace('priority', lasts + 'priority')}"]
-        connection.send(Counting().bytes(wire.unlearn(Counting(), row)))
+        connection.send(wire.unlearn(1, row))
         assert answers.removed(heard(connection)) == Removed(said.leg, said.address, idle=False)
         assert asked(connection, wire.read_flows(Counting())) == []
 
@@ -133,7 +133,7 @@ def test_unlearning_leaves_what_is_compiled(bridge: PrivateOvs) -> None:
     row, _ = neighbour()
     assert send(bridge, plan_for((row,))) == {}
     with bridge.openflow(BRIDGE) as connection:
-        connection.send(Counting().bytes(wire.unlearn(Counting(), row)))
+        connection.send(wire.unlearn(1, row))
         assert len(asked(connection, wire.read_flows(Counting()))) == 1
 
 
@@ -175,7 +175,7 @@ def test_what_the_daemon_says_goes_through_the_tables_from_where_it_shall(bridge
     registers = (f.REG_ROUTER(routed_rows.ROUTER), f.REG_CAME_BY(1), f.REG_LEAVES_BY(2), f.REG_TRANSLATED(0))
     with bridge.openflow(BRIDGE) as connection:
         for table in (TRANSLATE_OUT, LEAVE):
-            connection.send(Counting().bytes(wire.packet_out(Counting(), frame, registers, table)))
+            connection.send(wire.packet_out(1, frame, registers, table))
         asked(connection, wire.read_flows(Counting()))
     deadline = time.monotonic() + PATIENCE
     while sent_by(bridge, "vm12") < before + 2 and time.monotonic() < deadline:

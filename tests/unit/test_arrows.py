@@ -24,7 +24,7 @@ THEIRS = {  # library -> the places that may import it
     "pydantic_core": ("controller/",),
     "yaml": ("controller/model/",),
     "os_ken": ("controller/switch/wire.py", "controller/switch/answers.py", "controller/switch/listing.py",
-               "controller/switch/nicira.py", "controller/switch/oxm.py", "controller/switch/app.py"),
+               "controller/switch/nicira.py", "controller/switch/app.py"),
     "eventlet": ("controller/switch/sockets.py", "controller/switch/alarm.py", "controller/switch/app.py",
                  "controller/switch/signals.py", "controller/switch/caches.py"),
     "ovs": ("controller/tools/",),

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.switch import answers, dumps, framing, listing, oxm
+from controller.switch import answers, dumps, framing, listing, packing
 from flows import fields as f
 from flows import tables as t
-from flows.flow import Action, Clone, Conjunction, LearnPort, Output, OutputTo, Resubmit, SetField, Track
+from flows.flow import Clone, Conjunction, LearnPort, Output, OutputTo, Resubmit, SetField, Track
 
 XID = 7
 HELLO = struct.pack("!HHI", 1, 8, 1 << 5)
@@ -37,20 +37,11 @@ def flow(actions: bytes) -> bytes:
     return struct.pack("!H", 2 + len(body)) + body
 
 
-def packed(*actions: Action) -> bytes:
-    found = bytearray()
-    for action in map(oxm.action_of, actions):
-        one = bytearray()
-        action.serialize(one, 0)
-        found += one.ljust(action.len, b"\0")
-    return bytes(found)
-
-
 FLOW = flow(ACTIONS)
-FIREWALL = flow(packed(
+FIREWALL = flow(packing.actions_bytes((
     Clone((SetField(f.REG_OUT_PORT(5)), Output(1), Clone((Resubmit(t.BASE_INGRESS),)))),
     LearnPort(t.BEHIND, "learned", 300, 5, 64), OutputTo(f.REG_OUT_PORT), Conjunction(3, 1, 2),
-    Track(f.REG_ZONE, None, commit=True)))
+    Track(f.REG_ZONE, None, commit=True))))
 # 7.3.5.17.2: ofp_flow_update_full of a flow that was added, with its match and one goto
 UPDATE = (struct.pack("!HHBBHHH4xQ", 48, 1, 3, 0, 30, 60, 7, 0x54) + struct.pack("!HHIB3x", 1, 9, 0x80001401, 6)
           + bytes(4) + struct.pack("!HHB3x", 1, 8, 5))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.switch import wire
+from controller.switch import bundles, packing
 from controller.switch.diff import Forget, Plan
 from flows import fields as f
 from flows.cookie import LEARNED_COOKIE
@@ -16,7 +16,7 @@ ADD, CONTROL, EXPERIMENTER = 34, 33, 4  # message types (OpenFlow 1.4, 7.1.1)
 
 
 def messages(plan: Plan) -> list[bytes]:
-    data, found = wire.bundle(Counting(), 1, plan).data, []
+    data, found = bundles.bundle(Counting(), 1, plan).data, []
     while data:
         size = int.from_bytes(data[2:4], "big")
         found.append(data[:size])
@@ -40,7 +40,7 @@ def test_zones_are_emptied_before_the_bundle_and_once_more_behind_it() -> None:
 
 
 def test_every_message_has_a_name_for_complaints() -> None:
-    bundle = wire.bundle(Counting(), 1, Plan(add=((1, flood(1)),), flush=(5,)))
+    bundle = bundles.bundle(Counting(), 1, Plan(add=((1, flood(1)),), flush=(5,)))
     assert list(bundle.blame.values()) == [
         "empty zone 5", "open the bundle", "add table=60 (broadcast goes to all of blue)", "commit"]
 
@@ -52,5 +52,5 @@ def test_what_one_port_taught_is_found_by_its_cookie_alone(source: int) -> None:
 
 
 def test_a_flow_that_no_message_holds_is_named() -> None:
-    with pytest.raises(wire.TooLarge, match=r"broadcast goes to all of blue"):
-        wire.bundle(Counting(), 1, Plan(add=((1, flood(1000)),)))
+    with pytest.raises(packing.TooLarge, match=r"broadcast goes to all of blue"):
+        bundles.bundle(Counting(), 1, Plan(add=((1, flood(1000)),)))

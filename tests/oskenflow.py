@@ -1,13 +1,17 @@
-"""What a flow matches and does, as os-ken's values: OpenFlow 1.4's, and Nicira's where it has none."""
+"""Our flows and plans as os-ken's values, for os-ken to serialise: what `packing` and `bundles` must give, too."""
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from typing import Any, Final
 
 from os_ken.ofproto import nicira_ext
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
+from controller.switch.diff import Forget, Plan
 from controller.switch.nicira import CheckPktLarger, CloneActions, LimitedLearn
+from flows import cookie as cookies
 from flows import fields as f
 from flows.fields import Criterion, Field, Kind
 from flows.flow import (
@@ -18,10 +22,13 @@ from flows.flow import (
     Clone,
     Conjunction,
     DecTtl,
+    Flow,
+    Goto,
     Learn,
     LearnPort,
     LookUp,
     Match,
+    Metered,
     Move,
     Output,
     OutputBack,
@@ -33,11 +40,17 @@ from flows.flow import (
     Track,
     Translation,
 )
+from flows.host import Meter
+from flows.sheet import flow_of
 from flows.tables import Table
 
 _PORT_BITS: Final = 0xFFFF  # Nicira's actions number ports as OpenFlow 1.0 does
 _WHOLE_PACKET: Final = 0xFFFF
 _COMMIT: Final = 1  # NX_CT_F_COMMIT (lib/ofp-actions.c)
+_BUNDLE_FLAGS: Final = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
+_METER_FLAGS: Final = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST
+_VLAN_ID_BITS: Final = 0xFFF
+_NICIRA, _FLUSH_ZONE = 0x2320, 29  # nicira-ext.h: NXT_CT_FLUSH_ZONE
 _NAT_ENDS: Final = {"src": 1, "dst": 2}  # NX_NAT_F_SRC, NX_NAT_F_DST
 
 
@@ -157,3 +170,70 @@ def _learn(action: Learn | LearnPort) -> Any:
     learn = parser.NXActionLearn(table_id=action.into.id, specs=specs, hard_timeout=action.hard_timeout,
                                  priority=action.into.ranks[action.rank], cookie=action.cookie)
     return LimitedLearn(learn, action.limit) if isinstance(action, LearnPort) and action.limit else learn
+
+
+def add_flow(datapath: Any, cookie: int, flow: Flow, **more: Any) -> Any:
+    """The OFPFlowMod that adds a flow."""
+    apply = [action_of(action) for action in flow.actions if not isinstance(action, (Goto, Metered))]
+    instructions: list[Any] = [parser.OFPInstructionMeter(action.meter) for action in flow.actions
+                               if isinstance(action, Metered)]
+    instructions += [parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, apply)] if apply else []
+    instructions += [parser.OFPInstructionGotoTable(action.table.id) for action in flow.actions
+                     if isinstance(action, Goto)]
+    return parser.OFPFlowMod(datapath, cookie=cookie, table_id=flow.table.id, priority=flow.priority,
+                             command=ofp.OFPFC_ADD, match=match(flow.match), instructions=instructions, **more)
+
+
+def bundle(connection: Any, number: int, plan: Plan) -> bytes:
+    """A plan, message by message."""
+    data = bytearray()
+    for message in _all_messages(connection, number, plan):
+        connection.set_xid(message)
+        message.serialize()
+        data += message.buf
+    return bytes(data)
+
+
+def _all_messages(datapath: Any, number: int, plan: Plan) -> Iterator[Any]:
+    for command, wanted in ((ofp.OFPMC_ADD, plan.meters_add), (ofp.OFPMC_MODIFY, plan.meters_change)):
+        for meter in wanted:
+            yield _meter(datapath, command, meter)
+    yield from (_flush(datapath, zone) for zone in plan.flush)
+    yield _bundle_control(datapath, number, ofp.OFPBCT_OPEN_REQUEST)
+    inside = [*(add_flow(datapath, cookie, flow_of(row)) for cookie, row in plan.add),
+              *(_delete(datapath, cookie, cookies.EXACT) for cookie in plan.delete),
+              *(_forget(datapath, forget) for forget in plan.forget)]
+    yield from (parser.OFPBundleAddMsg(datapath, number, _BUNDLE_FLAGS, message, []) for message in inside)
+    yield _bundle_control(datapath, number, ofp.OFPBCT_COMMIT_REQUEST)
+    yield from (_flush(datapath, zone) for zone in plan.flush_again)
+    for meter_id in plan.meters_delete:
+        yield parser.OFPMeterMod(datapath, ofp.OFPMC_DELETE, meter_id=meter_id)
+
+
+def _flush(datapath: Any, zone: int) -> Any:
+    return parser.OFPExperimenter(datapath, _NICIRA, _FLUSH_ZONE, struct.pack("!6xH", zone))
+
+
+def _bundle_control(datapath: Any, bundle_id: int, kind: int) -> Any:
+    return parser.OFPBundleCtrlMsg(datapath, bundle_id, kind, _BUNDLE_FLAGS, [])
+
+
+def _meter(datapath: Any, command: int, meter: Meter) -> Any:
+    band = parser.OFPMeterBandDrop(meter.rate, meter.burst)
+    return parser.OFPMeterMod(datapath, command, _METER_FLAGS, meter.id, [band])
+
+
+def _delete(datapath: Any, cookie: int, mask: int, **more: Any) -> Any:
+    return parser.OFPFlowMod(datapath, cookie=cookie, cookie_mask=mask, table_id=ofp.OFPTT_ALL,
+                             command=ofp.OFPFC_DELETE, out_port=more.pop("out_port", ofp.OFPP_ANY),
+                             out_group=ofp.OFPG_ANY, match=more.pop("match", parser.OFPMatch()))
+
+
+def _forget(datapath: Any, forget: Forget) -> Any:
+    criteria: list[tuple[str, Any]] = [] if forget.vlan is None else [("vlan_vid", (forget.vlan, _VLAN_ID_BITS))]
+    criteria += [] if forget.mac is None else [("eth_dst", forget.mac)]
+    out_port = ofp.OFPP_ANY if forget.ofport is None else forget.ofport
+    cookie, mask = cookies.LEARNED_COOKIE, cookies.KIND_MASK
+    if forget.source is not None:
+        cookie, mask = cookie | forget.source, cookies.EXACT
+    return _delete(datapath, cookie, mask, match=parser.OFPMatch(_ordered_fields=criteria), out_port=out_port)
