@@ -8,24 +8,24 @@ from flows.fields import Criterion, Field
 from flows.tables import Table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PushVlan:
     """Add an 802.1Q tag, to be filled by SetField(VLAN_VID)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PopVlan:
     """Remove the tag. Only where the match says that there is one: Open vSwitch refuses it elsewhere."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SetField:
     """Write a whole field."""
 
     criterion: Criterion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Move:
     """Copy one field of the packet to another of the same width."""
 
@@ -33,19 +33,19 @@ class Move:
     target: Field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Output:
     """Send a copy out of a port. A packet never leaves by the port it came in by, unless by OutputBack."""
 
     port: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OutputBack:
     """Send a copy out of the port it came in by (IN_PORT)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Learn:
     """Add a flow made from this packet (ovs-actions(7), learn): what comes later for its source MAC goes back this way.
 
@@ -60,7 +60,7 @@ class Learn:
     cookie: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Goto:
     """Continue in another table of the bridge."""
 
@@ -69,17 +69,17 @@ class Goto:
 
 # ---- what the routed hop adds
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DecTtl:
     """Subtract one from the TTL. Only where a flow above has taken out packets with a TTL of 0 and 1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnyPort:
     """Forget the port it came in by (in_port becomes 0), so that it may leave by that port, too."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckLarger:
     """Write 1 into the lowest bit of a register if the frame is longer than so many bytes, else 0."""
 
@@ -87,7 +87,7 @@ class CheckLarger:
     target: Field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resubmit:
     """Look the packet up in an earlier table (ovs-actions(7), resubmit): it goes from one router of a host to another.
 
@@ -99,7 +99,7 @@ class Resubmit:
 
 # ---- what the security groups add
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LookUp:
     """Ask another table what it notes down in registers, then go on here (ovs-actions(7), resubmit).
 
@@ -109,7 +109,7 @@ class LookUp:
     table: Table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clone:
     """Do this with a copy of the packet and of all registers; its last action leads on (ovs-actions(7), clone).
 
@@ -119,14 +119,14 @@ class Clone:
     actions: tuple[Action, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OutputTo:
     """Send a copy out of the port that a register names."""
 
     register: Field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LearnPort:
     """Add a flow made from this packet: whom its source MAC belongs to is behind the port it came in by.
 
@@ -142,7 +142,7 @@ class LearnPort:
     limit: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Conjunction:
     """This flow is one of those of clause `clause` (1 to `of`) of a conjunctive match (ovs-fields(7), conj_id).
 
@@ -157,19 +157,19 @@ class Conjunction:
 
 # ---- and again the routed hop
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ask:
     """Send the whole packet to the controller (a packet-in, reason "action")."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Metered:
     """Go on only as often as a meter allows (OpenFlow 1.4, 5.7); the first action of its flow."""
 
     meter: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Translation:
     """What a new connection shall look like: `nat(src=address)` or `nat(dst=address)`."""
 
@@ -177,7 +177,7 @@ class Translation:
     address: IPv4Address
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Track:
     """Look the packet up in a zone of connection tracking and go on in another table (ovs-actions(7), ct).
 

@@ -26,14 +26,22 @@ def of_kind(kind: int) -> int:
     return OWNER << 56 | kind << 48
 
 
+_COMPILED_COOKIE: Final = of_kind(COMPILED)
 LEARNED_COOKIE: Final = of_kind(LEARNED)
 NEIGHBOUR_COOKIE: Final = of_kind(NEIGHBOUR)
 
 
 def cookie_of(flow: Flow) -> int:
     """The cookie of a compiled flow: the digest is BLAKE2b of its canonical line."""
-    digest = blake2b(line(flow).encode(), digest_size=6).digest()
-    return of_kind(COMPILED) | int.from_bytes(digest, "big")
+    if not flow.known_cookie:
+        # A flow never changes, nor does what is computed from it.
+        object.__setattr__(flow, "known_cookie", cookie_of_line(line(flow)))
+    return flow.known_cookie
+
+
+def cookie_of_line(line_: str) -> int:
+    """The same, of the line."""
+    return _COMPILED_COOKIE | int.from_bytes(blake2b(line_.encode(), digest_size=6).digest(), "big")
 
 
 def is_compiled(cookie: int) -> bool:

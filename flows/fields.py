@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
 VLAN_PRESENT: Final = 0x1000  # OFPVID_PRESENT: OpenFlow 1.4, 7.2.3.8: bit 12 says that there is a tag
 NO_VLAN: Final = 0  # OFPVID_NONE
@@ -44,9 +45,12 @@ class Kind(Enum):
     CT_STATE = "ct_state"  # flags, each wanted (+) or not (-): +new-inv+trk
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
-    """One header field. `name` is OpenFlow's (OXM), `ofctl` is ovs-ofctl's, `nxm` is what learn and move call it."""
+    """One header field. `name` is OpenFlow's (OXM), `ofctl` is ovs-ofctl's, `nxm` is what learn and move call it.
+
+    There is one object for each, so that being the same is being equal: they are compared a million times.
+    """
 
     name: str
     ofctl: str
@@ -56,7 +60,7 @@ class Field:
     holds: str
     maskable: bool = False
 
-    @property
+    @cached_property
     def full(self) -> int:
         """The mask that matches every bit."""
         return (1 << self.bits) - 1
@@ -66,13 +70,17 @@ class Field:
 
         `CT_STATE("+trk+new-inv")` compares the flags that it names and no others.
         """
-        number, prefix = self._number(value)
-        wanted = self.full if prefix is None else prefix
+        full = self.full
+        if isinstance(value, int):
+            number, wanted = value, full
+        else:
+            number, prefix = self._number(value)
+            wanted = full if prefix is None else prefix
         if mask is not None:
             wanted = self._number(mask)[0]
-        if wanted != self.full and not self.maskable:
+        if wanted != full and not self.maskable:
             raise ValueError(f"{self.name} has no mask")
-        if number & ~wanted or number > self.full:
+        if number & ~wanted or number > full:
             raise ValueError(f"{self.name}: {value} does not fit its mask or its {self.bits} bits")
         return Criterion(self, number, wanted)
 
@@ -84,6 +92,8 @@ class Field:
             return int(str(value).replace(":", ""), 16), None
         if self.kind is Kind.CT_STATE:
             return _flags(str(value))
+        if isinstance(value, (IPv4Address, IPv6Address)) and value.max_prefixlen == self.bits:
+            return int(value), None
         network = value if isinstance(value, (IPv4Network, IPv6Network)) else ip_network(value)
         if network.max_prefixlen != self.bits:
             raise ValueError(f"{self.name}: {value} is of the other IP version")
@@ -97,7 +107,7 @@ class Field:
             case Kind.HEX:
                 return f"{value:#x}" if value else "0"
             case Kind.MAC:
-                return ":".join(f"{byte:02x}" for byte in value.to_bytes(6, "big"))
+                return value.to_bytes(6, "big").hex(":")
             case Kind.IPV4:
                 return str(IPv4Address(value))
             case Kind.IPV6:
@@ -114,8 +124,7 @@ class Field:
         return self.show(mask)
 
 
-@dataclass(frozen=True)
-class Criterion:
+class Criterion(NamedTuple):
     """`field & mask == value`."""
 
     field: Field

@@ -31,6 +31,7 @@ from flows.actions import (
     Translation,
 )
 from flows.fields import Criterion, Field
+from flows.shapes import ZONES, Condition, conditions, doings
 from flows.tables import Table, pipeline
 
 __all__ = ("ANY", "Action", "AnyPort", "Ask", "CheckLarger", "Clone", "Conjunction", "DecTtl", "Flow", "Goto", "Learn",
@@ -42,14 +43,25 @@ class Undeclared(ValueError):
     """A flow asks of a table what the table did not declare."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What all matches with conditions of the same kind have in common; one object for each, so compared as such."""
+
+    order: tuple[int, ...]  # where each condition, in the order of `fields.FIELDS`, stands among those that were given
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """Conditions that must all hold, in the order of `fields.FIELDS`; none at all matches every packet."""
 
     criteria: tuple[Criterion, ...]
+    shape: Shape | None = field(default=None, compare=False, repr=False)  # None: `when` did not make it
 
     def __getitem__(self, wanted: Field) -> Criterion | None:
-        return next((criterion for criterion in self.criteria if criterion.field == wanted), None)
+        for criterion in self.criteria:
+            if criterion.field is wanted:
+                return criterion
+        return None
 
     def covers(self, other: Match) -> bool:
         """Whether every packet that `other` matches is matched here, too."""
@@ -63,19 +75,31 @@ class Match:
 ANY = Match(())
 
 
+_SHAPES: Final[dict[tuple[Condition, ...], Shape]] = {}  # of conditions as they were given
+
+
 def when(*criteria: Criterion) -> Match:
     """A match from conditions in any order; a field may be named once, together with what it needs (fields.NEEDS)."""
+    key = conditions(criteria)
+    shape = _SHAPES.get(key)
+    if shape is None:
+        shape = _SHAPES[key] = _shape(criteria)
+    return Match(tuple([criteria[place] for place in shape.order]), shape)
+
+
+def _shape(criteria: tuple[Criterion, ...]) -> Shape:
     # A mask of no bits (0.0.0.0/0) is no condition; a switch would not keep it.
-    ordered = tuple(sorted((one for one in criteria if one.mask), key=lambda one: f.ORDER[one.field.name]))
+    places = [place for place, one in enumerate(criteria) if one.mask]
+    places.sort(key=lambda place: f.ORDER[criteria[place].field.name])
+    ordered = [criteria[place] for place in places]
     for first, second in pairwise(ordered):
         if first.field == second.field:
             raise ValueError(f"{first.field.name} is matched twice")
     for criterion in ordered:
         if missing := [need for need in f.NEEDS.get(criterion.field, ()) if need not in ordered]:
             raise ValueError(f"{criterion.field.name} can only be matched together with {missing[0].field.name}")
-    match = Match(ordered)
-    _conversation(match)
-    return match
+    _conversation(Match(tuple(ordered)))
+    return Shape(tuple(places))
 
 
 _KNOWN: Final = f.CT_FLAGS["trk"] | f.CT_FLAGS["inv"]
@@ -96,10 +120,7 @@ def _conversation(match: Match) -> None:
             raise ValueError(f"{criterion.field.name} can only be matched together with ct_nw_proto")
 
 
-_ZONES: Final = 0xFFFF
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Flow:
     """One row of a flow table. No actions means drop. `origin` and `why` do not count in equality."""
 
@@ -109,6 +130,7 @@ class Flow:
     actions: tuple[Action, ...]
     origin: str = field(compare=False)  # path of the causing object in the topology, or `pipeline`
     why: str = field(compare=False)  # a clause for a person
+    known_cookie: int = field(default=0, init=False, compare=False, repr=False)  # `cookie.cookie_of` keeps it here
 
     @property
     def is_clause(self) -> bool:
@@ -118,6 +140,18 @@ class Flow:
 
 def flow(table: Table, rank: str, match: Match, *actions: Action, origin: str, why: str) -> Flow:
     """A flow of a table. Undeclared if the table knows no such rank, field or way."""
+    key = table, rank, match.shape, doings(actions)
+    if key not in _FINE:
+        _check_all(table, rank, match, actions)
+        if match.shape is not None:
+            _FINE.add(key)
+    return Flow(table, table.ranks[rank], match, actions, origin, why)
+
+
+_FINE: Final[set[tuple[Table, str, Shape | None, tuple[object, ...]]]] = set()  # flows of these shapes may be made
+
+
+def _check_all(table: Table, rank: str, match: Match, actions: tuple[Action, ...]) -> None:
     if rank not in table.ranks:
         raise Undeclared(f"{table.name} has no rank {rank!r}, only {', '.join(table.ranks)}")
     for criterion in match.criteria:
@@ -128,7 +162,6 @@ def flow(table: Table, rank: str, match: Match, *actions: Action, origin: str, w
     kinds = {isinstance(action, Conjunction) for action in actions}
     if len(kinds) > 1:
         raise Undeclared("a clause of a conjunction does nothing else")
-    return Flow(table, table.ranks[rank], match, actions, origin, why)
 
 
 def _check(table: Table, match: Match, action: Action, *, place: int, last: bool) -> None:
@@ -186,7 +219,7 @@ def _tracks(table: Table, action: Track, *, last: bool) -> None:
     if isinstance(action.zone, Field):
         if action.zone not in f.REGISTERS:
             raise Undeclared(f"{action.zone.name} is no register")
-    elif not 0 < action.zone <= _ZONES:
+    elif not 0 < action.zone <= ZONES:
         raise Undeclared(f"{action.zone} is no zone of connection tracking")
     if action.translation and not action.commit:
         raise Undeclared("only a connection that is remembered can be given another address")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from flows import fields as f
-from flows.cookie import cookie_of
+from flows.cookie import cookie_of, cookie_of_line
 from flows.fields import Criterion, Field, Kind
 from flows.flow import Action, Clone, Flow, Match, Output, SetField, Track
 from flows.tables import Table
+from flows.text import actions_text, line_around
 
 _SPLICED: Final = (Kind.NUMBER, Kind.HEX, Kind.MAC, Kind.IPV4, Kind.IPV6)
 
@@ -65,8 +66,17 @@ class Sheet:
     def cookies(self) -> list[int]:
         """The cookie of each row: the very same that `cookie_of(sheet.flow(index))` gives. Computed once."""
         if self._cookies is None:
-            self._cookies = [cookie_of(self.flow(index)) for index in range(len(self.values))]
+            self._cookies = list(map(cookie_of_line, self._lines()))
         return self._cookies
+
+    def _lines(self) -> Iterator[str]:
+        """The canonical line of each row."""
+        before, behind = line_around(self.model, self.field)
+        shown = map(self.field.show, self.values)
+        if self.outputs is None:
+            return (f"{before}{value}{behind}" for value in shown)
+        behind = behind.removesuffix(actions_text(self.model.actions[-1:])) + "output:"
+        return (f"{before}{value}{behind}{port}" for value, port in zip(shown, self.outputs, strict=True))
 
     def __iter__(self) -> Iterator[Flow]:
         return map(self.flow, range(len(self.values)))

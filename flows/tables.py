@@ -17,9 +17,9 @@ BR_INT: Final = "br-int"
 BR_TUN: Final = "br-tun"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """One table of one bridge."""
+    """One table of one bridge. There is one object for each: being the same is being equal."""
 
     bridge: str
     id: int
@@ -28,9 +28,6 @@ class Table:
     matches: frozenset[Field]
     goes_to: tuple[str, ...]  # names of tables of the same bridge
     ranks: Mapping[str, int]  # rank -> priority; higher wins
-
-    def __hash__(self) -> int:
-        return hash((self.bridge, self.id))
 
 
 def _table(bridge: str, id_: int, name: str, question: str, *, matches: tuple[Field, ...] = (),

@@ -4,6 +4,8 @@ It is what people read, what golden files hold, and what the cookie digests. It 
 """
 from __future__ import annotations
 
+from functools import lru_cache
+
 from flows import fields as f
 from flows.fields import Criterion, Field, Kind
 from flows.flow import (
@@ -37,28 +39,47 @@ _TYPES = {f.ARP: "arp", f.RARP: "rarp", f.IPV4: "ip", f.IPV6: "ipv6"}
 _PROTOCOLS = {(f.IPV4, f.ICMP): "icmp", (f.IPV6, f.ICMPV6): "icmp6",
               **{(f.IPV4, number): name for number, name in ((f.TCP, "tcp"), (f.UDP, "udp"), (f.SCTP, "sctp"))},
               **{(f.IPV6, number): name for number, name in ((f.TCP, "tcp6"), (f.UDP, "udp6"), (f.SCTP, "sctp6"))}}
-_BEFORE_TYPE = (f.CONJ_ID, f.CT_STATE, *f.TRACKED)
+_BEFORE_TYPE = frozenset((f.CONJ_ID, f.CT_STATE, *f.TRACKED))
 
 
 def line(flow: Flow) -> str:
     """`table=0,priority=2,in_port=5,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,...`"""
-    conditions = [f"table={flow.table.id}", f"priority={flow.priority}", *match_words(flow.match)]
-    return f"{','.join(conditions)} actions={actions_text(flow.actions)}"
+    words = ",".join([f"table={flow.table.id},priority={flow.priority}", *match_words(flow.match)])
+    return f"{words} actions={actions_text(flow.actions)}"
+
+
+def line_around(flow: Flow, field: Field) -> tuple[str, str]:
+    """What stands before and behind the value that a flow compares a field with. ValueError if it has no such word."""
+    words, criterion = match_words(flow.match), flow.match[field]
+    if criterion is None:
+        raise ValueError(f"the flow does not match {field.name}")
+    place = words.index(_condition(criterion))
+    before = ",".join([f"table={flow.table.id},priority={flow.priority}", *words[:place], f"{field.ofctl}="])
+    return before, f"{','.join(['', *words[place + 1:]])} actions={actions_text(flow.actions)}"
 
 
 def match_words(match: Match) -> list[str]:
     """The conditions of a match, each as ovs-ofctl writes it."""
-    by_name = {criterion.field.name: criterion for criterion in match.criteria}
-    words = [_condition(by_name.pop(field.name)) for field in _BEFORE_TYPE if field.name in by_name]
-    if eth_type := by_name.pop("eth_type", None):
-        proto = by_name.get("ip_proto")
+    first, rest = [], []
+    eth_type = proto = None
+    for criterion in match.criteria:
+        if criterion.field in _BEFORE_TYPE:
+            first.append(criterion)
+        elif criterion.field is f.ETH_TYPE:
+            eth_type = criterion
+        else:
+            rest.append(criterion)
+            proto = criterion if criterion.field is f.IP_PROTO else proto
+    words = [_condition(criterion) for criterion in sorted(first, key=lambda one: f.ORDER[one.field.name])]
+    if eth_type:
         short = _PROTOCOLS.get((eth_type.value, proto.value)) if proto else None
-        if short:
-            del by_name["ip_proto"]
+        if proto and short:
+            rest.remove(proto)
         words.append(short or _TYPES.get(eth_type.value) or f"dl_type=0x{eth_type.value:04x}")
-    return words + [_condition(criterion) for criterion in by_name.values()]
+    return words + [_condition(criterion) for criterion in rest]
 
 
+@lru_cache(maxsize=1 << 14)  # of one port, many flows speak
 def _condition(criterion: Criterion) -> str:
     field = criterion.field
     if field == f.VLAN_VID:
