@@ -6,13 +6,14 @@ business: that holds before it, whatever the groups say.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 from controller.model import protocols
+from controller.model.differing import Change, Difference
 from controller.model.membership import NOBODY, Members, components, members_by_group
 from controller.model.numbers import FilterNumbers, number_filters
 from controller.model.objects import Port, Prefix, SecurityRule
@@ -96,13 +97,16 @@ def words(rule: SecurityRule) -> str:
 class Filters:
     """The security groups of a topology, made once and then asked often."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, component: Mapping[str, str] | None = None) -> None:
         self.topology = topology
-        self._component = components(topology.networks, ((leg.network for leg in legs if not leg.outside)
-                                                         for legs in topology.legs_by_router.values()))
-        self._members = members_by_group(topology.ports(), self._component)
-        self._profiles: dict[tuple[str, frozenset[str]], Profile] = {}
+        inside = ((leg.network for leg in legs if not leg.outside) for legs in topology.legs_by_router.values())
+        self._component = components(topology.networks, inside) if component is None else component
+        self._members: dict[tuple[str, str], Members] = {}
+        if component is None:
+            self._members.update(members_by_group(topology.ports(), self._component))
+        self._profiles: dict[str, dict[frozenset[str], Profile]] = {}  # by network and names of groups
         self._numbers: dict[str, FilterNumbers] = {}
+        self.refiltered: frozenset[str] | None = None  # networks that may be filtered otherwise than before `after`
 
     # ---- what the groups come to
 
@@ -128,10 +132,10 @@ class Filters:
         """What a port obeys; None if it is not filtered."""
         if not self.topology.is_filtered(port):
             return None
-        key = port.network, frozenset(port.security_groups)
-        if key not in self._profiles:
-            self._profiles[key] = self._make(*key)
-        return self._profiles[key]
+        known, names = self._profiles.setdefault(port.network, {}), frozenset(port.security_groups)
+        if names not in known:
+            known[names] = self._make(port.network, names)
+        return known[names]
 
     def rules(self, port: Port) -> tuple[Resolved, ...]:
         """The rules of a port's groups, in the order of the file; none if it is not filtered."""
@@ -153,6 +157,56 @@ class Filters:
                   or self.topology.firewall != "openvswitch")
         members = self._members_of(rule.remote_group, network) if rule.remote_group is not None else None
         return Resolved(group, rule, rule.direction == "egress", version, protocol, members, obeyed)
+
+    # ---- what follows
+
+    def after(self, topology: Topology, ports: Change[Port], difference: Difference) -> Filters:
+        """Of a topology that differs in this from the own one, and not in the legs of its routers."""
+        found = Filters(topology, self._component_after(difference.networks, topology))
+        found._members.update(self._members)
+        if found._component is self._component:
+            vars(found)["_networks"] = self._networks
+        stale = found._renew_members(self, ports) | difference.networks | self._using(difference.groups)
+        found._profiles = {name: known for name, known in self._profiles.items() if name not in stale}
+        others = {host for name in difference.networks | self._using(difference.groups)
+                  for where in (self.topology, topology) for host in where.whereabouts.carriers(name)}
+        found._numbers = {host: known for host, known in self._numbers.items() if host not in ports.hosts | others}
+        moved = (host for host in self._numbers.keys() - found._numbers.keys() if host in topology.hosts
+                 and not self._numbers[host].goes_on_in(found.numbers(host)))
+        renumbered = (name for host in moved for name in topology.whereabouts.carried(host))
+        found.refiltered = frozenset(stale | ports.networks | {*renumbered})
+        return found
+
+    def _component_after(self, networks: Collection[str], topology: Topology) -> Mapping[str, str]:
+        """Those that come or go have no legs, or these would differ."""
+        rest = {name: own for name, own in self._component.items() if name not in networks} if networks else {}
+        changed = ((name, self._component.get(name, name)) for name in networks if name in topology.networks)
+        return {**rest, **dict(changed)} if networks else self._component
+
+    def _renew_members(self, before: Filters, ports: Change[Port]) -> set[str]:
+        """The networks to whose rules other members belong."""
+        both = (before._component, ports.gone), (self._component, ports.come)
+        touched = {(group, component[port.network]) for component, changed in both for port in changed
+                   for group in port.security_groups}
+        networks: set[str] = set()
+        for group, component in touched:
+            inside = self._networks.get(component, ())
+            everybody = (port for name in inside for port in self.topology.ports_by_network.get(name, ()))
+            members = members_by_group((port for port in everybody if group in port.security_groups), self._component)
+            now, then = members.get((group, component), NOBODY), self._members.pop((group, component), NOBODY)
+            if now.prefixes != then.prefixes:
+                networks.update(inside)
+            if now.prefixes:
+                self._members[group, component] = now
+        return networks
+
+    def _using(self, groups: frozenset[str]) -> set[str]:
+        """The networks of ports that obey one of these groups, or name one as a remote."""
+        if not groups:
+            return set()
+        return {name for name, known in self._profiles.items() for profile in known.values()
+                if groups.intersection(profile.groups)
+                or groups.intersection(each.rule.remote_group or "" for each in profile.rules)}
 
     # ---- who may begin
 

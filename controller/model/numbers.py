@@ -39,6 +39,11 @@ class FilterNumbers:
     profiles: Mapping[UUID, int] = field(default_factory=dict)
     remotes: Mapping[UUID, int] = field(default_factory=dict)  # remote group, see Filters.remote_id -> conjunction
 
+    def goes_on_in(self, other: FilterNumbers) -> bool:
+        """Whether nobody who is in both has another number there."""
+        pairs = ((self.zones, other.zones), (self.profiles, other.profiles), (self.remotes, other.remotes))
+        return all(theirs.get(each, number_) == number_ for mine, theirs in pairs for each, number_ in mine.items())
+
 
 def number_filters(ports: Iterable[UUID], profiles: Iterable[UUID], remotes: Iterable[UUID]) -> FilterNumbers:
     """The numbers of a host's filtered ports. NumbersExhausted if there are more ports than zones."""
@@ -66,7 +71,7 @@ def spread(ids: Iterable[UUID], size: int, given: dict[UUID, int] | None = None)
     """For each id a number below `size` of its own, beside those given: a hash of it, or the next free one."""
     found = {} if given is None else given
     taken = set(found.values())
-    for each in sorted(set(ids) - set(found)):
+    for each in sorted(set(ids) - set(found), key=lambda one: one.int):  # as UUIDs sort, but sooner
         if len(taken) >= size:
             break
         place = int.from_bytes(blake2b(each.bytes, digest_size=8).digest(), "big") % size

@@ -33,7 +33,7 @@ class Host:
     tunnel_ip: Address
     role: str
     datapath_ids: Mapping[str, int]  # bridge name -> OpenFlow datapath id; with the provider bridges that it needs
-    line: int  # of topology.yaml, 1-based; the same in every class below
+    line: int = field(compare=False)  # of topology.yaml, 1-based; the same in every class below
     bridge_mappings: Mapping[str, str] = field(default_factory=dict)  # physical network -> bridge; all that it needs
 
 
@@ -60,7 +60,7 @@ class Subnet:
     gateway: Address | None
     dhcp: bool
     dns: tuple[Address, ...]
-    line: int
+    line: int = field(compare=False)
     host_routes: tuple[Route, ...] = ()
     allocation_pools: tuple[AllocationPool, ...] = ()
     dhcp_address: Address | None = None  # the DHCP server's own; None: nobody serves this subnet
@@ -73,7 +73,7 @@ class Network:
     tunnel_id: int | None  # None: external, or of a provider, without an overlay
     external: bool
     subnets: tuple[Subnet, ...]
-    line: int
+    line: int = field(compare=False)
     physical_network: str | None = None  # where it lives without a tunnel id; the next two only with it
     network_type: str | None = None  # vlan | flat
     segmentation_id: int | None = None  # the VLAN on the physical network
@@ -106,7 +106,7 @@ class Port:
     security_groups: tuple[str, ...]
     allowed_address_pairs: tuple[AddressPair, ...]
     device: str  # the port's name on br-int: `qvo...` behind a qbr, `tap...` without one, or what the file pinned
-    line: int
+    line: int = field(compare=False)
 
     @property
     def interface(self) -> str:
@@ -119,7 +119,7 @@ class Vm:
     name: str
     host: str
     ports: tuple[Port, ...]
-    line: int
+    line: int = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Router:
     interfaces: tuple[RouterInterface, ...]
     gateway: RouterGateway | None
     routes: tuple[Route, ...]
-    line: int
+    line: int = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class FloatingIp:
     address: Address
     vm: str
     network: str  # of the fixed port
-    line: int
+    line: int = field(compare=False)
     outside: str = ""  # the external network that the address is in
 
 
@@ -202,7 +202,7 @@ class SecurityRule:
     icmp_code: int | None
     remote: Prefix | None
     remote_group: str | None
-    line: int
+    line: int = field(compare=False)
     path: str = ""  # where it stands in the file: `security_groups.web[0]`
 
 
@@ -211,4 +211,4 @@ class SecurityGroup:
     name: str
     id: UUID
     rules: tuple[SecurityRule, ...]
-    line: int
+    line: int = field(compare=False)

@@ -39,6 +39,7 @@ from controller.model.objects import (
     Underlay,
     Vm,
 )
+from controller.model.whereabouts import Whereabouts
 
 __all__ = [
     "Address",
@@ -105,8 +106,13 @@ class Topology:
     @cached_property
     def legs_by_router(self) -> Mapping[str, tuple[RouterPort, ...]]:
         """Router name -> its legs, the gateway last; routers without an interface have none and are absent."""
-        found = {router.name: tuple(self._legs(router)) for router in self.routers.values()}
-        return {name: legs for name, legs in found.items() if not all(leg.outside for leg in legs)}
+        found = ((router.name, self.legs_of(router)) for router in self.routers.values())
+        return {name: legs for name, legs in found if legs}
+
+    def legs_of(self, router: Router) -> tuple[RouterPort, ...]:
+        """The same for one router, found anew."""
+        legs = tuple(self._legs(router))
+        return legs if not all(leg.outside for leg in legs) else ()
 
     @cached_property
     def legs_by_network(self) -> Mapping[str, tuple[RouterPort, ...]]:
@@ -138,6 +144,11 @@ class Topology:
     def filters(self) -> Filters:
         """What they say."""
         return Filters(self)
+
+    @cached_property
+    def whereabouts(self) -> Whereabouts:
+        """Who is where."""
+        return Whereabouts(self)
 
     def _legs(self, router: Router) -> Iterator[RouterPort]:
         for index, interface in enumerate(router.interfaces):
@@ -194,7 +205,11 @@ class Topology:
 
         For the networks that routers are on.
         """
-        return {name: contested(self._holders(name), self._grants(name)) for name in self.legs_by_network}
+        return {name: self.contested_on(name) for name in self.legs_by_network}
+
+    def contested_on(self, network: str) -> frozenset[Address]:
+        """The same for one network, found anew."""
+        return contested(self._holders(network), self._grants(network))
 
     def _holders(self, network: str) -> Iterator[Holder]:
         for port in self.ports_by_network.get(network, ()):
@@ -212,15 +227,16 @@ class Topology:
     @cached_property
     def numbers_by_host(self) -> Mapping[str, Numbers]:
         """Host name -> the numbers of its simulated routers; hosts without one are absent."""
-        found = {}
-        for host, legs in self.legs_by_host.items():
-            own = [leg for leg in legs if leg.driver == "simulated"]
-            networks = {leg.network: None for leg in own}
-            senders = [port.id for name in networks for port in self.ports_by_network.get(name, ())]
-            senders += [leg.id for name in networks for leg in self.legs_by_network[name]]
-            if own:
-                found[host] = number([self.routers[leg.router].id for leg in own], [leg.id for leg in own], senders)
-        return found
+        found = ((host, self.numbers_of(host)) for host in self.legs_by_host)
+        return {host: numbers for host, numbers in found if numbers is not None}
+
+    def numbers_of(self, host: str) -> Numbers | None:
+        """The same for one host, found anew; None if no router is simulated there."""
+        own = [leg for leg in self.legs_by_host.get(host, ()) if leg.driver == "simulated"]
+        networks = {leg.network: None for leg in own}
+        senders = [port.id for name in networks for port in self.ports_by_network.get(name, ())]
+        senders += [leg.id for name in networks for leg in self.legs_by_network[name]]
+        return number([self.routers[leg.router].id for leg in own], [leg.id for leg in own], senders) if own else None
 
     @cached_property
     def subnets(self) -> Mapping[str, Subnet]:
