@@ -51,11 +51,14 @@ class Daemon:
         self._hosts = tuple(hosts)
         self._running: subprocess.Popen[bytes] | None = None
         self._log = where / "daemon.log"
+        self._read = 0  # bytes of it
+        self._events: list[Event] = []
 
     def start(self, topology: Path) -> float:
         """With a pickled topology. When, by the clock on the wall."""
         assert self._running is None
         at = time.time()
+        self._read, self._events = 0, []
         with self._log.open("wb") as log:
             self._running = subprocess.Popen([sys.executable, SERVED, str(topology), str(self.where), *self._hosts],
                                              stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT,
@@ -76,15 +79,24 @@ class Daemon:
 
     def events(self) -> list[Event]:
         """All so far, of this process."""
-        return list(events(self._log.read_text()))
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            whole, end, _ = log.read().rpartition(b"\n")
+        self._read += len(whole + end)
+        self._events += events(whole.decode())
+        return self._events
 
     def first(self, event: str, **about: str) -> Event:
         """The first such event; waits for it."""
+        return self.wait(1, event, **about)[0]
+
+    def wait(self, count: int, event: str, **about: str) -> list[Event]:
+        """Such events, as soon as there are so many."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            for one in self.events():
-                if one.event == event and about.items() <= one.about.items():
-                    return one
+            found = [one for one in self.events() if one.event == event and about.items() <= one.about.items()]
+            if len(found) >= count:
+                return found
             if time.monotonic() > deadline or self._running is None or self._running.poll() is not None:
                 sys.exit(f"no {event} {about}; the daemon's log ends with {self._log.read_text()[-2000:]}")
             time.sleep(0.02)

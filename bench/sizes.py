@@ -35,7 +35,8 @@ def crowd(remotes: int, networks: int = 100, moved: int = 0) -> str:
     for n in range(max(remotes - 1, 0)):  # `b` is one of them
         network, place = n % networks, n // networks
         lines.append(f"  vm{n}: {{host: far{(n + place + (n < moved)) % 10}, network: net{network}, "
-                     f"ip: 10.0.{place // 250}.{place % 250 + 1}}}")
+                     f"ip: 10.0.{place // 250}.{place % 250 + 1}, "
+                     f'mac: "0a:00:00:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}"}}')  # else some would be alike
     return "\n".join(lines) + "\n"
 
 
