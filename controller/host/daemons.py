@@ -1,12 +1,22 @@
-"""The two daemons of a hypervisor's own Open vSwitch: whether they run, how they are ended and started again."""
+"""The two daemons of a hypervisor's own Open vSwitch: whether they run, how they are ended and started again.
+
+An ovs-vswitchd that starts again has forgotten more than its flows: what it knew of neighbours, and how connections
+are tracked. Until it has that again it waits (`flow-restore-wait`): it makes its bridges and ports, but no packet
+passes and no controller is called. Let go, it calls the daemon at once, which finds empty tables and fills them.
+"""
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from controller.host import processes
 from controller.host.steps import Step
 
-PROGRAMS = ("ovsdb-server", "ovs-vswitchd")  # in the order in which they start
+DATABASE: Final = "ovsdb-server"
+SWITCH: Final = "ovs-vswitchd"
+PROGRAMS: Final = (DATABASE, SWITCH)  # in the order in which they start
+_WAITS: Final = "flow-restore-wait"  # ovs-vswitchd.conf.db(5), Open_vSwitch, other_config
 
 
 def pid(rundir: Path, program: str) -> int | None:
@@ -33,6 +43,29 @@ def end(rundir: Path, program: str, *, hard: bool) -> None:
 
 def start(rundir: Path, program: str) -> Step:
     """The step that starts a daemon on the database it had; to be run in the hypervisor."""
-    more = (str(rundir / "conf.db"), f"--remote=punix:{rundir / 'db.sock'}") if program == "ovsdb-server" else ()
+    more = (str(rundir / "conf.db"), f"--remote=punix:{rundir / 'db.sock'}") if program == DATABASE else ()
     return Step((program, *more, "--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off"),
                 f"start {program} again")
+
+
+def waiting(rundir: Path) -> Path:
+    """A file that is there while an ovs-vswitchd waits: who was to let it go may have died before."""
+    return rundir / _WAITS
+
+
+def revival(rundir: Path, footing: Iterable[Step]) -> Iterator[Step]:
+    """Start what is missing; an ovs-vswitchd then waits, and has its footing. `release` lets it go."""
+    gone = missing(rundir)
+    if DATABASE in gone:
+        yield start(rundir, DATABASE)
+    if SWITCH in gone:
+        yield Step(("ovs-vsctl", "--timeout=10", "--no-wait", "set", "Open_vSwitch", ".", f"other_config:{_WAITS}=true"),
+                   "ovs-vswitchd shall forward nothing before it has its footing")
+        yield start(rundir, SWITCH)
+    yield from footing
+
+
+def release() -> Step:
+    """The step that lets a waiting ovs-vswitchd go; fine if it does not wait."""
+    return Step(("ovs-vsctl", "--timeout=10", "remove", "Open_vSwitch", ".", "other_config", _WAITS),
+                "ovs-vswitchd has its footing: let it go")

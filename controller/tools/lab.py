@@ -41,8 +41,8 @@ from controller.tools.nodes import (
 )
 from controller.tools.troubles import Trouble
 
-__all__ = ["Node", "answer", "check_machine", "directory", "down", "exec_argv", "execute", "follow", "plan", "prompt",
-           "restart_vswitchd", "state", "topology_file", "up"]
+__all__ = ["Node", "alone", "answer", "check_machine", "directory", "down", "exec_argv", "execute", "follow", "plan",
+           "prompt", "restart", "restart_vswitchd", "state", "topology_file", "up", "wanted"]
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int, str], None]  # jobs done, jobs in all, what is being done
@@ -61,11 +61,12 @@ def topology_file(rundir: Path) -> Path:
 
 def plan(topology: Topology, rundir: Path, datapath: str = "netdev") -> dict[str, Any]:
     """The lab of a topology as JSON values: what `mn --custom mininet/lab.py --topo tunbridge,FILE` reads, too."""
-    wanted = _plan(topology, rundir, datapath)
-    return {**lab.to_json(wanted), "stages": stages(None, wanted), "directory": str(directory(rundir))}
+    shall = wanted(topology, rundir, datapath)
+    return {**lab.to_json(shall), "stages": stages(None, shall), "directory": str(directory(rundir))}
 
 
-def _plan(topology: Topology, rundir: Path, datapath: str) -> LabPlan:
+def wanted(topology: Topology, rundir: Path, datapath: str = "netdev") -> LabPlan:
+    """The lab of a topology in a run directory. Refusal if it cannot be one."""
     home = directory(rundir)
     both = sorted(set(topology.hosts) & set(topology.vms))
     if both:
@@ -87,13 +88,13 @@ def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = N
     check_machine(topology)
     for note in machine.lacks(topology):
         say(note)
-    want = _plan(topology, rundir, "netdev")
+    want = wanted(topology, rundir, "netdev")
     home = directory(rundir)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Refusal(f"{home} cannot be made: {error.strerror}; choose another --rundir.", MISSING) from error
-    with _alone(home.parent):
+    with alone(home.parent):
         have = _standing(rundir, say)
         todo = stages(have, want)
         say(_summary(have, want) if todo else "The lab is as the topology wants it.")
@@ -137,9 +138,13 @@ def _standing(rundir: Path, say: Say) -> LabPlan | None:
     dead = {name: node for name, node in nodes.items() if not node.alive}
     have = in_force(rundir)
     if have and nodes.keys() == lab.kinds(have).keys() and all(node.kind == "vm" for node in dead.values()):
-        for host in (name for name in _switches(have) if daemons.missing(home / name)):
-            say(f"Open vSwitch of {host} has died; it is started again.")
-            _revive(rundir, host)
+        for host in _switches(have):
+            if daemons.missing(home / host):
+                say(f"Open vSwitch of {host} has died; it is started again.")
+                _revive(rundir, host)
+            elif daemons.waiting(home / host).exists():
+                say(f"Open vSwitch of {host} was left waiting; it is let go.")
+                _revive(rundir, host)
         if dead:
             say(f"{', '.join(dead)} died; made again.")
         return mending.without_dead(home, mending.looked_at(have, home, nodes), dead)
@@ -226,9 +231,14 @@ def prompt(rundir: Path) -> int:
 
 def restart_vswitchd(rundir: Path, host: str, kill9: bool = True) -> None:
     """End a hypervisor's ovs-vswitchd and start it anew; its database, and so its bridges, stay."""
+    restart(rundir, host, daemons.SWITCH, kill9=kill9)
+
+
+def restart(rundir: Path, host: str, program: str, *, kill9: bool) -> None:
+    """End one of a hypervisor's two daemons and start it anew."""
     if find(rundir, host).kind not in ("hypervisor", "internet"):
         raise Refusal(f"{host} has no Open vSwitch.", BAD_INPUT)
-    daemons.end(directory(rundir) / host, "ovs-vswitchd", hard=kill9)
+    daemons.end(directory(rundir) / host, program, hard=kill9)
     _revive(rundir, host)
 
 
@@ -236,16 +246,20 @@ def _revive(rundir: Path, host: str) -> None:
     """Start what is missing of a hypervisor's daemons, and tell OVS what it forgets with its process."""
     place = directory(rundir) / host
     argv, found = exec_argv(rundir, host, ())
+    inside = executor.Place(tuple(argv[:-1]), found)
     standing = in_force(rundir)
     if standing is None:
         raise Refusal("The lab is half built; `tunbridge lab up` builds it anew.", MISSING)
-    todo = (*(daemons.start(place, program) for program in daemons.missing(place)),
-            *converge.footing(_switches(standing)[host]))
-    executor.execute(todo, executor.Place(tuple(argv[:-1]), found))
+    daemons.waiting(place).touch()
+    try:
+        executor.execute(daemons.revival(place, converge.footing(_switches(standing)[host])), inside)
+    finally:  # also without a footing: what then reaches nobody is seen, and a host that waits forever is not
+        executor.execute((daemons.release(),), inside)
+        daemons.waiting(place).unlink()
 
 
 @contextlib.contextmanager
-def _alone(rundir: Path) -> Iterator[None]:
+def alone(rundir: Path) -> Iterator[None]:
     """No two `lab up` at once on one rundir; the lock goes with the process."""
     handle = os.open(rundir, os.O_RDONLY | os.O_DIRECTORY)
     try:
