@@ -5,7 +5,7 @@ Pure bookkeeping: what the switch holds is the session's to know, and comes in a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from flows.flow import Flow
@@ -53,6 +53,15 @@ class Intent:
     def names(self) -> Set[str]:
         """Of the pieces."""
         return self._pieces.keys()
+
+    def find(self, cookie: int) -> Row | None:
+        """What wears this cookie; None if nothing shall."""
+        return next((rows[cookie] for rows in self._rows.values() if cookie in rows), None)
+
+    def parts(self, name: str | None = None) -> Iterator[Part]:
+        """All that shall be held, or one piece of it, unbuilt."""
+        pieces = self._pieces.values() if name is None else (self._pieces[name],) if name in self._pieces else ()
+        return (part for piece in pieces for part in piece.flows)
 
     def cookies_of(self, name: str) -> Set[int]:
         """The cookies of a piece."""
