@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from controller.switch import damage, dumps, packing
+from controller.switch import damage, dumps
 from controller.switch.damage import Damage, Finding, What
 from controller.switch.dumps import Update
 from flows import fields as f
@@ -17,6 +17,7 @@ from flows.flow import ANY, Flow, Move, Output, OutputBack, PopVlan, SetField, f
 from flows.sheet import Part, Sheet, Spliced, whole
 from flows.tables import ARP_RESPONDER, DELIVER, UNICAST
 from tests.clouds import CASES, golden, tables
+from tests.updates import update
 
 MACS = tuple(f"fa:16:3e:00:00:{last:02x}" for last in range(1, 9))
 
@@ -34,12 +35,6 @@ SHEET = Sheet(flow(UNICAST, "populated", when(tagged(1), f.ETH_DST(MACS[0])), Po
               f.ETH_DST, tuple(map(number, MACS)), lambda index: (f"vms.b{index}", f"b{index}"))
 PARTS: tuple[Part, ...] = (*(known(mac) for mac in MACS), SHEET)
 STRANGE = 0x77
-
-
-def update(event: int, of: Flow, *, cookie: int | None = None, doing: Flow | None = None) -> Update:
-    """What a switch says; `cookie` and what it does are the flow's own, if nothing else is said."""
-    return Update(event, of.table.id, of.priority, cookie_of(of) if cookie is None else cookie,
-                  packing.fields(of.match), packing.instructions((doing or of).actions))
 
 
 def found(*updates: Update, parts: Iterable[Part] = PARTS) -> list[Finding]:
