@@ -204,6 +204,7 @@ def _all_messages(datapath: Any, number: int, plan: Plan) -> Iterator[Any]:
               *(_delete(datapath, cookie, cookies.EXACT) for cookie in plan.delete),
               *(_forget(datapath, forget) for forget in plan.forget)]
     yield from (parser.OFPBundleAddMsg(datapath, number, _BUNDLE_FLAGS, message, []) for message in inside)
+    yield _bundle_control(datapath, number, ofp.OFPBCT_CLOSE_REQUEST)
     yield _bundle_control(datapath, number, ofp.OFPBCT_COMMIT_REQUEST)
     yield from (_flush(datapath, zone) for zone in plan.flush_again)
     for meter_id in plan.meters_delete:

@@ -61,12 +61,18 @@ def asked(connection: OpenFlow, request: Any) -> list[Any]:
             return found
 
 
+def bundle_bytes(connection: Counting, number: int, plan: Plan) -> bytes:
+    """A plan's bundle, whole."""
+    bundle = bundles.bundle(connection, number, plan)
+    return b"".join(bundle.staged) + bundle.final
+
+
 def send(ovs: PrivateOvs, plan: Plan) -> dict[str, tuple[int, int]]:
     """Commit a plan in one bundle; what was refused, by the words of its blame."""
     bundle = bundles.bundle(Counting(), 1, plan)
     (commit,) = (xid for xid, word in bundle.blame.items() if word == "commit")
     with ovs.openflow(BRIDGE) as connection:
-        errors = connection.commit(bundle.data, commit)
+        errors = connection.commit(b"".join(bundle.staged) + bundle.final, commit)
     return {bundle.blame[xid]: error for xid, error in errors.items()}
 
 

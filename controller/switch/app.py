@@ -123,12 +123,13 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         self._bundles += 1
         try:
             bundle = bundles.bundle(conn, self._bundles, plan)
+            data = b"".join(bundle.staged) + bundle.final
         except packing.TooLarge as error:
             self.obey(self._fleet.refused(conn, str(error)))
         else:
             self._blame[conn] = bundle.blame
             self._latest[conn] = self._bundles
-            conn.send(bundle.data)
+            conn.send(data)
 
     def _meters_read(self, conn: Any, replies: list[Any]) -> None:
         meters = [meter for reply in replies for meter in answers.meters(reply.body).values()]

@@ -1,4 +1,4 @@
-"""A plan as one bundle of bytes (OpenFlow 1.4, 6.8): a message per flow, and a name for each of them.
+"""A plan as the bytes of one bundle (OpenFlow 1.4, 6.8): a message per flow, and a name for each of them.
 
 Flows of a sheet differ in a value or two, so their bytes do: the first of a run is packed, the others are spliced.
 """
@@ -19,10 +19,11 @@ from flows.host import Meter
 from flows.sheet import Row, Sheet, Spliced, flow_of
 
 _CONTROL, _ADD = 33, 34  # types of messages (7.1.1)
-_OPEN, _COMMIT = 0, 4  # of a control message (7.3.9.1)
+_OPEN, _CLOSE, _COMMIT, _DISCARD = 0, 2, 4, 6  # of a control message (7.3.9.1)
 _FLAGS: Final = 1 | 2  # atomic, ordered
 _CONTROL_MESSAGE: Final = struct.Struct("!BBHIIHH")  # header, bundle, type, flags
 _ADD_MESSAGE: Final = struct.Struct("!BBHIIHH")  # header, bundle, padding, flags; the message follows
+_PIECE: Final = 1 << 16  # bytes, about
 _LARGEST: Final = 0xFFFF - _ADD_MESSAGE.size
 _VLAN_ID_BITS: Final = 0xFFF
 _XID: Final = _ADD_MESSAGE.size + 4  # where the inner message has its transaction id, and its cookie
@@ -54,39 +55,65 @@ class Blame(Mapping[int, str]):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A plan as bytes. `blame` says which message a transaction id was, for the switch's complaints."""
+    """A plan as bytes, in two parts: what a switch only takes down, and the word that makes it so.
 
-    data: bytes
+    `staged`: pieces of about 64 KB, packed as they are asked for, once; packing.TooLarge if a flow has too many
+    actions. `blame` says which message a transaction id was, for the switch's complaints.
+    """
+
+    staged: Iterator[bytes]
+    final: bytes
     blame: Mapping[int, str]
 
 
 def bundle(conn: Any, number: int, plan: Plan) -> Bundle:
-    """One atomic, ordered bundle: open, add every message of the plan, commit. Nothing is sent.
+    """One atomic, ordered bundle. Nothing is sent; `conn` gives transaction ids.
 
-    Open vSwitch takes neither meters nor the emptying of zones in bundles, so these come before it and after it.
-    `conn` gives transaction ids. packing.TooLarge if a flow has too many actions.
+    Staged: meters, the zones to empty, then open, every message of the plan, close. Final: commit, and what comes
+    after it. Open vSwitch takes neither meters nor the emptying of zones in bundles.
     """
     meters = [*((wire.ADD_METER, meter) for meter in plan.meters_add),
               *((wire.CHANGE_METER, meter) for meter in plan.meters_change)]
-    said: list[tuple[int, Callable[[int], str]]] = [
+    staged: list[tuple[int, Callable[[int], str]]] = [
         (len(meters), lambda at: f"set meter {meters[at][1].id}"),
         (len(plan.flush), lambda at: f"empty zone {plan.flush[at]}"),
         (1, lambda _: "open the bundle"),
+        (len(plan.renew), lambda at: f"delete cookie={plan.renew[at]:#x}"),
         (len(plan.add), lambda at: _added(flow_of(plan.add[at][1]))),
         (len(plan.delete), lambda at: f"delete cookie={plan.delete[at]:#x}"),
         (len(plan.forget), lambda at: f"forget {plan.forget[at]}"),
+        (1, lambda _: "close the bundle")]
+    final: list[tuple[int, Callable[[int], str]]] = [
         (1, lambda _: "commit"),
         (len(plan.flush_again), lambda at: f"empty zone {plan.flush_again[at]}"),
         (len(plan.meters_delete), lambda at: f"delete meter {plan.meters_delete[at]}")]
-    first = wire.next_xid(conn, sum(count for count, _ in said))
-    return Bundle(b"".join(_messages(first, number, plan, meters)), Blame(first, said))
+    before = sum(count for count, _ in staged)
+    first = wire.next_xid(conn, before + sum(count for count, _ in final))
+    return Bundle(_pieces(_staged(first, number, plan, meters)), b"".join(_final(first + before, number, plan)),
+                  Blame(first, [*staged, *final]))
+
+
+def discard(conn: Any, number: int) -> bytes:
+    """The message that lets a switch throw away what it has taken down."""
+    return _control(wire.next_xid(conn), number, _DISCARD)
+
+
+def _pieces(messages: Iterable[bytes]) -> Iterator[bytes]:
+    piece, size = [], 0
+    for message in messages:
+        piece.append(message)
+        size += len(message)
+        if size >= _PIECE:
+            yield b"".join(piece)
+            piece, size = [], 0
+    yield b"".join(piece)
 
 
 def _added(flow: Flow) -> str:
     return f"add table={flow.table.id} ({flow.why})"
 
 
-def _messages(xid: int, number: int, plan: Plan, meters: list[tuple[int, Meter]]) -> Iterator[bytes]:
+def _staged(xid: int, number: int, plan: Plan, meters: list[tuple[int, Meter]]) -> Iterator[bytes]:
     """`xid`: of the first message; those that follow count on."""
     for command, meter in meters:
         yield wire.meter(xid, command, meter)
@@ -95,11 +122,20 @@ def _messages(xid: int, number: int, plan: Plan, meters: list[tuple[int, Meter]]
         yield nicira.flush_zone(xid, zone)
         xid += 1
     yield _control(xid, number, _OPEN)
-    yield from _adds(xid + 1, number, plan.add)
-    xid += 1 + len(plan.add)
+    xid += 1
+    for cookie in plan.renew:
+        yield _wrapped(packing.delete(xid, cookie, cookies.EXACT), number, xid)
+        xid += 1
+    yield from _adds(xid, number, plan.add)
+    xid += len(plan.add)
     for message in _deletions(xid, plan):
         yield _wrapped(message, number, xid)
         xid += 1
+    yield _control(xid, number, _CLOSE)
+
+
+def _final(xid: int, number: int, plan: Plan) -> Iterator[bytes]:
+    """`xid`: of the request to commit."""
     yield _control(xid, number, _COMMIT)
     for zone in plan.flush_again:
         xid += 1

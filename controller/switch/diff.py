@@ -25,7 +25,7 @@ class Forget:
 
 @dataclass(frozen=True)
 class Plan:
-    """One write to one switch, and one atomic bundle: no packet meets a half of it.
+    """One write to one switch, or one atomic bundle of a large one (`cutting`): no packet meets a half of a bundle.
 
     Additions come first: nothing is deleted before its successor is there.
     """
@@ -38,9 +38,11 @@ class Plan:
     meters_delete: tuple[int, ...] = ()  # ids; in a plan of their own: a switch deletes the flows of a meter with it
     flush: tuple[int, ...] = ()  # zones of connection tracking to empty before all flows: somebody new gets them
     flush_again: tuple[int, ...] = ()  # and after all flows: until then, somebody else could fill them
+    renew: tuple[int, ...] = ()  # cookies that rows of others wear, too: deleted before their true rows are added
 
     def __bool__(self) -> bool:
-        return any((self.add, self.delete, self.forget, self.meters_add, self.meters_change, self.meters_delete))
+        return any((self.add, self.delete, self.forget, self.meters_add, self.meters_change, self.meters_delete,
+                    self.renew))
 
 
 def diff(want: Mapping[int, Row], have: Iterable[int], forget: Iterable[Forget] = ()) -> Plan:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 import pytest
@@ -44,7 +45,7 @@ from flows.host import Meter
 from flows.sheet import Sheet, Spliced
 from tests import oskenflow
 from tests.clouds import CASES, golden, tables
-from tests.wirekit import Counting
+from tests.wirekit import Counting, bundle_bytes
 
 
 def of_osken(cookie: int, row: Flow, **more: int) -> bytes:
@@ -129,8 +130,8 @@ def rows(sheet: Sheet) -> tuple[tuple[int, Spliced], ...]:
 def test_what_is_spliced_is_what_would_be_packed(name: str) -> None:
     plan = Plan(add=rows(SHEETS[name])[::-1])
     alone = Plan(add=tuple((cookie, row.flow) for cookie, row in rows(SHEETS[name])[::-1]))
-    assert bundles.bundle(Counting(), 9, plan).data == bundles.bundle(Counting(), 9, alone).data
-    assert bundles.bundle(Counting(), 9, plan).data == oskenflow.bundle(Counting(), 9, plan)
+    assert bundle_bytes(Counting(), 9, plan) == bundle_bytes(Counting(), 9, alone)
+    assert bundle_bytes(Counting(), 9, plan) == oskenflow.bundle(Counting(), 9, plan)
 
 
 PLAN = Plan(
@@ -144,7 +145,7 @@ PLAN = Plan(
 def test_a_plan_of_everything_is_packed_as_osken_does() -> None:
     connection, theirs = Counting(), Counting()
     connection.xid = theirs.xid = 1000
-    assert bundles.bundle(connection, 2**32 - 1, PLAN).data == oskenflow.bundle(theirs, 2**32 - 1, PLAN)
+    assert bundle_bytes(connection, 2**32 - 1, PLAN) == oskenflow.bundle(theirs, 2**32 - 1, PLAN)
     assert connection.xid == theirs.xid
 
 
@@ -158,15 +159,29 @@ def test_transaction_ids_of_one_bundle_do_not_start_anew_in_its_middle() -> None
 
 def test_each_message_of_a_bundle_is_blamed_by_its_own_words() -> None:
     found = bundles.bundle(Counting(), 1, PLAN)
-    at, words = 0, []
-    while at < len(found.data):
-        words.append(found.blame[int.from_bytes(found.data[at + 4:at + 8])])
-        at += int.from_bytes(found.data[at + 2:at + 4])
-    assert words == list(found.blame.values())
-    assert words[:6] == ["set meter 1", f"set meter {2**31}", "set meter 3", "empty zone 5", "empty zone 65535",
-                         "open the bundle"]
-    assert words[8] == "add table=20 (it lives there)"
-    assert words[13:15] == ["delete cookie=0x7", "delete cookie=0xffffffffffffffff"]
-    assert words[20:] == ["commit", "empty zone 7", "delete meter 9", "delete meter 10"]
+    staged, words = said(b"".join(found.staged), found.blame), said(found.final, found.blame)
+    assert [*staged, *words] == list(found.blame.values())
+    assert staged[:6] == ["set meter 1", f"set meter {2**31}", "set meter 3", "empty zone 5", "empty zone 65535",
+                          "open the bundle"]
+    assert staged[8] == "add table=20 (it lives there)"
+    assert staged[13:15] == ["delete cookie=0x7", "delete cookie=0xffffffffffffffff"]
+    assert staged[20:] == ["close the bundle"]
+    assert words == ["commit", "empty zone 7", "delete meter 9", "delete meter 10"]
     assert found.blame.get(0) is None
-    assert found.blame.get(len(words) + 1) is None
+    assert found.blame.get(len(found.blame) + 1) is None
+
+
+def said(data: bytes, blame: Mapping[int, str]) -> list[str]:
+    """The words of each message."""
+    words = []
+    while data:
+        words.append(blame[int.from_bytes(data[4:8])])
+        data = data[int.from_bytes(data[2:4]):]
+    return words
+
+
+def test_a_large_plan_comes_in_pieces_and_a_bundle_can_be_thrown_away() -> None:
+    large = Plan(delete=tuple(range(5000)))
+    pieces = list(bundles.bundle(Counting(), 9, large).staged)
+    assert max(map(len, pieces)) < 70_000 < len(b"".join(pieces))
+    assert bundles.discard(Counting(), 9).hex() == "05210010" "00000001" "00000009" "0006" "0003"
