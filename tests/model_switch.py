@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from controller.model import placement
@@ -334,7 +334,8 @@ class World:
         ports = {name: self.switches[host, name].ports for name in self.fleet.topology.hosts[host].datapath_ids}
         vlans = self.fleet.hosts[host].vlans
         assert vlans is not None
-        found = compile_host(placement.place(self.fleet.topology, host, Seen(ports, vlans)))
+        anew = replace(self.fleet.topology)  # without look-ups that were made from those of an earlier topology
+        found = compile_host(placement.place(anew, host, Seen(ports, vlans)))
         return {bridge: {(row.table.id, row.priority, row.match): cookie_of(row) for row in rows}
                 for bridge, rows in found.items()}
 

@@ -30,6 +30,10 @@ class Numbers:
     legs: Mapping[UUID, int] = field(default_factory=dict)
     meters: Mapping[UUID, int] = field(default_factory=dict)  # of legs, and of who may ask through them
 
+    def goes_on_in(self, other: Numbers) -> bool:
+        """Whether nobody who is in both has another number there."""
+        return _go_on((self.zones, other.zones), (self.legs, other.legs), (self.meters, other.meters))
+
 
 @dataclass(frozen=True)
 class FilterNumbers:
@@ -41,8 +45,11 @@ class FilterNumbers:
 
     def goes_on_in(self, other: FilterNumbers) -> bool:
         """Whether nobody who is in both has another number there."""
-        pairs = ((self.zones, other.zones), (self.profiles, other.profiles), (self.remotes, other.remotes))
-        return all(theirs.get(each, number_) == number_ for mine, theirs in pairs for each, number_ in mine.items())
+        return _go_on((self.zones, other.zones), (self.profiles, other.profiles), (self.remotes, other.remotes))
+
+
+def _go_on(*pairs: tuple[Mapping[UUID, int], Mapping[UUID, int]]) -> bool:
+    return all(after.get(each, own) == own for before, after in pairs for each, own in before.items())
 
 
 def number_filters(ports: Iterable[UUID], profiles: Iterable[UUID], remotes: Iterable[UUID]) -> FilterNumbers:

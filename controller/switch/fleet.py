@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 
+from controller.model.succession import Succession, succeed
 from controller.model.topology import Topology
 from controller.switch import editing, pieces
 from controller.switch.diff import Forget, Plan
-from controller.switch.editing import Edit
+from controller.switch.editing import Counters, Edit
 from controller.switch.events import Asked, Command, Drop, Installed, Log, ReadFlows, Removed, Write
 from controller.switch.hoststate import HostState
 from controller.switch.intent import Piece
@@ -33,12 +34,13 @@ class Fleet:
         self.refusals = 0  # OpenFlow errors since the start
         self._sessions: dict[object, tuple[HostState, Session]] = {}  # connection -> whose it is
         self._dpids: dict[object, int] = {}  # connection -> datapath id, of those in _sessions
+        self.counters = Counters()
         self._enlist()
 
     def _enlist(self) -> None:
         for name in self.topology.hosts:
-            if self._serve is None or name in self._serve:
-                self.hosts.setdefault(name, HostState(name, Routing(name)))
+            if (self._serve is None or name in self._serve) and name not in self.hosts:
+                self.hosts[name] = HostState(name, Routing(name))
         for name in list(self.hosts):
             if name not in self.topology.hosts:
                 del self.hosts[name]
@@ -155,28 +157,45 @@ class Fleet:
         base, networks = state.touched(self.topology, session.bridge, changes.keys())
         about = {"switch": f"{state.name}/{session.bridge}", "changed": ",".join(sorted(changes)),
                  "networks": len(networks)}
+        self.counters.networks += len(networks)
         change = self._intend(state, (session.bridge,), Work(base, networks))
         return [Log("info", "ports", about), *change]
 
     # ---- what people say
 
     def apply(self, topology: Topology) -> list[Command]:
-        """Another topology is in force. Only hosts, networks and routers that differ are computed anew."""
-        edit, self.topology = editing.edit(self.topology, topology), topology
-        self._enlist()
-        about = {"networks_changed": len(edit.networks), "networks_refiltered": len(edit.filtered - edit.networks)}
-        commands: list[Command] = [Log("info", "apply", about), *self._expel()]
-        for state in self.hosts.values():
-            if state.vlans is not None:
-                commands += self._apply_to(state, edit)
-        return commands + self._adopt()
+        """Another topology is in force. Only hosts, networks and routers that differ are looked at."""
+        return self.follow(succeed(self.topology, topology))
 
-    def _apply_to(self, state: HostState, edit: Edit) -> list[Command]:
+    def follow(self, step: Succession) -> list[Command]:
+        """The same, where somebody has found out already how it follows the one that is in force."""
+        if step.old is not self.topology:
+            step = succeed(self.topology, step.new)
+        edit, self.topology = editing.edit(step), step.new
+        about = {"networks_changed": len(edit.networks), "networks_refiltered": len(edit.filtered - edit.networks)}
+        commands: list[Command] = [Log("info", "apply", about)]
+        if step.difference.hosts:
+            self._enlist()
+            commands += self._expel()
+        done: set[str] = set()
+        for name in edit.hosts:
+            state = self.hosts.get(name)
+            if state is not None and state.vlans is not None:
+                commands += self._apply_to(state, edit, done)
+        self.counters.edits += 1
+        self.counters.networks += len(done)
+        return commands + (self._adopt() if step.difference.hosts else [])
+
+    def _apply_to(self, state: HostState, edit: Edit, done: set[str]) -> list[Command]:
+        """`done` gets the networks that are computed."""
         vlans = state.vlans or {}
-        state.edit(edit.old, edit.new)
-        routers = pieces.placed_routers(edit.new, state)
+        state.edit(edit.old, edit.new, edit.networks, edit.moved)
+        routers = pieces.placed_routers(edit.new, state, edit.routers)
         work = editing.work(edit, state, vlans, routers)
-        return self._intend(state, tuple(state.sessions), work) + state.routing.intend(routers.values())
+        done.update(work.networks, work.rules, work.members)
+        self.counters.hosts += 1
+        commands = self._intend(state, tuple(state.sessions), work)
+        return commands + (state.routing.intend(routers.values()) if edit.routers else [])
 
     def _expel(self) -> list[Command]:
         """Switches that are another bridge now, or none: they come back as what they are."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controller.model import names, placement
+from controller.model.differing import Speaker
 from controller.model.placement import Seen
-from controller.model.topology import Port, Topology
-from controller.switch.changes import moved_ports
+from controller.model.topology import Topology
 from controller.switch.diff import Forget
 from controller.switch.events import Installed, NextHop
 from controller.switch.routing import Routing
@@ -64,7 +64,7 @@ class HostState:
     def _may_teach(self, topology: Topology, source: int) -> bool:
         """Whether br-int shall know who is behind this: a port, or all other hosts of the network of a VLAN."""
         vlan, device = source // _A_VLAN, self.device_of(source)
-        unsecured = _unsecured(topology, self.name)
+        unsecured = topology.whereabouts.unsecured(self.name)
         if not vlan:
             return device in {port.device for port in unsecured}
         network = next((name for name, mine in (self.vlans or {}).items() if mine == vlan), None)
@@ -84,7 +84,7 @@ class HostState:
         """A port has left a bridge, or has another number there: what was learned from it is of no use."""
         if bridge == BR_TUN:
             self.forget.append(Forget(ofport=ofport))
-        elif bridge == BR_INT and name in {port.device for port in _unsecured(topology, self.name)}:
+        elif bridge == BR_INT and any(port.device == name for port in topology.whereabouts.unsecured(self.name)):
             self.behind.append(Forget(source=ofport))
 
     def _recover(self, topology: Topology) -> None:
@@ -117,13 +117,16 @@ class HostState:
             if device in physical:
                 yield vlan, network_at.get((physical[device], segment))
 
-    def edit(self, old: Topology, new: Topology) -> None:
-        """Another topology is in force: what was learned and is wrong now is forgotten, what comes gets its VLAN."""
+    def edit(self, old: Topology, new: Topology, networks: Set[str], moved: Iterable[Speaker]) -> None:
+        """Another topology is in force: what was learned and is wrong now is forgotten, what comes gets its VLAN.
+
+        `networks`: those that differ; `moved`: whose MACs live on another host now.
+        """
         vlans = self.vlans or {}
-        self.forget += [Forget(vlan=vlans[port.network], mac=port.mac) for port in moved_ports(old, new)
+        self.forget += [Forget(vlan=vlans[port.network], mac=port.mac) for port in moved
                         if port.network in vlans and self.name != port.host]
         # What was learned under a VLAN carries the tunnel id of its network in its actions.
-        self.forget += [Forget(vlan=vlan) for name, vlan in vlans.items() if name in new.networks
+        self.forget += [Forget(vlan=vlans[name]) for name in sorted(networks & vlans.keys()) if name in new.networks
                         and old.networks[name].tunnel_id != new.networks[name].tunnel_id]
         if old.forwarding != new.forwarding:
             self.forget.append(Forget())
@@ -132,11 +135,12 @@ class HostState:
 
     def _unlearned(self, old: Topology, new: Topology) -> Iterator[Forget]:
         """What br-int has learned from ports that have port security now, or are gone, or in another network."""
-        here, after = self.ports.get(BR_INT, {}), {(port.id, port.network) for port in _unsecured(new, self.name)}
-        over = [port for port in _unsecured(old, self.name) if (port.id, port.network) not in after]
+        before, after = (one.whereabouts.unsecured(self.name) for one in (old, new))
+        here, still = self.ports.get(BR_INT, {}), {(port.id, port.network) for port in after}
+        over = [port for port in before if (port.id, port.network) not in still]
         yield from (Forget(source=here[port.device]) for port in over if port.device in here)
         # And from br-tun, for them.
-        left = {port.network for port in over} - {network for _, network in after}
+        left = {port.network for port in over} - {network for _, network in still}
         yield from (Forget(vlan=vlan) for name, vlan in sorted((self.vlans or {}).items()) if name in left)
 
     def allot(self, topology: Topology) -> None:
@@ -148,25 +152,21 @@ class HostState:
 
     def carried(self, topology: Topology) -> set[str]:
         """The networks that it carries."""
-        return {network.name for network in placement.carried(topology, self.name)}
+        return set(topology.whereabouts.carried(self.name))
 
     def touched(self, topology: Topology, bridge: str, changed: Set[str]) -> tuple[bool, set[str]]:
         """Which pieces depend on ports of these names, on a bridge: (the base, networks)."""
-        carried = self.carried(topology)
         if changed & {names.PATCH_INT, names.PATCH_TUN}:
-            return True, carried
-        physical = self._leads_to(topology, bridge, changed)
-        found = {name for name in carried if topology.networks[name].physical_network in physical}
+            return True, set(self.carried(topology))
+        where, physical = topology.whereabouts, self._leads_to(topology, bridge, changed)
+        found = {name for name in self.carried(topology) if topology.networks[name].physical_network in physical} \
+            if physical else set()
         if bridge == BR_INT:
-            owners = {port.device: port.network for port in topology.ports_by_host.get(self.name, ())}
-            owners |= {leg.device: leg.network for leg in topology.legs_by_host.get(self.name, ())
-                       if leg.driver == "namespace"}
-            owners |= {server.device: server.network for server in topology.dhcp_by_host.get(self.name, ())}
-            found |= {owners[name] for name in changed if name in owners} & carried
+            plugs = where.plugs(self.name)
+            found.update(plugs[name] for name in changed if name in plugs)
         elif bridge == BR_TUN:
-            remotes = {placement.tunnel_device(topology, host): name for name, host in topology.hosts.items()}
-            others = {remotes[name] for name in changed if name in remotes}
-            found = {name for name in carried if others.intersection(placement.carriers(topology, name))}
+            others = {where.tunnel_to[name] for name in changed if name in where.tunnel_to} - {self.name}
+            found = {name for other in others for name in where.carried(other)} & self.carried(topology)
             return bool(others) or names.STRANGERS in changed, found
         return bool(physical), found
 
@@ -174,11 +174,6 @@ class HostState:
         """The physical networks that these ports lead to: every port of a provider bridge, and br-int's to one."""
         return {physical for physical, provider in topology.hosts[self.name].bridge_mappings.items()
                 if provider == bridge or (bridge == BR_INT and names.int_device(provider) in changed)}
-
-
-def _unsecured(topology: Topology, host: str) -> list[Port]:
-    """The ports of a host without port security: br-int learns who is behind them."""
-    return [port for port in topology.ports_by_host.get(host, ()) if not port.port_security]
 
 
 def _given(row: Installed) -> int:

@@ -5,7 +5,7 @@ leaves the flows of ports alone, and a rule those of members.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
 from controller.model import placement, routing, securing
@@ -102,7 +102,12 @@ def _piece(topology: Topology, state: HostState, flows: Iterable[Flow],
     return {bridge: Piece(tuple(mine), metered if bridge == BR_INT else ()) for bridge, mine in found.items()}
 
 
-def placed_routers(topology: Topology, state: HostState) -> dict[str, SimulatedRouter]:
-    """The simulated routers of a host by name, all numbers allotted."""
-    vlans = state.vlans or {}
-    return {name: routing.place_router(topology, name, vlans) for name in placement.simulated(topology, state.name)}
+def placed_routers(topology: Topology, state: HostState,
+                   touched: Set[str] | None = None) -> dict[str, SimulatedRouter]:
+    """The simulated routers of a host by name, all numbers allotted.
+
+    None but those `touched` can be others than before; without it, all can.
+    """
+    vlans, before = state.vlans or {}, {} if touched is None else state.routing.placed
+    return {name: before[name] if name in before and name not in (touched or ()) else
+            routing.place_router(topology, name, vlans) for name in placement.simulated(topology, state.name)}
