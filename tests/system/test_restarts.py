@@ -186,7 +186,7 @@ def test_a_switch_that_waits_forwards_nothing_whatever_its_tables_say_and_lab_up
     assert "Open vSwitch of c1 was left waiting; it is let go." in told.stdout + told.stderr
     assert not daemons.waiting(home).exists()
     running.in_sync()
-    assert running.pings("blue1", "10.0.1.13") and running.pings("blue1", "10.0.1.12")
+    until(lambda: running.pings("blue1", "10.0.1.13") and running.pings("blue1", "10.0.1.12"), "they reach each other")
     assert not ear.with_token(b"while it waits"), "what came meanwhile is not kept for later"
     assert reassembling(running) == ["0", "0"]
 
