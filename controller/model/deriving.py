@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
+from itertools import count
 from typing import Any, Final, TypeVar
 
 from controller.model.dhcp import ROLE, dhcp_port
@@ -176,7 +177,7 @@ def _places(names: Iterable[str], differing: frozenset[str]) -> Mapping[str, int
     end = ordered[-len(differing):] if differing else []
     if len(differing.intersection(end)) == len(differing.intersection(ordered)):
         ordered = end
-    return {name: number for number, name in enumerate(ordered)}
+    return dict(zip(ordered, count()))
 
 
 def _network(one: Speaker) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
+from itertools import chain
 from typing import Final
 
 from controller.model import names, routing, securing
@@ -71,7 +72,8 @@ def allot_vlans(wanted: Iterable[str], kept: Mapping[str, int]) -> dict[str, int
             allotted[name] = vlan
             taken.add(vlan)
     leaving = set(kept.values()) - taken
-    free = iter([vlan for vlan in range(FIRST_VLAN, LAST_VLAN + 1) if vlan not in taken | leaving] + sorted(leaving))
+    unused = (vlan for vlan in range(FIRST_VLAN, LAST_VLAN + 1) if vlan not in taken and vlan not in leaving)
+    free = chain(unused, sorted(leaving))
     for name in wanted:
         if name not in allotted:
             try:

@@ -7,8 +7,10 @@ the line that it had in the old file.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import takewhile
+from operator import is_, truth
 from typing import Final, Generic, TypeVar
 
 from controller.model import deriving
@@ -62,18 +64,32 @@ def succeed(old: Topology, topology: Topology) -> Succession:
 
 
 def _share(old: Mapping[str, _T], new: Mapping[str, _T]) -> _Shared[_T]:
-    """A pointer comparison for each object that is the old one already, or is not there twice."""
+    """A pointer comparison for each object that is the old one already and stands where it stood."""
     if old is new:
         return _Shared(old, frozenset(), False)
+    before, after = _middles(old, new)
     differing: set[str] = set()
     equal: dict[str, _T] = {}
-    for name, one in new.items():
-        before = old.get(name)
-        if before is None or (before is not one and before != one):
+    for name, one in after.items():
+        was = before.get(name)
+        if was is None or (was is not one and was != one):
             differing.add(name)
-        elif before is not one:
-            equal[name] = before
-    came = {name for name in differing if name not in old}
-    gone = {name for name in old if name not in new} if len(new) - len(came) != len(old) else set()
-    stayed, stay = [name for name in old if name not in gone], [name for name in new if name not in came]
-    return _Shared({**new, **equal} if equal else new, frozenset(differing | gone), stayed != stay)
+        elif was is not one:
+            equal[name] = was
+    stayed, stay = [name for name in before if name in after], [name for name in after if name in before]
+    differing |= before.keys() - after.keys()
+    return _Shared({**new, **equal} if equal else new, frozenset(differing), stayed != stay)
+
+
+def _middles(old: Mapping[str, _T], new: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
+    """Both without what is the same at the beginning and at the end: of a VM that was added, nothing, and the VM."""
+    start = _same(old.values(), new.values())
+    names, names_of_new = list(old)[start:], list(new)[start:]
+    end = _same(map(old.__getitem__, reversed(names)), map(new.__getitem__, reversed(names_of_new)))
+    return ({name: old[name] for name in names[:len(names) - end]},
+            {name: new[name] for name in names_of_new[:len(names_of_new) - end]})
+
+
+def _same(ones: Iterable[_T], others: Iterable[_T]) -> int:
+    """How many of two rows of values are the same, from the beginning; without a step of Python for each."""
+    return len(list(takewhile(truth, map(is_, ones, others))))
