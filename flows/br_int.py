@@ -7,14 +7,16 @@ not name: there is no NORMAL.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from flows import delivery, port_security, routed, rules, security
 from flows import fields as f
 from flows.fields import Criterion, tagged
 from flows.flow import ANY, Action, Flow, Goto, PushVlan, SetField, flow, when
-from flows.host import Device, Host, Network, Port, Segment, wearers
+from flows.host import Device, Host, Neighbour, Network, Port, Segment, wearers
+from flows.sheet import Part, Sheet
 from flows.tables import ARP_SPOOF, CANARY, CLASSIFY, ROUTER
 
 _PIPELINE: Final = "pipeline"
@@ -45,7 +47,7 @@ def port(host: Host, net: Network, plug: Port) -> Iterator[Flow]:
     yield from security.denied(host, plug)
 
 
-def network(host: Host, net: Network) -> Iterator[Flow]:
+def network(host: Host, net: Network) -> Iterator[Part]:
     """What br-int holds for one network, but for its ports and the rules of its security groups."""
     for device in net.devices:
         yield from _admit(net, device, f"{device.name} is attached to {net.name}", (Goto(ROUTER),))
@@ -96,14 +98,21 @@ def _from_provider(host: Host, net: Network, segment: Segment) -> Iterator[Flow]
         yield admit(tagged(segment.vlan), f"VLAN {segment.vlan}")
 
 
-def _from_tunnel(host: Host, net: Network, patch_tun: int) -> Iterator[Flow]:
+def _from_tunnel(host: Host, net: Network, patch_tun: int) -> Iterator[Part]:
     """Frames of a network whose MACs the topology does not all know."""
     came = (f.IN_PORT(patch_tun), tagged(net.vlan))
     yield flow(CLASSIFY, "relearn", when(*came), *_from_elsewhere(host, net), Goto(ROUTER), origin=net.origin,
                why=f"from another host that carries {net.name}: remember that its sender lives there")
-    for mac, neighbours in wearers(net.neighbours).items():
-        yield flow(CLASSIFY, "named", when(*came, f.ETH_SRC(mac)), Goto(ROUTER), origin=neighbours[0].origin,
-                   why=f"the topology says that {neighbours[0].name} lives on {neighbours[0].remote}")
+    known = {mac: ones[0] for mac, ones in wearers(net.neighbours).items()}
+    if known:
+        model = flow(CLASSIFY, "named", when(*came, f.ETH_SRC(next(iter(known)))), Goto(ROUTER), origin="", why="")
+        yield Sheet(model, f.ETH_SRC, tuple([f.ETH_SRC(mac).value for mac in known]),
+                    partial(_lives, tuple(known.values())))
+
+
+def _lives(neighbours: Sequence[Neighbour], index: int) -> tuple[str, str]:
+    one = neighbours[index]
+    return one.origin, f"the topology says that {one.name} lives on {one.remote}"
 
 
 def _from_elsewhere(host: Host, net: Network) -> tuple[Action, ...]:

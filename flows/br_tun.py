@@ -4,7 +4,8 @@
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -12,22 +13,24 @@ from flows import fields as f
 from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
 from flows.flow import ANY, Action, Flow, Goto, Learn, Move, Output, OutputBack, PopVlan, PushVlan, SetField, flow, when
-from flows.host import Host, Neighbour, Network, wearers
+from flows.host import Host, Neighbour, Network, Tunnel, wearers
+from flows.host import alone as neighbours_alone
+from flows.sheet import Part, Sheet
 from flows.tables import ARP_RESPONDER, FLOOD, FROM, LEARN, TO_TUNNEL, TUNNEL_TO_VLAN, UNICAST
 
 _PIPELINE: Final = "pipeline"
 
 
-def base(host: Host) -> Iterator[Flow]:
+def base(host: Host) -> Iterator[Part]:
     """What br-tun holds whatever its networks are."""
     from_tunnel = TUNNEL_TO_VLAN[host.tunnel_type]
     yield flow(FROM, "miss", ANY, origin=_PIPELINE, why="neither br-int nor a tunnel of this cloud")
     if host.patch_int is not None:
         yield flow(FROM, "known", when(f.IN_PORT(host.patch_int)), Goto(TO_TUNNEL),
                    origin=_PIPELINE, why="from this host's br-int")
-    for tunnel in host.tunnels:
-        yield flow(FROM, "known", when(f.IN_PORT(tunnel.ofport)), Goto(from_tunnel),
-                   origin=tunnel.origin, why=f"through the tunnel from {tunnel.remote}")
+    if host.tunnels:
+        model = flow(FROM, "known", when(f.IN_PORT(host.tunnels[0].ofport)), Goto(from_tunnel), origin="", why="")
+        yield Sheet(model, f.IN_PORT, tuple([tunnel.ofport for tunnel in host.tunnels]), partial(_from, host.tunnels))
     if host.strangers is not None:
         yield flow(FROM, "stranger", when(f.IN_PORT(host.strangers)), origin=_PIPELINE,
                    why="a tunnel packet of a host that the topology does not know")
@@ -35,6 +38,10 @@ def base(host: Host) -> Iterator[Flow]:
     yield flow(from_tunnel, "miss", ANY, origin=_PIPELINE, why="no network of this host has this tunnel id")
     yield from _learn(host)
     yield from _misses(host)
+
+
+def _from(tunnels: Sequence[Tunnel], index: int) -> tuple[str, str]:
+    return tunnels[index].origin, f"through the tunnel from {tunnels[index].remote}"
 
 
 def _one_or_all(host: Host) -> Iterator[Flow]:
@@ -80,7 +87,7 @@ def _misses(host: Host) -> Iterator[Flow]:
     yield flow(FLOOD, "miss", ANY, origin=_PIPELINE, why="no other host carries this network")
 
 
-def network(host: Host, net: Network) -> Iterator[Flow]:
+def network(host: Host, net: Network) -> Iterator[Part]:
     """What br-tun holds for one network: nothing if it is not in the overlay."""
     if net.tunnel_id is None:
         return
@@ -92,34 +99,56 @@ def network(host: Host, net: Network) -> Iterator[Flow]:
         yield flow(FLOOD, "network", when(tagged(net.vlan)), *_into_tunnel(net.tunnel_id),
                    *(Output(tunnel.ofport) for tunnel in sorted(net.tunnels, key=lambda tunnel: tunnel.ofport)),
                    origin=net.origin, why=f"{net.name} is also on {', '.join(sorted(t.remote for t in net.tunnels))}")
+    tunnels = {tunnel.remote: tunnel.ofport for tunnel in net.tunnels}
+    reached = [one for one in net.neighbours if one.remote in tunnels]
     if host.l2population:
-        yield from _populate(net, net.tunnel_id)
-    for neighbour in net.neighbours:
-        if host.arp_responder and neighbour.tunnel and isinstance(neighbour.address, IPv4Address):
-            yield flow(ARP_RESPONDER, "known",
-                       when(tagged(net.vlan), f.ETH_TYPE(f.ARP), f.ARP_OP(f.ARP_REQUEST), f.ARP_TPA(neighbour.address)),
-                       *_answer(neighbour), origin=neighbour.origin,
-                       why=f"{neighbour.address} is {neighbour.name}: answered here, asked of nobody")
+        yield from _populate(net, net.tunnel_id, reached, tunnels)
+    if host.arp_responder:
+        yield from _respond(net, reached)
 
 
-def _populate(net: Network, tunnel_id: int) -> Iterator[Flow]:
+def _populate(net: Network, tunnel_id: int, reached: Sequence[Neighbour], tunnels: Mapping[str, int]) -> Iterator[Part]:
     """Where the MACs live that the topology knows; any other can only live behind a port without port security."""
-    for mac, neighbours in wearers(one for one in net.neighbours if one.tunnel).items():
-        first, names = neighbours[0], ", ".join(sorted(one.name for one in neighbours))
-        alone = len(neighbours) == 1 and mac == first.mac
-        yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(mac)), *_into_tunnel(tunnel_id),
-                   *_through(neighbours), origin=first.origin,
-                   why=f"{names} lives on {first.remote}" if alone else f"{names} may wear this MAC")
-    unguarded = [one for one in net.neighbours if one.tunnel and not one.secured]
+    into = _into_tunnel(tunnel_id)
+    alone = neighbours_alone(reached)
+    if alone:
+        outputs = tuple([tunnels[one.remote] for one in alone])
+        model = flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(alone[0].mac_number)), *into,
+                     Output(outputs[0]), origin="", why="")
+        yield Sheet(model, f.ETH_DST, tuple([one.mac_number for one in alone]), partial(_lives, alone), outputs)
+    for mac, several in wearers(reached).items() if alone is not reached else ():
+        if len(several) > 1 or mac != several[0].mac:
+            yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(mac)), *into,
+                       *_through(several, tunnels), origin=several[0].origin,
+                       why=f"{_named(several)} may wear this MAC")
+    unguarded = [one for one in reached if not one.secured]
     if unguarded:
-        names = ", ".join(sorted(one.name for one in unguarded))
-        yield flow(UNICAST, "unknown", when(tagged(net.vlan)), *_into_tunnel(tunnel_id), *_through(unguarded),
-                   origin=net.origin, why=f"an unknown MAC may live behind {names}, which has port security off")
+        yield flow(UNICAST, "unknown", when(tagged(net.vlan)), *into, *_through(unguarded, tunnels), origin=net.origin,
+                   why=f"an unknown MAC may live behind {_named(unguarded)}, which has port security off")
 
 
-def _through(neighbours: Iterable[Neighbour]) -> Iterator[Output]:
+def _lives(neighbours: Sequence[Neighbour], index: int) -> tuple[str, str]:
+    one = neighbours[index]
+    return one.origin, f"{one.name} lives on {one.remote}"
+
+
+def _named(neighbours: Iterable[Neighbour]) -> str:
+    return ", ".join(sorted(one.name for one in neighbours))
+
+
+def _through(neighbours: Iterable[Neighbour], tunnels: Mapping[str, int]) -> Iterator[Output]:
     """The tunnels to where these live, each once."""
-    return map(Output, sorted({one.tunnel.ofport for one in neighbours if one.tunnel}))
+    return map(Output, sorted({tunnels[one.remote] for one in neighbours}))
+
+
+def _respond(net: Network, reached: Iterable[Neighbour]) -> Iterator[Flow]:
+    """Answers to ARP requests for those that live elsewhere."""
+    for one in reached:
+        if isinstance(one.address, IPv4Address):
+            yield flow(ARP_RESPONDER, "known",
+                       when(tagged(net.vlan), f.ETH_TYPE(f.ARP), f.ARP_OP(f.ARP_REQUEST), f.ARP_TPA(one.address)),
+                       *_answer(one), origin=one.origin,
+                       why=f"{one.address} is {one.name}: answered here, asked of nobody")
 
 
 def _into_tunnel(tunnel_id: int) -> tuple[Action, ...]:

@@ -1,4 +1,7 @@
-"""A host in, its flow tables out; by network, groups and router, too, so that a change recomputes only its own."""
+"""A host in, its flow tables out; by network, groups and router, too, so that a change recomputes only its own.
+
+Where the flows of a bridge are thousands, they come as sheets (`flows.sheet`); `by_bridge` gives flows alone.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -6,16 +9,17 @@ from collections.abc import Iterable
 from flows import br_ex, br_int, br_tun, routed
 from flows.flow import Flow
 from flows.host import Host, Network, Port, SimulatedRouter
+from flows.sheet import Part, whole
 from flows.tables import PIPELINES
 from flows.text import line
 
 
-def compile_base(host: Host) -> tuple[Flow, ...]:
+def compile_base(host: Host) -> tuple[Part, ...]:
     """The flows of all bridges that belong to no network and no router."""
     return (*br_int.base(host), *br_tun.base(host), *br_ex.base(host))
 
 
-def compile_network(host: Host, network: Network) -> tuple[Flow, ...]:
+def compile_network(host: Host, network: Network) -> tuple[Part, ...]:
     """The flows of all bridges that belong to one network, but for `compile_groups`."""
     ports = (flow for port in network.ports for flow in compile_port(host, network, port))
     return (*ports, *compile_ways(host, network))
@@ -28,7 +32,7 @@ def compile_port(host: Host, network: Network, port: Port) -> tuple[Flow, ...]:
     return tuple(br_int.port(host, network, port))
 
 
-def compile_ways(host: Host, network: Network) -> tuple[Flow, ...]:
+def compile_ways(host: Host, network: Network) -> tuple[Part, ...]:
     """Of these, the flows of no port alone."""
     return (*br_int.network(host, network), *br_tun.network(host, network), *br_ex.network(network))
 
@@ -48,13 +52,13 @@ def bridges(host: Host) -> tuple[str, ...]:
     return (*PIPELINES, *(bridge.name for bridge in host.providers))
 
 
-def by_bridge(flows: Iterable[Flow], also: Iterable[str] = PIPELINES) -> dict[str, tuple[Flow, ...]]:
+def by_bridge(flows: Iterable[Part], also: Iterable[str] = PIPELINES) -> dict[str, tuple[Flow, ...]]:
     """Bridge -> its flows, in the order a person reads them: by table, highest priority first, then by text.
 
     `also`: bridges that shall be there even without a flow (see `bridges`).
     """
     found: dict[str, list[Flow]] = {bridge: [] for bridge in also}
-    for flow in flows:
+    for flow in whole(flows):
         found.setdefault(flow.table.bridge, []).append(flow)
     return {bridge: tuple(sorted(mine, key=reading_order)) for bridge, mine in found.items()}
 
@@ -66,7 +70,7 @@ def reading_order(flow: Flow) -> tuple[int, int, str]:
 
 def compile_host(host: Host) -> dict[str, tuple[Flow, ...]]:
     """Bridge -> all its flows, sorted."""
-    flows = list(compile_base(host))
+    flows: list[Part] = list(compile_base(host))
     for network in host.networks:
         flows += (*compile_network(host, network), *compile_groups(host, network))
     # Two routers may bring the very same row (see `routed`).

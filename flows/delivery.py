@@ -6,6 +6,7 @@ does not know: those that a port here, or br-tun, has brought are remembered in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -15,6 +16,7 @@ from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
 from flows.flow import ANY, Action, Clone, Flow, Goto, LearnPort, LookUp, Output, PopVlan, Resubmit, flow, when
 from flows.host import Device, Host, Neighbour, Network, Port, wearers
+from flows.sheet import Part, Sheet
 from flows.tables import BASE_INGRESS, BEHIND, DELIVER, UNKNOWN
 
 _PIPELINE: Final = "pipeline"
@@ -30,7 +32,7 @@ def base() -> Iterator[Flow]:
     yield flow(UNKNOWN, "miss", ANY, origin=_PIPELINE, why="no network of this host has this VLAN")
 
 
-def network(host: Host, net: Network) -> Iterator[Flow]:
+def network(host: Host, net: Network) -> Iterator[Part]:
     """The rows of one network."""
     yield from _known(host, net)
     # The tag is still on for br-tun (or a provider bridge) and off for the VMs, so that comes first.
@@ -69,8 +71,10 @@ def way_out(host: Host, net: Network) -> int | None:
 
 def _known(host: Host, net: Network) -> Iterator[Flow]:
     """Unicast for a MAC that a port of this host may wear."""
-    elsewhere = wearers(net.neighbours)
-    for mac, ports in wearers(net.here).items():
+    here = wearers(net.here)
+    # Of the thousands elsewhere, only those that wear a MAC of somebody here.
+    elsewhere = wearers([one for one in net.neighbours if one.mac in here or one.also])
+    for mac, ports in here.items():
         others = elsewhere.get(mac, [])
         yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)),
                    *(_away(host, net) if others else ()), *_to(host, ports, bool(others)),
@@ -84,7 +88,7 @@ def _whose(mac: str, ports: Sequence[Port | Device], others: list[Neighbour]) ->
     return f"{', '.join(names)} may wear this MAC"
 
 
-def _unknown(host: Host, net: Network) -> Iterator[Flow]:
+def _unknown(host: Host, net: Network) -> Iterator[Part]:
     """Unicast for a MAC that the topology does not know, where such a one may live behind a port of this host."""
     away, ports = _away(host, net), unguarded(net)
     names = ", ".join(sorted(port.name for port in ports))
@@ -95,15 +99,22 @@ def _unknown(host: Host, net: Network) -> Iterator[Flow]:
     for port in ports:
         yield flow(UNKNOWN, "behind", when(tagged(net.vlan), f.REG_OUT_PORT(port.ofport)), *_to(host, [port], False),
                    origin=port.origin, why=f"it came by {port.name} last")
-    here, outside = wearers(net.here), way_out(host, net)
+    outside = way_out(host, net)
     if outside is None:
         return
     yield flow(UNKNOWN, "behind", when(tagged(net.vlan), f.REG_OUT_PORT(outside)), *away, origin=net.origin,
                why=f"it came from another host last, not from behind {names}")
-    for mac, neighbours in wearers(net.neighbours).items():
-        if mac not in here:
-            yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)), *away, origin=neighbours[0].origin,
-                       why=f"{neighbours[0].name} lives on {neighbours[0].remote}, not behind {names}")
+    here = wearers(net.here)
+    known = {mac: ones[0] for mac, ones in wearers(net.neighbours).items() if mac not in here}
+    if known:
+        model = flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(next(iter(known)))), *away, origin="", why="")
+        words = partial(_elsewhere, tuple(known.values()), names)
+        yield Sheet(model, f.ETH_DST, tuple([f.ETH_DST(mac).value for mac in known]), words)
+
+
+def _elsewhere(neighbours: Sequence[Neighbour], names: str, index: int) -> tuple[str, str]:
+    one = neighbours[index]
+    return one.origin, f"{one.name} lives on {one.remote}, not behind {names}"
 
 
 def _away(host: Host, net: Network) -> tuple[Action, ...]:

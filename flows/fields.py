@@ -45,7 +45,7 @@ class Kind(Enum):
     CT_STATE = "ct_state"  # flags, each wanted (+) or not (-): +new-inv+trk
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Field:
     """One header field. `name` is OpenFlow's (OXM), `ofctl` is ovs-ofctl's, `nxm` is what learn and move call it.
 
@@ -59,6 +59,9 @@ class Field:
     kind: Kind
     holds: str
     maskable: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
 
     @cached_property
     def full(self) -> int:

@@ -4,10 +4,11 @@
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from flows.router import Router
 
@@ -82,8 +83,7 @@ class Segment:
     vlan: int | None  # its VLAN there; None: untagged (flat)
 
 
-@dataclass(frozen=True)
-class Tunnel:
+class Tunnel(NamedTuple):
     """A tunnel port of this host's br-tun."""
 
     remote: str  # the other host's name
@@ -93,16 +93,23 @@ class Tunnel:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A port of the network on another host, for what is filled from the topology instead of learned."""
+    """A port of the network on another host, for what is filled from the topology instead of learned.
+
+    It is the same for every host, which has a tunnel to it or not (`Network.tunnels`).
+    """
 
     name: str
     origin: str
     mac: str
     address: Address
     remote: str  # the name of the host it lives on
-    tunnel: Tunnel | None  # to there; None while the switch does not have it
     secured: bool  # False: MACs that the topology does not know may live behind it
     also: tuple[str, ...] = ()  # MACs of its allowed address pairs, not its own
+
+    @cached_property
+    def mac_number(self) -> int:
+        """Its own MAC as a number: asked for on each host of the network."""
+        return int(self.mac.replace(":", ""), 16)
 
     @property
     def macs(self) -> tuple[str, ...]:
@@ -120,6 +127,14 @@ def wearers(ports: Iterable[_Wearer]) -> dict[str, list[_Wearer]]:
         for mac in port.macs:
             found.setdefault(mac, []).append(port)
     return found
+
+
+def alone(neighbours: Sequence[Neighbour]) -> Sequence[Neighbour]:
+    """Those whose own MAC nobody else of these wears, in order."""
+    if len({one.mac for one in neighbours}) == len(neighbours) and not any(one.also for one in neighbours):
+        return neighbours  # as nearly always
+    worn = wearers(neighbours)
+    return [one for one in neighbours if len(worn[one.mac]) == 1]
 
 
 # ---- security groups

@@ -99,6 +99,22 @@ class Spliced:
         return self.sheet.flow(self.index)
 
     @property
+    def table(self) -> Table:
+        return self.sheet.model.table
+
+    @property
+    def priority(self) -> int:
+        return self.sheet.model.priority
+
+    @property
+    def origin(self) -> str:
+        return self.sheet.words(self.index)[0]
+
+    @property
+    def why(self) -> str:
+        return self.sheet.words(self.index)[1]
+
+    @property
     def value(self) -> int:
         """What it compares the sheet's field with."""
         return self.sheet.values[self.index]

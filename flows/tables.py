@@ -17,7 +17,7 @@ BR_INT: Final = "br-int"
 BR_TUN: Final = "br-tun"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """One table of one bridge. There is one object for each: being the same is being equal."""
 
@@ -28,6 +28,9 @@ class Table:
     matches: frozenset[Field]
     goes_to: tuple[str, ...]  # names of tables of the same bridge
     ranks: Mapping[str, int]  # rank -> priority; higher wins
+
+    def __repr__(self) -> str:
+        return f"<{self.bridge} {self.name}>"
 
 
 def _table(bridge: str, id_: int, name: str, question: str, *, matches: tuple[Field, ...] = (),

@@ -5,7 +5,7 @@ neither a restart nor an edit moves a network that works.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from itertools import chain
@@ -38,17 +38,12 @@ class Seen:
 
 def carried(topology: Topology, host: str) -> list[Network]:
     """The networks that a host carries, by name: a VM, a leg of a router or a DHCP server of it is on them."""
-    mine = {port.network for port in topology.ports_by_host.get(host, ())}
-    mine.update(leg.network for leg in topology.legs_by_host.get(host, ()))
-    mine.update(server.network for server in topology.dhcp_by_host.get(host, ()))
-    return [topology.networks[name] for name in sorted(mine)]
+    return [topology.networks[name] for name in topology.whereabouts.carried(host)]
 
 
 def carriers(topology: Topology, network: str) -> list[str]:
     """The hosts that carry a network, by name."""
-    ports, legs = topology.ports_by_network.get(network, ()), topology.legs_by_network.get(network, ())
-    server = topology.dhcp_by_network.get(network)
-    return sorted({*(port.host for port in ports), *(leg.host for leg in legs), *([server.host] if server else ())})
+    return list(topology.whereabouts.carriers(network))
 
 
 def simulated(topology: Topology, host: str) -> list[str]:
@@ -92,7 +87,7 @@ def imagined(topology: Topology, host: str) -> Seen:
         "br-int": [names.PATCH_TUN, *sorted(port.device for port in own), *sorted(leg.device for leg in legs),
                    *map(names.int_device, bridges),
                    *sorted(server.device for server in topology.dhcp_by_host.get(host, ()))],
-        "br-tun": [names.PATCH_INT, *(tunnel_device(topology, other) for other in _others(topology, host)),
+        "br-tun": [names.PATCH_INT, *(device for other, _, device in topology.neighbours.ends if other != host),
                    names.STRANGERS],
         **{bridge: [names.phy_device(bridge), UPLINK] for bridge in bridges}}
     return Seen(ports={bridge: {device: n for n, device in enumerate(found, start=1)}
@@ -107,15 +102,17 @@ def place(topology: Topology, host: str, seen: Seen) -> narrow.Host:
     return replace(place_bare(topology, host, seen), networks=tuple(networks), routers=tuple(routers))
 
 
-def place_bare(topology: Topology, host: str, seen: Seen) -> narrow.Host:
-    """A host without its networks and routers: what the base flows, and each network's, need to know of it."""
-    tunnels = place_tunnels(topology, host, seen)
+def place_bare(topology: Topology, host: str, seen: Seen, *, base: bool = True) -> narrow.Host:
+    """A host without its networks and routers: what the base flows, and each network's, need to know of it.
+
+    `base`: whether the base flows are wanted, too; only they ask for all tunnels.
+    """
     return narrow.Host(
         name=host,
         patch_tun=seen.ofport("br-int", names.PATCH_TUN),
         patch_int=seen.ofport("br-tun", names.PATCH_INT),
         tunnel_type=topology.tunnel.type,
-        tunnels=tuple(tunnels.values()),
+        tunnels=place_tunnels(topology, host, seen) if base else (),
         networks=(),
         l2population=topology.forwarding == "l2population",
         arp_responder=topology.arp_responder,
@@ -141,52 +138,48 @@ def place_router(topology: Topology, host: str, router: str, seen: Seen) -> narr
     return routing.place_router(topology, router, seen.vlans)
 
 
-def place_tunnels(topology: Topology, host: str, seen: Seen) -> dict[str, narrow.Tunnel]:
-    """Remote host -> the tunnel to it, for those that the switch has."""
-    found = {}
-    for other in _others(topology, host):
-        ofport = seen.ofport("br-tun", tunnel_device(topology, other))
-        if ofport is not None:
-            found[other.name] = narrow.Tunnel(other.name, f"hosts.{other.name}", ofport)
-    return found
+def place_tunnels(topology: Topology, host: str, seen: Seen) -> tuple[narrow.Tunnel, ...]:
+    """The tunnels to all other hosts, by the name of these, as far as the switch has them."""
+    return tuple(_tunnels(topology.neighbours.ends, host, seen))
+
+
+def _tunnels(ends: Iterable[tuple[str, str, str]], host: str, seen: Seen) -> Iterator[narrow.Tunnel]:
+    ofports = seen.ports.get("br-tun", {})
+    for name, origin, device in ends:
+        ofport = ofports.get(device)
+        if ofport is not None and name != host:
+            yield narrow.Tunnel(name, origin, ofport)
 
 
 def place_network(topology: Topology, host: str, network: str, seen: Seen) -> narrow.Network:
     """One network as a host carries it."""
-    tunnels = _tunnels_of(topology, host, network, seen)
-    ports, neighbours, devices = [], [], []
-    for port in topology.ports_by_network.get(network, ()):
-        if port.host != host:
-            neighbours.append(_neighbour(port, tunnels.get(port.host)))
-        elif (ofport := seen.ofport("br-int", port.device)) is not None:
-            ports.append(narrow.Port(port.name, port.path, ofport, port.mac, identities(port),
-                                     securing.place_filter(topology, port)))
-    for leg in topology.legs_by_network.get(network, ()):
-        if leg.host != host:
-            neighbours.append(narrow.Neighbour(leg.name, leg.path, leg.mac, leg.ip, leg.host, tunnels.get(leg.host),
-                                               secured=True))
-        elif leg.driver == "namespace" and (ofport := seen.ofport("br-int", leg.device)) is not None:
-            devices.append(narrow.Device(leg.name, leg.path, ofport, leg.mac))
-    server = topology.dhcp_by_network.get(network)
-    if server is not None and server.host != host:
-        neighbours.append(narrow.Neighbour(server.name, server.path, server.mac, server.addresses[0][1], server.host,
-                                           tunnels.get(server.host), secured=True))
-    elif server is not None and (ofport := seen.ofport("br-int", server.device)) is not None:
-        devices.append(narrow.Device(server.name, server.path, ofport, server.mac))
-    return narrow.Network(network, f"networks.{network}", seen.vlans[network], topology.networks[network].tunnel_id,
-                          tuple(ports), tuple(tunnels.values()), tuple(neighbours), tuple(devices),
+    item, end_of = topology.networks[network], topology.neighbours.end_of
+    tunnels = (_tunnels((end_of[name] for name in carriers(topology, network)), host, seen)
+               if item.tunnel_id is not None else ())  # without one, it is not in the overlay
+    return narrow.Network(network, f"networks.{network}", seen.vlans[network], item.tunnel_id,
+                          tuple(_ports(topology, host, network, seen)), tuple(tunnels),
+                          tuple([one for one in topology.neighbours.of(network) if one.remote != host]),
+                          tuple(_devices(topology, host, network, seen)),
                           _segment(topology, host, network, seen),
                           *securing.place_groups(topology, host, network))
 
 
-def _tunnels_of(topology: Topology, host: str, network: str, seen: Seen) -> dict[str, narrow.Tunnel]:
-    """Remote host -> the tunnel to it, for those that carry the network; none if it is not in the overlay."""
-    tunnels = {}
-    for name in carriers(topology, network) if topology.networks[network].tunnel_id is not None else ():
-        ofport = seen.ofport("br-tun", tunnel_device(topology, topology.hosts[name])) if name != host else None
-        if ofport is not None:
-            tunnels[name] = narrow.Tunnel(name, f"hosts.{name}", ofport)
-    return tunnels
+def _ports(topology: Topology, host: str, network: str, seen: Seen) -> Iterator[narrow.Port]:
+    """The VMs' ports on a network that the host's switch has."""
+    ofports = seen.ports.get("br-int", {})
+    for port in topology.ports_by_network.get(network, ()):
+        if port.host == host and (ofport := ofports.get(port.device)) is not None:
+            yield narrow.Port(port.name, port.path, ofport, port.mac, identities(port),
+                              securing.place_filter(topology, port))
+
+
+def _devices(topology: Topology, host: str, network: str, seen: Seen) -> Iterator[narrow.Device]:
+    """The host's own on a network: legs of routers in namespaces, then a DHCP server."""
+    legs = [leg for leg in topology.legs_by_network.get(network, ()) if leg.driver == "namespace"]
+    server = topology.dhcp_by_network.get(network)
+    for one in (*legs, *([server] if server else ())):
+        if one.host == host and (ofport := seen.ofport("br-int", one.device)) is not None:
+            yield narrow.Device(one.name, one.path, ofport, one.mac)
 
 
 def _segment(topology: Topology, host: str, network: str, seen: Seen) -> narrow.Segment | None:
@@ -199,17 +192,7 @@ def _segment(topology: Topology, host: str, network: str, seen: Seen) -> narrow.
 
 def tunnel_device(topology: Topology, other: Host) -> str:
     """The name of the tunnel port to another host."""
-    return names.tunnel_device(topology.tunnel.type, str(other.tunnel_ip))
-
-
-def _others(topology: Topology, host: str) -> list[Host]:
-    return [other for name, other in sorted(topology.hosts.items()) if name != host]
-
-
-def _neighbour(port: Port, tunnel: narrow.Tunnel | None) -> narrow.Neighbour:
-    also = {pair.mac: None for pair in port.allowed_address_pairs if port.port_security and pair.mac != port.mac}
-    return narrow.Neighbour(name=port.name, origin=port.path, mac=port.mac, address=port.ip, remote=port.host,
-                            tunnel=tunnel, secured=port.port_security, also=tuple(also))
+    return topology.whereabouts.tunnels[other.name]
 
 
 def identities(port: Port) -> tuple[narrow.Identity, ...]:

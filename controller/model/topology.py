@@ -16,6 +16,7 @@ from controller.model import names
 from controller.model.dhcp import dhcp_port
 from controller.model.filtering import Filters
 from controller.model.holders import Grant, Holder, contested
+from controller.model.neighbours import Neighbours
 from controller.model.numbers import Numbers, number
 from controller.model.objects import (
     Address,
@@ -144,6 +145,11 @@ class Topology:
     def filters(self) -> Filters:
         """What they say."""
         return Filters(self)
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """Who is on a network, as the compilers see it."""
+        return Neighbours(self)
 
     @cached_property
     def whereabouts(self) -> Whereabouts:

@@ -173,7 +173,7 @@ class Control:
 
     def _behind_tunnel(self, state: HostState, row: Row) -> str:
         tunnels = placement.place_tunnels(self._fleet.topology, state.name, state.seen)
-        where = next((name for name, tunnel in tunnels.items() if tunnel.ofport == row.out_port), "a host that is gone")
+        where = next((tunnel.remote for tunnel in tunnels if tunnel.ofport == row.out_port), "a host that is gone")
         return f"the tunnel to {where}"
 
     def _behind_port(self, state: HostState, row: Row) -> str:
