@@ -16,18 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from daemons import Daemon, load, pickled
+import clouds
+from daemons import Daemon
 from labs import ROOT, environment
 from reports import Report, finish, parser, say
-from sizes import spread
+
+from controller.model import placement
+from controller.model.topology import Topology
 
 SECONDS, MIB = 20.0, 1024.0
 FAKES = str(ROOT / "bench" / "fakes.py")
 
 
-def switches(topology: Any) -> list[dict[str, Any]]:
+def switches(topology: Topology) -> list[dict[str, Any]]:
     """Every bridge of every host, with all ports that it shall have."""
-    from controller.model import placement
     found = []
     for host in topology.hosts.values():
         seen = placement.imagined(topology, host.name)
@@ -113,12 +115,15 @@ def once(topology: Path, plan: list[dict[str, Any]]) -> dict[str, float]:
 
 def report(asked: Namespace) -> Report:
     """Figures and verdicts."""
-    topology = pickled(spread(asked.switches // 2, asked.switches * 21))
-    plan = switches(load(topology))
+    topology = clouds.spread(asked.switches // 2, asked.switches * 21)
+    plan = switches(topology)
     runs = []
-    for number in range(asked.runs):
-        runs.append(once(topology, plan))
-        say(f"run {number + 1} of {asked.runs}: " + ", ".join(f"{key} {value:.2f}" for key, value in runs[-1].items()))
+    with tempfile.TemporaryDirectory() as name:
+        file = clouds.kept(topology, Path(name) / "topology")
+        for number in range(asked.runs):
+            runs.append(once(file, plan))
+            say(f"run {number + 1} of {asked.runs}: "
+                + ", ".join(f"{key} {value:.2f}" for key, value in runs[-1].items()))
     made = Report(f"crowd: {len(plan)} fake switches")
     cold = made.add("all in sync, from the first connection", "s", [run["cold"] for run in runs])
     made.add("  of which until the last has connected", "s", [run["connected"] for run in runs])

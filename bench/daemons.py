@@ -1,10 +1,8 @@
 """A daemon that the measurements start and kill at will, and what it says in its log."""
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import pickle
 import re
 import signal
 import subprocess
@@ -16,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 
 from labs import ROOT, environment
-from reports import say
 
 SERVED = str(ROOT / "bench" / "served.py")
 PATIENCE = 600.0  # seconds
@@ -101,6 +98,11 @@ class Daemon:
                 sys.exit(f"no {event} {about}; the daemon's log ends with {self._log.read_text()[-2000:]}")
             time.sleep(0.02)
 
+    def cpu(self) -> float:
+        """Seconds of processor time so far (proc(5): utime and stime)."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> float:
         """The most that it has held so far, in MiB (proc(5): VmHWM)."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
@@ -112,27 +114,3 @@ def cache() -> Path:
     path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunbridge-bench"
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def pickled(text: str) -> Path:
-    """The topology of a text, as a file for `Daemon.start`; read again only if the text or the model has changed."""
-    digest = hashlib.blake2b(text.encode(), digest_size=12)
-    for source in sorted((ROOT / "controller" / "model").glob("*.py")):
-        digest.update(source.read_bytes())
-    file = cache() / f"{digest.hexdigest()}.pickle"
-    if not file.exists():
-        say(f"reading a topology of {len(text) / 1e6:.1f} MB")
-        code = ("import pickle, sys\nfrom controller.model import reading\n"
-                "found = reading.parse(sys.stdin.read(), 'bench')\n"
-                "assert found.topology, found.problems[:5]\n"
-                "pickle.dump(found.topology, sys.stdout.buffer, 5)")
-        with (part := file.with_suffix(".part")).open("wb") as out:
-            subprocess.run([sys.executable, "-c", code], input=text.encode(), stdout=out, check=True,
-                           env=environment(ROOT))
-        part.rename(file)
-    return file
-
-
-def load(file: Path) -> object:
-    """What `pickled` has kept."""
-    return pickle.loads(file.read_bytes())

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))  # a script that is run by path sees its own directory only
 TUNBRIDGE = (sys.executable, "-m", "controller")
 
 

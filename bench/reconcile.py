@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Cold, restarted and changed: how long 100,000 flows of br-tun take, beside ovs-ofctl, with a probe running.
 
-One hypervisor of a lab knows the MACs of so many VMs elsewhere (`sizes.crowd`). Every round: `ovs-ofctl --bundle
+One hypervisor of a lab knows the MACs of so many VMs elsewhere (`clouds.crowd`). Every round: `ovs-ofctl --bundle
 add-flows` of the same flows and `dump-flows`; the daemon, to an empty br-tun; the daemon killed (SIGKILL) and
 started, nothing changed; killed and started with a topology in which one VM of a hundred lives elsewhere. Times are the
 daemon's own, from its log: from the connection of br-tun until it is in sync, which it says when the switch has
@@ -13,11 +13,11 @@ from argparse import Namespace
 from collections import defaultdict
 from pathlib import Path
 
-from daemons import Daemon, pickled
+import clouds
+from daemons import Daemon
 from labs import ask
 from probing import Heard, in_lab, probe
 from reports import Report, finish, parser, say
-from sizes import crowd
 from stage import Stage, stage
 
 COLD, RESTART, CHANGED = 0.75, 2.0, 2.2  # times of ovs-ofctl's
@@ -30,6 +30,8 @@ Found = dict[str, list[float]]
 def started(daemon: Daemon, topology: Path) -> dict[str, float]:
     """A daemon starts; seconds until br-tun is in sync, and what it has sent."""
     begin = daemon.start(topology)
+    daemon.first("connected", **HERE)
+    before = daemon.cpu()
     done = daemon.first("in sync", **HERE)
     for host in HOSTS:
         for bridge in ("br-int", "br-tun"):
@@ -37,6 +39,7 @@ def started(daemon: Daemon, topology: Path) -> dict[str, float]:
     switches = ask(daemon.where, {"do": "status"})["switches"]
     counters = next(one["counters"] for one in switches if (one["host"], one["bridge"]) == ("hv1", "br-tun"))
     return {"s": done.at - daemon.first("connected", **HERE).at - waited(daemon), "from start": done.at - begin,
+            "cpu": daemon.cpu() - before,
             "added": counters["added"], "deleted": counters["deleted"], "memory": daemon.memory()}
 
 
@@ -68,9 +71,10 @@ def keep(found: Found, name: str, took: dict[str, float], heard: Heard | None = 
 
 def measure(flows: int, runs: int, only: str = "") -> Found:
     """Every run of everything, by name."""
-    old, new = pickled(crowd(flows)), pickled(crowd(flows, moved=flows // 100))
     found: Found = defaultdict(list)
     with stage() as here:
+        old, new = (clouds.kept(clouds.crowd(flows, moved=moved), here.where / f"moved{moved}")
+                    for moved in (0, flows // 100))
         daemon = Daemon(here.where, HOSTS)
         local = in_lab(here.where, "a0", "c", "10.0.250.3")
         away = in_lab(here.where, "a0", "b", "10.0.250.2")
@@ -91,13 +95,15 @@ def measure(flows: int, runs: int, only: str = "") -> Found:
 
 def one_round(here: Stage, daemon: Daemon, found: Found, ways: dict[str, tuple], only: str, file: Path) -> None:
     """All that is compared, once, one after the other."""
-    if only in ("", "cold"):
+    if not only:
         with probe(ways["cold"][0]) as heard:
             took = peers(here, file)
         keep(found, "ovs-ofctl", took, heard)
-    here.ofctl("del-flows", "br-tun")
+        here.ofctl("del-flows", "br-tun")
     for name, (ends, topology) in ways.items():
         daemon.kill()
+        if only not in ("", name):
+            continue
         with probe(ends) as heard:
             took = started(daemon, topology)
         keep(found, name, took, heard)
@@ -114,7 +120,9 @@ def report(asked: Namespace) -> Report:
     names = {"ovs-ofctl add": "ovs-ofctl --bundle add-flows", "ovs-ofctl dump": "ovs-ofctl dump-flows",
              "cold s": "tunbridge, cold", "restart s": "tunbridge restarted, unchanged, connected to in sync",
              "changed s": "tunbridge restarted, 1 % changed, connected to in sync",
-             "restart from start": "  the same, from the start of the process"}
+             "cold cpu": "  processor time of the daemon, cold", "restart cpu": "  processor time, unchanged",
+             "changed cpu": "  processor time, 1 % changed",
+             "restart from start": "  unchanged, from the start of the process"}
     for key, words in names.items():
         made.add(words, "s", found[key])
     for name, words in (("ovs-ofctl", "ovs-ofctl"), ("cold", "cold"), ("restart", "restart"), ("changed", "1 %")):

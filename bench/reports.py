@@ -11,7 +11,7 @@ from math import isinf
 from pathlib import Path
 from typing import Any
 
-from labs import ROOT, machine
+from labs import machine
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,6 @@ def say(words: str) -> None:
 
 def finish(measure: Callable[[Namespace], Report], asked: Namespace) -> None:
     """Measure, print the table, write JSON; exit code 1 if a promise was not kept."""
-    sys.path.insert(0, str(ROOT))  # a script sees its own directory only, and may want our packages
     report = measure(asked)
     if asked.json:
         asked.json.write_text(json.dumps(report.to_json(), indent=1) + "\n")

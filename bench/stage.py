@@ -1,4 +1,4 @@
-"""A lab of two hypervisors, hv1 and hv2, for `sizes.crowd`: what its switches are asked and told by hand."""
+"""A lab of two hypervisors, hv1 and hv2, for `clouds.crowd`: what its switches are asked and told by hand."""
 from __future__ import annotations
 
 import contextlib
@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemons import Daemon, pickled
+import clouds
+from daemons import Daemon
 from labs import timed
-from sizes import crowd
 
-FAR = range(10, 20)  # the last byte of the addresses of hosts that do not exist
 PATIENCE = 600
 
 
@@ -54,7 +53,7 @@ class Stage:
         """Tunnels to hosts of the cloud that do not exist."""
         options = self.vsctl("get", "interface", "vxlan-c0000202", "options").strip()
         words: list[str] = []
-        for last in FAR:
+        for last in clouds.FAR:
             name, theirs = f"vxlan-c00002{last:02x}", options.replace("192.0.2.2\"", f"192.0.2.{last}\"")
             words += ["--", "add-port", "br-tun", name, "--", "set", "interface", name, "type=vxlan",
                       f"options={theirs}"]
@@ -66,10 +65,10 @@ def stage() -> Iterator[Stage]:
     """hv1 and hv2 with the VMs a0, c and b, and no daemon."""
     with tempfile.TemporaryDirectory(prefix="tb", dir="/tmp") as name:
         where = Path(name)
-        text = crowd(0)
+        text = clouds.stage_text(networks=1)
         (where / "topology.yaml").write_text(text)
         daemon = Daemon(where)
-        daemon.start(pickled(text))
+        daemon.start(clouds.kept(clouds.read(text), where / "small"))
         try:
             daemon.first("ready")
             timed(where, "lab", "up", str(where / "topology.yaml"))
