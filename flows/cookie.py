@@ -5,7 +5,9 @@ same, so reconciling is comparing two sets of integers and explaining is a look-
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
+from struct import unpack
 from typing import Final
 
 from flows.flow import Flow
@@ -26,7 +28,9 @@ def of_kind(kind: int) -> int:
     return OWNER << 56 | kind << 48
 
 
+_DIGEST_BYTES: Final = 6
 _COMPILED_COOKIE: Final = of_kind(COMPILED)
+_UPPER_BYTES: Final = bytes((OWNER, COMPILED))
 LEARNED_COOKIE: Final = of_kind(LEARNED)
 NEIGHBOUR_COOKIE: Final = of_kind(NEIGHBOUR)
 
@@ -35,13 +39,20 @@ def cookie_of(flow: Flow) -> int:
     """The cookie of a compiled flow: the digest is BLAKE2b of its canonical line."""
     if not flow.known_cookie:
         # A flow never changes, nor does what is computed from it.
-        object.__setattr__(flow, "known_cookie", cookie_of_line(line(flow)))
+        digest = blake2b(line(flow).encode(), digest_size=_DIGEST_BYTES).digest()
+        object.__setattr__(flow, "known_cookie", _COMPILED_COOKIE | int.from_bytes(digest, "big"))
     return flow.known_cookie
 
 
-def cookie_of_line(line_: str) -> int:
-    """The same, of the line."""
-    return _COMPILED_COOKIE | int.from_bytes(blake2b(line_.encode(), digest_size=6).digest(), "big")
+def cookies_of_lines(before: str, rest: Sequence[str]) -> list[int]:
+    """The cookies of many flows whose lines begin alike."""
+    begun = blake2b(before.encode(), digest_size=_DIGEST_BYTES)
+    found = [b""]
+    for text in rest:
+        digest = begun.copy()
+        digest.update(text.encode())
+        found.append(digest.digest())
+    return list(unpack(f">{len(rest)}Q", _UPPER_BYTES.join(found)))
 
 
 def is_compiled(cookie: int) -> bool:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, NamedTuple, TypeVar
 
@@ -91,8 +90,7 @@ class Tunnel(NamedTuple):
     ofport: int
 
 
-@dataclass(frozen=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """A port of the network on another host, for what is filled from the topology instead of learned.
 
     It is the same for every host, which has a tunnel to it or not (`Network.tunnels`).
@@ -101,15 +99,11 @@ class Neighbour:
     name: str
     origin: str
     mac: str
+    mac_number: int  # the same
     address: Address
     remote: str  # the name of the host it lives on
     secured: bool  # False: MACs that the topology does not know may live behind it
     also: tuple[str, ...] = ()  # MACs of its allowed address pairs, not its own
-
-    @cached_property
-    def mac_number(self) -> int:
-        """Its own MAC as a number: asked for on each host of the network."""
-        return int(self.mac.replace(":", ""), 16)
 
     @property
     def macs(self) -> tuple[str, ...]:

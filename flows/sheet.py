@@ -6,11 +6,11 @@ is a flow like any other, with the cookie that it would have alone; it is only b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from itertools import count, repeat
+from typing import Final, NamedTuple
 
 from flows import fields as f
-from flows.cookie import cookie_of, cookie_of_line
+from flows.cookie import cookie_of, cookies_of_lines
 from flows.fields import Criterion, Field, Kind
 from flows.flow import Action, Clone, Flow, Match, Output, SetField, Track
 from flows.tables import Table
@@ -66,17 +66,19 @@ class Sheet:
     def cookies(self) -> list[int]:
         """The cookie of each row: the very same that `cookie_of(sheet.flow(index))` gives. Computed once."""
         if self._cookies is None:
-            self._cookies = list(map(cookie_of_line, self._lines()))
+            before, behind = line_around(self.model, self.field)
+            show = self.field.shower
+            if self.outputs is None:
+                rest = [f"{show(value)}{behind}" for value in self.values]
+            else:
+                behind = behind.removesuffix(actions_text(self.model.actions[-1:])) + "output:"
+                rest = [f"{show(value)}{behind}{port}" for value, port in zip(self.values, self.outputs, strict=True)]
+            self._cookies = cookies_of_lines(before, rest)
         return self._cookies
 
-    def _lines(self) -> Iterator[str]:
-        """The canonical line of each row."""
-        before, behind = line_around(self.model, self.field)
-        shown = map(self.field.show, self.values)
-        if self.outputs is None:
-            return (f"{before}{value}{behind}" for value in shown)
-        behind = behind.removesuffix(actions_text(self.model.actions[-1:])) + "output:"
-        return (f"{before}{value}{behind}{port}" for value, port in zip(shown, self.outputs, strict=True))
+    def rows(self) -> Iterator[Spliced]:
+        """Its rows, not built."""
+        return map(Spliced, repeat(self, len(self.values)), count())
 
     def __iter__(self) -> Iterator[Flow]:
         return map(self.flow, range(len(self.values)))
@@ -86,12 +88,11 @@ def _is_register(action: Action) -> bool:
     return isinstance(action, SetField) and action.criterion.field in f.REGISTERS
 
 
-@dataclass(frozen=True, slots=True)
-class Spliced:
+class Spliced(NamedTuple):
     """One row of a sheet."""
 
     sheet: Sheet
-    index: int
+    index: int  # type: ignore[assignment]  # nobody asks a row for tuple's method of that name
 
     @property
     def flow(self) -> Flow:
@@ -144,8 +145,7 @@ def numbered(parts: Iterable[Part]) -> Iterator[tuple[int, Row]]:
         if isinstance(part, Flow):
             yield cookie_of(part), part
         else:
-            for index, cookie in enumerate(part.cookies()):
-                yield cookie, Spliced(part, index)
+            yield from zip(part.cookies(), part.rows(), strict=True)
 
 
 def flow_of(row: Row) -> Flow:

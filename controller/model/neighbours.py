@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from controller.model.objects import Port
+from flows.fields import ETH_DST
 from flows.host import Neighbour
 
 if TYPE_CHECKING:
@@ -43,16 +44,17 @@ class Neighbours:
     def _find(self, network: str) -> Iterator[Neighbour]:
         topology = self._topology
         for port in topology.ports_by_network.get(network, ()):
-            yield Neighbour(port.name, port.path, port.mac, port.ip, port.host, port.port_security, _also(port))
+            mac, secured = port.mac, port.port_security
+            yield Neighbour(port.name, port.path, mac, int(mac.replace(":", ""), 16), port.ip, port.host, secured,
+                            _also(port) if port.allowed_address_pairs and secured else ())
         for leg in topology.legs_by_network.get(network, ()):
-            yield Neighbour(leg.name, leg.path, leg.mac, leg.ip, leg.host, secured=True)
+            yield Neighbour(leg.name, leg.path, leg.mac, ETH_DST(leg.mac).value, leg.ip, leg.host, secured=True)
         server = topology.dhcp_by_network.get(network)
         if server is not None:
-            yield Neighbour(server.name, server.path, server.mac, server.addresses[0][1], server.host, secured=True)
+            yield Neighbour(server.name, server.path, server.mac, ETH_DST(server.mac).value, server.addresses[0][1],
+                            server.host, secured=True)
 
 
 def _also(port: Port) -> tuple[str, ...]:
     """The MACs of its allowed address pairs, not its own."""
-    if not port.allowed_address_pairs or not port.port_security:
-        return ()
     return tuple(dict.fromkeys(pair.mac for pair in port.allowed_address_pairs if pair.mac != port.mac))
