@@ -329,13 +329,16 @@ class World:
         """What a bridge shall hold, computed from nothing but the topology, the ports and the VLANs in use."""
         return self._computed(host)[bridge]
 
-    def _computed(self, host: str) -> dict[str, dict[Key, int]]:
+    def _anew(self) -> Topology:
+        """The topology in force without look-ups that were made from those of an earlier one."""
+        return replace(self.fleet.topology)
+
+    def _computed(self, host: str, topology: Topology | None = None) -> dict[str, dict[Key, int]]:
         """The same for all bridges of a host."""
         ports = {name: self.switches[host, name].ports for name in self.fleet.topology.hosts[host].datapath_ids}
         vlans = self.fleet.hosts[host].vlans
         assert vlans is not None
-        anew = replace(self.fleet.topology)  # without look-ups that were made from those of an earlier topology
-        found = compile_host(placement.place(anew, host, Seen(ports, vlans)))
+        found = compile_host(placement.place(topology or self._anew(), host, Seen(ports, vlans)))
         return {bridge: {(row.table.id, row.priority, row.match): cookie_of(row) for row in rows}
                 for bridge, rows in found.items()}
 
@@ -343,7 +346,8 @@ class World:
         """Every connected switch holds what it shall hold, and learned nothing that leads into another network."""
         mine = [(host, bridge) for host, bridge in self._conns
                 if host in self.fleet.hosts and bridge in self.fleet.topology.hosts[host].datapath_ids]
-        wanted = {host: self._computed(host) for host in dict(mine)}
+        anew = self._anew()
+        wanted = {host: self._computed(host, anew) for host in dict(mine)}
         for host, bridge in mine:
             assert self.switches[host, bridge].compiled() == wanted[host][bridge], f"{host}/{bridge}"
         for host, bridge in self._conns:

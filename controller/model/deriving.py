@@ -98,6 +98,7 @@ class _Step:
             hosts = set[str]().union(*(each.hosts for each in touched))
             networks = set[str]().union(*(each.networks for each in touched))
             self._take("whereabouts", lambda old: old.after(self.new, hosts, networks))
+            self._take("neighbours", lambda old: old.after(self.new, networks))
         self._take_translations()
         if not self.legs:
             self._take("filters", lambda old: old.after(self.new, self.ports, self.difference))

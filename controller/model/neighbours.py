@@ -4,7 +4,7 @@ What a host adds is which of these are elsewhere, and the numbers of its ports (
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,15 @@ class Neighbours:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._of: dict[str, tuple[Neighbour, ...]] = {}
+
+    def after(self, topology: Topology, networks: Iterable[str]) -> Neighbours:
+        """Of another topology with the same hosts, on which others are on these networks alone."""
+        found = Neighbours(topology)
+        found._of = {**self._of}
+        for name in networks:
+            found._of.pop(name, None)
+        vars(found)["ends"], vars(found)["end_of"] = self.ends, self.end_of
+        return found
 
     def of(self, network: str) -> tuple[Neighbour, ...]:
         """The ports of VMs on a network, then the legs of routers, then its DHCP server, on whatever host they are."""

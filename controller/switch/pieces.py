@@ -16,6 +16,7 @@ from controller.switch.intent import Piece
 from flows import compile as compiler
 from flows.flow import Flow
 from flows.host import Host, Meter, Network, SimulatedRouter
+from flows.sheet import Part
 from flows.tables import BR_INT
 
 BASE = ""  # the piece that belongs to no network and no router
@@ -56,7 +57,7 @@ def of_router(name: str) -> str:
 
 def compiled(topology: Topology, state: HostState, work: Work) -> Pieces:
     """The pieces that are to be computed, of every bridge of the host."""
-    bare = placement.place_bare(topology, state.name, state.seen)
+    bare = placement.place_bare(topology, state.name, state.seen, base=work.base)
     pieces = {}
     if work.base:
         pieces[BASE] = _piece(topology, state, compiler.compile_base(bare), (meters.EVERYTHING,))
@@ -94,9 +95,9 @@ def _filtered(topology: Topology, state: HostState, name: str) -> Network:
                    remote_groups=remote_groups)
 
 
-def _piece(topology: Topology, state: HostState, flows: Iterable[Flow],
+def _piece(topology: Topology, state: HostState, flows: Iterable[Part],
            metered: tuple[Meter, ...] = ()) -> dict[str, Piece]:
-    found: dict[str, list[Flow]] = {bridge: [] for bridge in topology.hosts[state.name].datapath_ids}
+    found: dict[str, list[Part]] = {bridge: [] for bridge in topology.hosts[state.name].datapath_ids}
     for flow in flows:
         found.setdefault(flow.table.bridge, []).append(flow)
     return {bridge: Piece(tuple(mine), metered if bridge == BR_INT else ()) for bridge, mine in found.items()}
