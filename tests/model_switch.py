@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -12,16 +12,21 @@ from controller.model.topology import Topology
 from controller.switch.diff import Forget, Plan
 from controller.switch.events import (
     Asked,
+    Claim,
     Command,
+    Count,
     Drop,
+    Inspect,
     Installed,
     Learn,
     Log,
+    Mastery,
     NextHop,
     PacketOut,
     ReadFlows,
     Removed,
     Unlearn,
+    Watch,
     Write,
 )
 from controller.switch.fleet import Fleet
@@ -59,12 +64,21 @@ class ModelSwitch:
     rows: dict[Key, tuple[int, Flow]] = field(default_factory=dict)
     meters: dict[int, Meter] = field(default_factory=dict)
     filled: dict[int, Tenant] = field(default_factory=dict)  # zone -> who has filled it since it was emptied
+    claimed: int | None = None  # generation id of the last claim of the master's role
 
     def put(self, cookie: int, row: Flow) -> None:
         assert all(action.meter in self.meters for action in row.actions if isinstance(action, Metered))
         self.rows[row.table.id, row.priority, row.match] = (cookie, row)
 
-    def obey(self, plan: Plan) -> None:
+    def obey_all(self, parts: Iterable[Plan]) -> None:
+        """The bundles of one write."""
+        emptied: set[int] = set()
+        for part in parts:
+            emptied.update(part.flush)
+            self.obey(part, emptied)
+
+    def obey(self, plan: Plan, emptied: Set[int] = frozenset()) -> None:
+        """A bundle. `emptied`: zones by the bundles before it in one write."""
         for meter in plan.meters_add:
             assert meter.id not in self.meters
             self.meters[meter.id] = meter
@@ -82,7 +96,7 @@ class ModelSwitch:
             self.filled.pop(zone, None)
         for tenant in self.tenants():
             assert self.filled.setdefault(tenant.zone, tenant) == tenant, "it inherits what another has filled"
-            assert tenant in before or tenant.zone in plan.flush
+            assert tenant in before or tenant.zone in plan.flush or tenant.zone in emptied
         for number in plan.meters_delete:
             del self.meters[number]
             assert Metered(number) not in [action for _, row in self.rows.values() for action in row.actions]
@@ -95,6 +109,15 @@ class ModelSwitch:
     def tenants(self) -> frozenset[Tenant]:
         """Those that any row has tracked."""
         return frozenset[Tenant]().union(*(tenants(row) for _, row in self.rows.values()))
+
+    def grant(self, claim: Claim) -> Mastery:
+        """What it says to a claim."""
+        if claim.generation is None:
+            return Mastery(False, self.claimed)
+        if self.claimed is not None and claim.generation < self.claimed:
+            return Mastery(False, stale=True)
+        self.claimed = claim.generation
+        return Mastery(True, claim.generation)
 
     def learn(self, vlan: int, mac: str, tunnel_id: int, ofport: int) -> None:
         """What its learn action would have added."""
@@ -138,15 +161,16 @@ def _installed(cookie: int, row: Flow) -> Installed:
     written = {action.criterion.field: action.criterion.value for action in row.actions if isinstance(action, SetField)}
     if is_neighbour(cookie):
         mac, source = (f.ETH_DST.show(written[one]) for one in (f.ETH_DST, f.ETH_SRC))
-        return Installed(cookie, row.table.id, neighbour=NextHop(
+        return Installed(cookie, row.table.id, priority=row.priority, neighbour=NextHop(
             _value(row, f.REG_LEAVES_BY) or 0, _value(row, f.REG_NEXT_HOP) or 0, mac, source))
     tracked = [action.zone for action in row.actions if isinstance(action, Track) and isinstance(action.zone, int)]
     zone = written.get(f.REG_ZONE) or next(iter(tracked), None)
     if f.VLAN_VID not in written:
-        return Installed(cookie, row.table.id, zone=zone)
+        return Installed(cookie, row.table.id, zone=zone, priority=row.priority)
     segment = _value(row, f.VLAN_VID)
     return Installed(cookie, row.table.id, _value(row, f.TUN_ID), written[f.VLAN_VID] & ~f.VLAN_PRESENT,
-                     _value(row, f.IN_PORT), segment & ~f.VLAN_PRESENT if segment else None, zone=zone)
+                     _value(row, f.IN_PORT), segment & ~f.VLAN_PRESENT if segment else None, zone=zone,
+                     priority=row.priority)
 
 
 def _value(row: Flow, wanted: f.Field) -> int | None:
@@ -169,7 +193,7 @@ class World:
         self._conns: dict[tuple[str, str], object] = {}
         self._names = count()
         self._waiting: deque[tuple[tuple[str, str], object, Command]] = deque()
-        self.fleet = Fleet(topology)
+        self.fleet = Fleet(topology, clock=lambda: self.now)
 
     def plug_all(self, topology: Topology) -> None:
         """Every device that the hosts of a topology shall have."""
@@ -218,7 +242,7 @@ class World:
     def restart_daemon(self) -> None:
         self._conns.clear()
         self._waiting.clear()
-        self.fleet = Fleet(self.fleet.topology)
+        self.fleet = Fleet(self.fleet.topology, clock=lambda: self.now)
         self.connect()
 
     def recompute(self) -> None:
@@ -260,6 +284,11 @@ class World:
                 self.logs.append(command)
             elif isinstance(command, Drop):
                 self._dropped(command.conn)
+            elif isinstance(command, Claim):
+                where = self._place(command.conn, place)
+                self._obey(self.fleet.role(command.conn, self.switches[where].grant(command)), where)
+            elif isinstance(command, Watch | Count | Inspect):
+                continue  # nobody else writes to a model's switch
             elif isinstance(command, PacketOut):
                 assert command.conn is not None
                 self.packets.append(command)
@@ -301,7 +330,7 @@ class World:
         elif isinstance(command, Write) and refuse:
             self._obey(self.fleet.refused(conn, refuse), place)
         elif isinstance(command, Write):
-            switch.obey(command.plan)
+            switch.obey_all(command.parts)
             self.writes.append((*place, command.plan))
             self._obey(self.fleet.committed(conn), place)
 
@@ -309,7 +338,7 @@ class World:
         """The connection breaks after the switch has obeyed and before its answer has come."""
         for where, _, command in self._waiting:
             if where == place and isinstance(command, Write):
-                self.switches[place].obey(command.plan)
+                self.switches[place].obey_all(command.parts)
                 break
         self.disconnect(place)
 

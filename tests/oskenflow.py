@@ -1,4 +1,4 @@
-"""Our flows and plans as os-ken's values, for os-ken to serialise: what `packing` and `bundles` must give, too."""
+"""The switch's language as os-ken knows it: what `packing`, `bundles` and `dumps` must say and understand, too."""
 from __future__ import annotations
 
 import struct
@@ -9,7 +9,9 @@ from os_ken.ofproto import nicira_ext
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
+from controller.switch import answers
 from controller.switch.diff import Forget, Plan
+from controller.switch.events import Installed, NextHop
 from controller.switch.nicira import CheckPktLarger, CloneActions, LimitedLearn
 from flows import cookie as cookies
 from flows import fields as f
@@ -42,7 +44,7 @@ from flows.flow import (
 )
 from flows.host import Meter
 from flows.sheet import flow_of
-from flows.tables import Table
+from flows.tables import CLASSIFY, TUNNEL_TO_VLAN, Table
 
 _PORT_BITS: Final = 0xFFFF  # Nicira's actions number ports as OpenFlow 1.0 does
 _WHOLE_PACKET: Final = 0xFFFF
@@ -50,6 +52,7 @@ _COMMIT: Final = 1  # NX_CT_F_COMMIT (lib/ofp-actions.c)
 _BUNDLE_FLAGS: Final = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
 _METER_FLAGS: Final = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST
 _VLAN_ID_BITS: Final = 0xFFF
+_TO_VLAN: Final = {CLASSIFY.id, *(table.id for table in TUNNEL_TO_VLAN.values())}
 _NICIRA, _FLUSH_ZONE = 0x2320, 29  # nicira-ext.h: NXT_CT_FLUSH_ZONE
 _NAT_ENDS: Final = {"src": 1, "dst": 2}  # NX_NAT_F_SRC, NX_NAT_F_DST
 
@@ -238,3 +241,39 @@ def _forget(datapath: Any, forget: Forget) -> Any:
     if forget.source is not None:
         cookie, mask = cookie | forget.source, cookies.EXACT
     return _delete(datapath, cookie, mask, match=parser.OFPMatch(_ordered_fields=criteria), out_port=out_port)
+
+
+def installed(row: Any) -> Installed:
+    """A row of a dump, as os-ken reads it."""
+    written = {action.key: action.value for action in answers.actions(row) if isinstance(action, parser.OFPActionSetField)}
+    if cookies.is_neighbour(row.cookie):
+        leg, address = _next_hop(row)
+        return Installed(row.cookie, row.table_id, priority=row.priority,
+                         neighbour=NextHop(leg, address, written.get("eth_dst", ""), written.get("eth_src", "")))
+    zone = written.get(f.REG_ZONE.name) or _zone(row)
+    if "vlan_vid" not in written or row.table_id not in _TO_VLAN:
+        return Installed(row.cookie, row.table_id, zone=zone, priority=row.priority)
+    return Installed(row.cookie, row.table_id, row.match.get("tunnel_id"), written["vlan_vid"] & ~f.VLAN_PRESENT,
+                     row.match.get("in_port"), _vlan(row.match), zone=zone, priority=row.priority)
+
+
+def _zone(row: Any) -> int | None:
+    """The zone of connection tracking that a row names, if no register holds it."""
+    return next((action.zone_ofs_nbits for action in answers.actions(row)
+                 if isinstance(action, parser.NXActionCT) and not action.zone_src), None)
+
+
+def _vlan(oxm: Any) -> int | None:
+    """The VLAN that a match compares whole, None if it asks for no tag or for none in particular."""
+    vid = oxm.get("vlan_vid")
+    return vid & ~f.VLAN_PRESENT if isinstance(vid, int) and vid & f.VLAN_PRESENT else None
+
+
+def _next_hop(row: Any) -> tuple[int, int]:
+    """The leg and the address that the row of a learned neighbour is for."""
+    return _number(row.match, f.REG_LEAVES_BY), _number(row.match, f.REG_NEXT_HOP)
+
+
+def _number(oxm: Any, field: Field) -> int:
+    value = oxm.get(field.name, 0)
+    return value if isinstance(value, int) else 0

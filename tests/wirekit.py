@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.switch import answers, bundles, wire
+from controller.switch import answers, bundles, dumps, framing, wire
 from controller.switch.diff import Plan, diff
 from flows.cookie import cookie_of
 from flows.flow import Flow, Metered
@@ -51,14 +52,19 @@ def heard(connection: OpenFlow) -> Any:
 
 
 def asked(connection: OpenFlow, request: Any) -> list[Any]:
-    """Every part of the answer to a multipart request."""
+    """The bodies of all parts of the answer to a multipart request; rows of flows as they stand there."""
     connection.send(Counting().bytes(request))
     found: list[Any] = []
     while True:
         part = heard(connection)
-        found += part.body
+        found += dumps.whole(part.body) if isinstance(part.body, bytes) else part.body
         if not part.flags & MORE:
             return found
+
+
+def dumped(rows: Iterable[bytes]) -> bytes:
+    """A part of a dump that holds these rows."""
+    return bytes(framing.MULTIPART_HEADER) + b"".join(rows)
 
 
 def bundle_bytes(connection: Counting, number: int, plan: Plan) -> bytes:

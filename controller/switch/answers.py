@@ -11,20 +11,19 @@ from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.switch import framing, nicira
-from controller.switch.events import Asked, Installed, NextHop, Removed
+from controller.switch.events import Asked, Removed
 from flows import cookie as cookies
 from flows import fields as f
 from flows.fields import Field
 from flows.host import Meter
-from flows.tables import ASK, CLASSIFY, ROUTER, TUNNEL_TO_VLAN
+from flows.tables import ASK, ROUTER
 
 VERSION: Final = ofp.OFP_VERSION
 _READ: Final = frozenset({ofp.OFPT_HELLO, ofp.OFPT_ERROR, ofp.OFPT_ECHO_REQUEST, ofp.OFPT_ECHO_REPLY,
                           ofp.OFPT_FEATURES_REPLY, ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS,
                           ofp.OFPT_MULTIPART_REPLY, ofp.OFPT_BUNDLE_CONTROL, ofp.OFPT_ROLE_REPLY, ofp.OFPT_ROLE_STATUS})
-_READ_PARTS: Final = frozenset({framing.FLOW, framing.AGGREGATE, framing.METER_CONFIG, framing.PORT_DESC})
-_RAW_PARTS: Final = {framing.FLOW_MONITOR: parser.OFPFlowMonitorReply}
-_TO_VLAN: Final = {CLASSIFY.id, *(table.id for table in TUNNEL_TO_VLAN.values())}
+_READ_PARTS: Final = frozenset({framing.AGGREGATE, framing.METER_CONFIG, framing.PORT_DESC})
+_RAW_PARTS: Final = {framing.FLOW: parser.OFPFlowStatsReply, framing.FLOW_MONITOR: parser.OFPFlowMonitorReply}
 
 
 class Unreadable(OFPTruncatedMessage):  # type: ignore[misc]  # the one exception that os-ken does not log and swallow
@@ -74,35 +73,9 @@ def _raw(reply: Any, datapath: Any, xid: int, message: bytes) -> Any:
     return found
 
 
-def installed(row: Any) -> Installed:
-    """A row of a flow-stats reply, as reconciling needs it."""
-    written = {action.key: action.value for action in actions(row) if isinstance(action, parser.OFPActionSetField)}
-    if cookies.is_neighbour(row.cookie):
-        leg, address = _next_hop(row)
-        return Installed(row.cookie, row.table_id,
-                         neighbour=NextHop(leg, address, written.get("eth_dst", ""), written.get("eth_src", "")))
-    zone = written.get(f.REG_ZONE.name) or _zone(row)
-    if "vlan_vid" not in written or row.table_id not in _TO_VLAN:
-        return Installed(row.cookie, row.table_id, zone=zone)
-    return Installed(row.cookie, row.table_id, row.match.get("tunnel_id"), written["vlan_vid"] & ~f.VLAN_PRESENT,
-                     row.match.get("in_port"), _vlan(row.match), zone=zone)
-
-
-def _zone(row: Any) -> int | None:
-    """The zone of connection tracking that a row names, if no register holds it."""
-    return next((action.zone_ofs_nbits for action in actions(row)
-                 if isinstance(action, parser.NXActionCT) and not action.zone_src), None)
-
-
 def actions(row: Any) -> Iterable[Any]:
     """All actions of a row, as os-ken's values, in order."""
     return itertools.chain.from_iterable(getattr(instruction, "actions", ()) for instruction in row.instructions)
-
-
-def _vlan(oxm: Any) -> int | None:
-    """The VLAN that a match compares whole, None if it asks for no tag or for none in particular."""
-    vid = oxm.get("vlan_vid")
-    return vid & ~f.VLAN_PRESENT if isinstance(vid, int) and vid & f.VLAN_PRESENT else None
 
 
 def _next_hop(row: Any) -> tuple[int, int]:

@@ -9,8 +9,8 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -24,28 +24,21 @@ from os_ken.controller.ofp_handler import OFPHandler
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
-from controller.switch import answers, bundles, listing, outbox, packing, signals, sockets, wire
+from controller.switch import answers, outbox, roles, signals, sockets, wire
 from controller.switch.alarm import Alarm
-from controller.switch.control import Control, Unanswerable
-from controller.switch.diff import Plan
-from controller.switch.events import Command, Counted, Drop, Log, ReadFlows, Row, Write
+from controller.switch.control import Control
+from controller.switch.events import Claim, Command, Drop, Installed, Log, Mastery, ReadFlows, Write
 from controller.switch.fleet import Fleet
+from controller.switch.inquiries import Inquiries
+from controller.switch.line import Line, drop
+from controller.switch.sending import Finished, Sending
 from controller.switch.signals import Signals
 from flows.host import Meter
-from flows.tables import Table
 
 LOG: Final = logging.getLogger("tunbridge")
-_DUMP_TIMEOUT: Final = 30  # seconds that a person waits for a switch
 _REQUEST_LIMIT: Final = 64 << 20  # bytes of one control request; a topology of 20,000 VMs has 3 MB
+_NO_GENERATION: Final = 0xFFFFFFFFFFFFFFFF  # what a switch says that nobody has claimed a role of
 _REQUEST_TIMEOUT: Final = 60.0  # seconds for each part of a request, and for each part of its answer
-
-
-@dataclass
-class _Dump:
-    """A request under way whose reply comes in parts."""
-
-    done: Callable[[list[Any]], None]
-    parts: list[Any] = field(default_factory=list)
 
 
 class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
@@ -55,14 +48,12 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__()
-        self.control = Control(fleet, self.obey, self.dump, self.count)
+        self.inquiries = Inquiries(self._say)
+        self.control = Control(fleet, self.obey, self.inquiries.dump, self.inquiries.count)
         self._fleet = fleet
-        self._dumps: dict[tuple[Any, int], _Dump] = {}  # (connection, transaction id) -> what waits for it
-        self._blame: dict[Any, Mapping[int, str]] = {}  # connection -> transaction id -> what that message was
-        self._first_error: dict[Any, str] = {}
-        self._bundles = 0
-        self._latest: dict[Any, int] = {}  # connection -> number of the bundle that was sent last
-        self._connections: set[Any] = set()
+        self._lines: dict[Any, Line] = {}  # connection -> the way to it
+        self._claims: dict[Any, int] = {}  # connection -> transaction id of the last claim of a role
+        self._readings: dict[Any, object] = {}  # connection -> the latest reading of its flows
         self.alarm = Alarm(lambda: fleet.due, lambda now: self.obey(fleet.tick(now)))
         self.purge: Callable[[str], str | None] = lambda host: None  # see `caches`; None, or why it failed
 
@@ -75,18 +66,18 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         """The whole life of a switch's connection."""
         plain = sockets.UnixSocket(sock) if sock.family == socket.AF_UNIX else sock
         with contextlib.closing(Datapath(plain, peer)) as datapath:
-            self._connections.add(datapath)
+            line = self._lines[datapath] = Line(datapath, partial(self._write_over, datapath))
+            sender = eventlet.spawn(sockets.guarded, f"sending failed peer={peer}", line.run)
             try:
                 datapath.serve()
             except answers.Unreadable as error:
                 LOG.warning("not OpenFlow peer=%s why=%s", peer, _word(error))
             finally:
-                self._connections.discard(datapath)
-                self._blame.pop(datapath, None)
-                self._first_error.pop(datapath, None)
-                self._latest.pop(datapath, None)
-                for key in [key for key in self._dumps if key[0] is datapath]:
-                    del self._dumps[key]
+                sender.kill()
+                del self._lines[datapath]
+                self._claims.pop(datapath, None)
+                self._readings.pop(datapath, None)
+                self.inquiries.forget(datapath)
                 self.obey(self._fleet.disconnected(datapath))
 
     def serve_person(self, sock: Any, _: str) -> None:
@@ -104,69 +95,65 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         """Carry out what the fleet decided, in order."""
         for command in outbox.in_turns(commands):
             match command:
-                case list():
-                    self.control.lost_packets += outbox.send(command[0].conn, command)
                 case Log(level, event, about):
                     words = "".join(f" {key}={_word(value)}" for key, value in about.items())
                     LOG.log(logging.getLevelNamesMapping()[level.upper()], "%s%s", event, words)
-                case ReadFlows(conn, meters=True):
-                    self._request(conn, wire.read_meters(conn), partial(self._meters_read, conn))
-                case ReadFlows(conn):
-                    self._request(conn, wire.read_flows(conn), partial(self._flows_read, conn, ()))
-                case Write(conn, plan):
-                    self._write(conn, plan)
+                case list():
+                    if line := self._lines.get(command[0].conn):
+                        self.control.lost_packets += line.say(command)
                 case Drop(conn):
-                    conn.close()
+                    drop(conn)
+                case ReadFlows(conn) | Write(conn) | Claim(conn):
+                    if line := self._lines.get(conn):
+                        self._tell(line, command)
         self.alarm.look()
 
-    def _write(self, conn: Any, plan: Plan) -> None:
-        self._bundles += 1
-        try:
-            bundle = bundles.bundle(conn, self._bundles, plan)
-            data = b"".join(bundle.staged) + bundle.final
-        except packing.TooLarge as error:
-            self.obey(self._fleet.refused(conn, str(error)))
-        else:
-            self._blame[conn] = bundle.blame
-            self._latest[conn] = self._bundles
-            conn.send(data)
+    def _tell(self, line: Line, command: ReadFlows | Write | Claim) -> None:
+        match command:
+            case Write(_, _, parts):
+                line.write(parts)
+            case Claim(conn, generation):
+                ask = generation is None
+                message = wire.claim(conn, wire.NO_CHANGE if ask else wire.MASTER, generation or 0)
+                self._claims[conn] = wire.next_xid(conn)
+                message.set_xid(self._claims[conn])
+                message.serialize()
+                line.put(bytes(message.buf))
+            case ReadFlows(conn, meters):
+                line.overtake()
+                reading = self._readings[conn] = object()
+                self.inquiries.read(conn, meters, partial(self._flows_read, conn, reading))
 
-    def _meters_read(self, conn: Any, replies: list[Any]) -> None:
-        meters = [meter for reply in replies for meter in answers.meters(reply.body).values()]
-        self._request(conn, wire.read_flows(conn), partial(self._flows_read, conn, meters))
+    def _flows_read(self, conn: Any, reading: object, rows: list[Installed], meters: list[Meter]) -> None:
+        """All has been read. What it says holds for packets, too, when nothing of before is cached."""
+        settle = partial(self._settle, conn, lambda: self._readings.get(conn) is reading,
+                         lambda: self._fleet.flows_read(conn, rows, meters))
+        eventlet.spawn(sockets.guarded, "reading not settled", settle)
 
-    def _flows_read(self, conn: Any, meters: Iterable[Meter], replies: list[Any]) -> None:
-        rows = (answers.installed(row) for reply in replies for row in reply.body)
-        self.obey(self._fleet.flows_read(conn, rows, meters))
+    def _write_over(self, conn: Any, sending: Sending, finished: Finished) -> None:
+        """A write has ended. What it denies is denied when nothing of before is cached."""
+        def told() -> list[Command]:
+            return self._fleet.refused(conn, finished.reason) if finished.reason else self._fleet.committed(conn)
 
-    def _request(self, conn: Any, request: Any, done: Callable[[list[Any]], None]) -> int:
-        xid: int = conn.set_xid(request)
-        self._dumps[conn, xid] = _Dump(done)
-        conn.send_msg(request)
-        return xid
+        def current() -> bool:
+            return conn in self._lines and self._lines[conn].sending is sending
 
-    def dump(self, conn: Any) -> list[Row]:
-        """All flows of a switch, as rows for people; waits for the answer. Unanswerable if none comes."""
-        return [listing.row(stats) for stats in self._read(conn, wire.read_flows(conn))]
+        eventlet.spawn(sockets.guarded, "write not settled", partial(self._settle, conn, current, told))
 
-    def count(self, conn: Any, tables: Iterable[Table]) -> dict[int, Counted]:
-        """Cookie -> counters of our own flows in these tables; waits as `dump` does."""
-        return {stats.cookie: Counted(stats.packet_count, stats.byte_count)
-                for table in tables for stats in self._read(conn, wire.read_flows(conn, table.id))}
+    def _settle(self, conn: Any, current: Callable[[], bool], told: Callable[[], list[Command]]) -> None:
+        """Empty the switch's cache if that is due; go on, if nothing else has happened meanwhile."""
+        line, host = self._lines.get(conn), self._fleet.host_of(conn)
+        if line is not None and host is not None and line.unsettled:
+            line.unsettled = line.failed  # a bundle that was on its way then may still come in
+            if trouble := self.purge(host):
+                LOG.warning("cache not emptied host=%s why=%s cure=%s", host, _word(trouble),
+                            _word("ovs-appctl revalidator/purge there"))
+        if current():
+            self.obey(told())
 
-    def _read(self, conn: Any, request: Any) -> Iterator[Any]:
-        arrived = Event()
-        xid = self._request(conn, request, arrived.send)
-        patience = eventlet.Timeout(_DUMP_TIMEOUT)
-        try:
-            replies = arrived.wait()
-        except eventlet.Timeout:
-            sentence = f"The switch did not answer within {_DUMP_TIMEOUT} s; is its ovs-vswitchd running?"
-            raise Unanswerable(sentence, missing=True) from None
-        finally:
-            patience.cancel()
-            self._dumps.pop((conn, xid), None)
-        return (stats for reply in replies for stats in reply.body)
+    def _say(self, conn: Any, data: bytes) -> None:
+        if line := self._lines.get(conn):
+            line.put(data)
 
     # ---- events in
 
@@ -203,54 +190,42 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             self.obey(self._fleet.removed(ev.msg.datapath, removed))
 
     @set_ev_handler([ofp_event.EventOFPFlowStatsReply,  # type: ignore[untyped-decorator]
-                     ofp_event.EventOFPMeterConfigStatsReply], MAIN_DISPATCHER)
+                     ofp_event.EventOFPMeterConfigStatsReply, ofp_event.EventOFPAggregateStatsReply], MAIN_DISPATCHER)
     def part_handler(self, ev: Any) -> None:
         """Part of a dump."""
-        key = ev.msg.datapath, ev.msg.xid  # another switch may count its transactions alike, or guess them
-        dump = self._dumps.get(key)
-        if dump is None:
-            return
-        dump.parts.append(ev.msg)
-        if not ev.msg.flags & ofp.OFPMPF_REPLY_MORE:
-            del self._dumps[key]
-            dump.done(dump.parts)
+        self._fleet.heard(ev.msg.datapath)
+        self.inquiries.answered(ev.msg)
 
     @set_ev_handler(ofp_event.EventOFPBundleCtrlMsg, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def bundle_handler(self, ev: Any) -> None:
-        """A bundle is in, or what the switch could read of it: one that it could not is left out, not the bundle."""
-        conn = ev.msg.datapath
-        if ev.msg.type == ofp.OFPBCT_COMMIT_REPLY:
-            self._blame.pop(conn, None)
-            reason = self._first_error.pop(conn, None)
-            if reason:
-                self.obey(self._fleet.refused(conn, reason))
-            else:
-                settle = partial(self._settle, conn, self._latest.get(conn))
-                eventlet.spawn(sockets.guarded, "write not settled", settle)
+        """A bundle is closed, or in."""
+        self._fleet.heard(ev.msg.datapath)
+        line = self._lines[ev.msg.datapath]
+        if ev.msg.type == ofp.OFPBCT_CLOSE_REPLY:
+            line.closed(ev.msg.bundle_id)
+        elif ev.msg.type == ofp.OFPBCT_COMMIT_REPLY:
+            line.committed(ev.msg.bundle_id)
 
-    def _settle(self, conn: Any, number: int | None) -> None:
-        """A bundle is in; it holds for packets, too, when nothing of before is cached."""
-        host = self._fleet.host_of(conn)
-        trouble = self.purge(host) if host is not None else None
-        if trouble is not None:
-            LOG.warning("cache not emptied host=%s why=%s cure=%s", host, _word(trouble),
-                        _word("ovs-appctl revalidator/purge there"))
-        if self._latest.get(conn) == number:  # else the switch has been read anew meanwhile, and written again
-            self.obey(self._fleet.committed(conn))
+    @set_ev_handler([ofp_event.EventOFPRoleReply, ofp_event.EventOFPRoleStatus],  # type: ignore[untyped-decorator]
+                    MAIN_DISPATCHER)
+    def role_handler(self, ev: Any) -> None:
+        """The answer to a claim, or another daemon's claim."""
+        generation = None if ev.msg.generation_id == _NO_GENERATION else ev.msg.generation_id
+        said = Mastery(ev.msg.role == wire.MASTER, generation)
+        self.obey(self._fleet.role(ev.msg.datapath, said))
 
     @set_ev_handler(ofp_event.EventOFPErrorMsg,  # type: ignore[untyped-decorator]
                     [HANDSHAKE_DISPATCHER, CONFIG_DISPATCHER, MAIN_DISPATCHER])
     def error_msg_handler(self, ev: Any) -> None:
-        """A complaint: about a message of a bundle, about the bundle, or about something else."""
-        conn = ev.msg.datapath
-        blamed = self._blame.get(conn, {}).get(ev.msg.xid)
-        reason = answers.error_words(ev.msg.type, getattr(ev.msg, "code", 0))  # an experimenter's error has no code
-        if blamed == "commit":
-            self._blame.pop(conn, None)
-            self.obey(self._fleet.refused(conn, self._first_error.pop(conn, reason)))
-        elif blamed:
-            self._first_error.setdefault(conn, f"{reason}: {blamed}")
-        else:
+        """A complaint: about a message of a write, about a claim, or about something else."""
+        conn, code = ev.msg.datapath, getattr(ev.msg, "code", 0)  # an experimenter's error has no code
+        reason = answers.error_words(ev.msg.type, code)
+        if self._claims.get(conn) == ev.msg.xid:
+            if (ev.msg.type, code) == (ofp.OFPET_ROLE_REQUEST_FAILED, ofp.OFPRRFC_STALE):
+                self.obey(self._fleet.role(conn, Mastery(False, stale=True)))
+            else:
+                LOG.info("no roles there peer=%s why=%s", conn.address, _word(reason))
+        elif self.inquiries.refused(conn, ev.msg.xid, reason) or not self._lines[conn].complained(ev.msg.xid, reason):
             self.obey(self._fleet.complained(conn, reason))
 
     def _hello_failed(self, datapath: Any, error_desc: str) -> None:
@@ -263,7 +238,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
 
     def close(self) -> None:
         """End all connections; the switches keep their flows."""
-        for connection in list(self._connections):
+        for connection in list(self._lines):
             connection.close()
 
 
@@ -291,8 +266,9 @@ def run(fleet: Fleet, where: sockets.Listeners, prepare: Callable[[App, Callable
     """
     CONF.set_override("echo_request_interval", 5.0)  # a peer that is silent for 20 s is dropped
     CONF.set_override("maximum_unreplied_echo_requests", 3)
-    CONF.set_override("socket_timeout", 30.0)
+    CONF.set_override("socket_timeout", 15.0)  # and so is one that takes nothing
     answers.register()
+    fleet.generation = roles.generation(time.time_ns())
     app = AppManager.get_instance().instantiate(App, fleet)
     stopped = Event()
     with sockets.listening(where) as (switches, people):

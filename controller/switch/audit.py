@@ -10,7 +10,7 @@ from typing import Final
 
 from controller.switch import damage, packing
 from controller.switch.damage import Damage, Finding, What
-from controller.switch.dumps import Update
+from controller.switch.dumps import Content
 from flows.cookie import is_compiled
 from flows.fields import Criterion
 from flows.flow import Match
@@ -28,7 +28,7 @@ class Audit:
         self._promised: dict[int, bytes] = {}  # id of a sheet -> what its model does
         self._seen: set[int] = set()
 
-    def rows(self, rows: Iterable[Update]) -> Iterator[Finding]:
+    def rows(self, rows: Iterable[Content]) -> Iterator[Finding]:
         """Some of its rows."""
         for row in rows:
             if is_compiled(row.cookie):
@@ -39,7 +39,7 @@ class Audit:
         for cookie in expected - self._seen:
             yield Finding(cookie, False, Damage(What.DELETED, cookie))
 
-    def _row(self, row: Update) -> Iterator[Finding]:
+    def _row(self, row: Content) -> Iterator[Finding]:
         cookie, wanted = row.cookie, self._find(row.cookie)
         if wanted is None:
             yield Finding(cookie, True, Damage(What.SURPLUS, cookie))
@@ -61,7 +61,7 @@ class Audit:
         return promised if output is None else promised[:_PORT.start] + output.to_bytes(4) + promised[_PORT.stop:]
 
 
-def _is_at(row: Update, wanted: Row) -> bool:
+def _is_at(row: Content, wanted: Row) -> bool:
     """Whether it has the table, the priority and the match that it shall have."""
     model = wanted.sheet.model if isinstance(wanted, Spliced) else wanted
     match = _of_row(wanted.sheet, wanted.index) if isinstance(wanted, Spliced) else wanted.match

@@ -1,6 +1,7 @@
 """The least that turns what a switch holds into what it shall hold. Strangers and learned flows stay."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -55,3 +56,11 @@ def diff(want: Mapping[int, Row], have: Iterable[int], forget: Iterable[Forget] 
     return Plan(add=tuple((cookie, row) for cookie, row in want.items() if cookie not in present),
                 delete=tuple(sorted(present - want.keys())),
                 forget=tuple(dict.fromkeys(forget)))
+
+
+def twins(cookies: Iterable[int]) -> frozenset[int]:
+    """Those that occur more than once: of a flow of ours and of one that is not, as whoever adds one chooses it."""
+    every = list(cookies)
+    if len(set(every)) == len(every):
+        return frozenset()  # as a rule
+    return frozenset(cookie for cookie, times in Counter(every).items() if times > 1)

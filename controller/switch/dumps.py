@@ -1,4 +1,4 @@
-"""The one place that reads what is in a switch's tables from its bytes (OpenFlow 1.4), without os-ken's objects.
+"""The one place that reads what is in a switch's tables from its bytes, without os-ken's objects (OpenFlow 1.4).
 
 Nothing here trusts a length: `framing.Broken` says that one leads astray.
 """
@@ -7,9 +7,172 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 from controller.switch import framing
+from controller.switch.events import Counted, Installed, NextHop, Row
+from controller.switch.framing import Broken
+from controller.switch.packing import HEADERS
+from flows import cookie as cookies
+from flows import fields as f
+from flows.fields import Field
+from flows.tables import CLASSIFY, TUNNEL_TO_VLAN
+
+_ROW: Final = struct.Struct("!HB9xH10xQ")  # of 7.3.5.2: length, table, priority, cookie
+_COUNTED: Final = struct.Struct("!4xI16xQQQ")  # seconds since it was added, cookie, packets, bytes
+_TIMEOUTS, _TIMEOUTS_AT = struct.Struct("!HH"), 14  # idle and hard, in seconds
+MATCH_AT: Final = 48  # bytes of a row up to its match
+_LEAST: Final = MATCH_AT + 8  # and those of the smallest match
+_INSTRUCTION: Final = 8  # the smallest one, and what stands in front of actions
+_CARRY_ACTIONS: Final = frozenset({3, 4, 5})  # write, apply, clear (7.2.4)
+_SET_FIELD: Final = b"\x00\x19"
+_TRACK: Final = b"\x00\x00\x23\x20\x00\x23"  # of Nicira's conntrack: vendor, subtype
+_TRACK_ZONE: Final = struct.Struct("!12x4sH")  # where it finds its zone, and the zone if that is nowhere
+_NOWHERE: Final = bytes(4)
+_TO_VLAN: Final = frozenset({CLASSIFY.id, *(table.id for table in TUNNEL_TO_VLAN.values())})
+_ZONE: Final = HEADERS[f.REG_ZONE.name]
+_COMPILED, _NEIGHBOUR = cookies.of_kind(cookies.COMPILED) >> 48, cookies.NEIGHBOUR_COOKIE >> 48
+
+
+def installed(message: bytes) -> list[Installed]:
+    """The rows of a part of a dump, as reconciling needs them. Only ours that tell more than their cookie are read."""
+    rows: list[Installed] = []
+    tells_zones = _ZONE in message or _TRACK in message
+    plain, add = partial(tuple.__new__, Installed), rows.append  # the quick way: there may be 100,000 of them
+    for at, (length, table, priority, cookie) in _heads(message):
+        kind = cookie >> 48
+        if kind == _NEIGHBOUR or (kind == _COMPILED and (tells_zones or table in _TO_VLAN)):
+            add(_told(cookie, table, priority, message[at:at + length]))
+        else:
+            add(plain((cookie, table, None, None, None, None, None, None, priority)))
+    return rows
+
+
+def _heads(message: bytes) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    """Where each row begins, and its length, table, priority and cookie."""
+    at, end, read = framing.MULTIPART_HEADER, len(message), _ROW.unpack_from
+    while at < end:
+        if end - at < _LEAST:
+            raise Broken("it ends in the middle of a row")
+        found = read(message, at)
+        if not _LEAST <= found[0] <= end - at:
+            raise Broken(f"an item of {found[0]} bytes where {_LEAST} to {end - at} may be")
+        yield at, found
+        at += found[0]
+
+
+def counted(message: bytes) -> Iterator[tuple[int, Counted]]:
+    """Cookie and counters of each row of a part of a dump."""
+    for row in whole(message):
+        _, cookie, packets, size = _COUNTED.unpack_from(row)
+        yield cookie, Counted(packets, size)
+
+
+def head(row: bytes) -> Row:
+    """What stands in front of a row's match."""
+    _, table, priority, _ = _ROW.unpack_from(row)
+    seconds, cookie, packets, size = _COUNTED.unpack_from(row)
+    return Row(cookie, table, priority, "", "", packets, size, seconds)
+
+
+def whole(message: bytes) -> Iterator[bytes]:
+    """The rows of a part of a dump, each as it stands there."""
+    for at, (length, *_) in _heads(message):
+        yield message[at:at + length]
+
+
+class Content(NamedTuple):
+    """A row as a switch holds it: what it matches (fields in the switch's order, unpadded), and what it does."""
+
+    table: int
+    priority: int
+    cookie: int
+    match: bytes
+    instructions: bytes
+    timeouts: tuple[int, int] = (0, 0)  # seconds: idle, hard
+
+
+def contents(message: bytes) -> Iterator[Content]:
+    """What is in the rows of a part of a dump."""
+    for row in whole(message):
+        _, table, priority, cookie = _ROW.unpack_from(row)
+        stop, behind = _match(row)
+        yield Content(table, priority, cookie, row[MATCH_AT + _MATCH.size:stop], row[behind:],
+                      _TIMEOUTS.unpack_from(row, _TIMEOUTS_AT))
+
+
+def _match(row: bytes) -> tuple[int, int]:
+    """Where the fields of a match end, and where its padding does."""
+    length = int.from_bytes(row[MATCH_AT + 2:MATCH_AT + 4])
+    behind = MATCH_AT + (length + 7) // 8 * 8
+    if length < _MATCH.size or behind > len(row):
+        raise Broken(f"a match of {length} bytes where {_MATCH.size} to {len(row) - MATCH_AT} may be")
+    return MATCH_AT + length, behind
+
+
+def _told(cookie: int, table: int, priority: int, row: bytes) -> Installed:
+    """What stands in a row of ours: a local VLAN that it gives, a zone that it tracks in, or a neighbour."""
+    stop, behind = _match(row)
+    match = _fields(row, MATCH_AT + _MATCH.size, stop)
+    written, zone = _done(row, behind)
+    if cookies.is_neighbour(cookie):
+        hop = NextHop(_number(match, f.REG_LEAVES_BY), _number(match, f.REG_NEXT_HOP),
+                      _mac(written, f.ETH_DST), _mac(written, f.ETH_SRC))
+        return Installed(cookie, table, neighbour=hop, priority=priority)
+    zone = _number(written, f.REG_ZONE) or zone
+    if table not in _TO_VLAN or HEADERS["vlan_vid"] not in written:
+        return Installed(cookie, table, zone=zone, priority=priority)
+    segment = _number(match, f.VLAN_VID)  # only where it is compared whole
+    return Installed(cookie, table, _known(match, f.TUN_ID), _number(written, f.VLAN_VID) & ~f.VLAN_PRESENT,
+                     _known(match, f.IN_PORT), segment & ~f.VLAN_PRESENT if segment & f.VLAN_PRESENT else None,
+                     zone=zone, priority=priority)
+
+
+Values = dict[bytes, bytes]  # header of a field -> its value
+
+
+def _fields(row: bytes, at: int, stop: int) -> Values:
+    found = {}
+    while at < stop:
+        end = at + 4 + (row[at + 3] if at + 4 <= stop else stop)
+        if end > stop:
+            raise Broken("a field ends outside of its match")
+        found[row[at:at + 4]] = row[at + 4:end]
+        at = end
+    return found
+
+
+def _done(row: bytes, at: int) -> tuple[Values, int | None]:
+    """What the actions of a row write, and the zone of the first that tracks in one by its number."""
+    written: Values = {}
+    zone: int | None = None
+    for start, end in framing.items(row, at, len(row), _INSTRUCTION):
+        if int.from_bytes(row[start:start + 2]) not in _CARRY_ACTIONS:
+            continue
+        for action, stop in framing.items(row, start + _INSTRUCTION, end, _INSTRUCTION):
+            if row[action:action + 2] == _SET_FIELD:
+                width = row[action + 7]
+                written[row[action + 4:action + 8]] = row[action + 8:min(action + 8 + width, stop)]
+            elif zone is None and row[action + 4:action + 10] == _TRACK and stop - action >= _TRACK_ZONE.size:
+                where, number = _TRACK_ZONE.unpack_from(row, action)
+                zone = number if where == _NOWHERE else None
+    return written, zone
+
+
+def _known(values: Values, field: Field) -> int | None:
+    value = values.get(HEADERS[field.name])
+    return None if value is None else int.from_bytes(value)
+
+
+def _number(values: Values, field: Field) -> int:
+    return _known(values, field) or 0
+
+
+def _mac(values: Values, field: Field) -> str:
+    value = _known(values, field)
+    return "" if value is None else field.show(value)
+
 
 INITIAL, ADDED, REMOVED, MODIFIED, ABBREVIATED, PAUSED, RESUMED = range(7)  # events of a flow monitor (7.3.5.17.2)
 _UPDATE: Final = struct.Struct("!HH")  # length, event

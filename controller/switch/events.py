@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from controller.switch.diff import Plan
+from controller.switch.monitor import Monitor
 from flows.conversations import Ended
+from flows.cookie import EXACT
 from flows.fields import Criterion
 from flows.flow import Flow
 from flows.tables import Table
@@ -44,8 +46,7 @@ class Removed:
     idle: bool  # because nobody used it; else because it was told to
 
 
-@dataclass(frozen=True)
-class Installed:
+class Installed(NamedTuple):
     """One row of a dump: enough to reconcile, and what is kept nowhere but in the switch.
 
     A row that gives frames a local VLAN says which, and what it knows them by: their tunnel id, or the port that they
@@ -61,6 +62,7 @@ class Installed:
     segment: int | None = None
     neighbour: NextHop | None = None
     zone: int | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,37 @@ class ReadFlows:
 
 @dataclass(frozen=True)
 class Write:
-    """Send the plan in one atomic bundle."""
+    """Send a plan: each of its parts is one atomic bundle, none is committed before the one in front of it."""
 
     conn: Any
     plan: Plan
+    parts: tuple[Plan, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Ask for the master's role with a generation id; the highest wins. None: only ask which role we have."""
+
+    conn: Any
+    generation: int | None
+
+
+@dataclass(frozen=True)
+class Mastery:
+    """What a switch says of our role there.
+
+    `generation`: of the last claim that it granted to anybody, None if it does not say. `stale`: our claim was
+    refused, because another daemon has made one with a higher generation id.
+    """
+
+    master: bool
+    generation: int | None = None
+    stale: bool = False
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Close a connection that another has replaced."""
+    """Close a connection: another has replaced it, or the switch does not answer."""
 
     conn: Any
 
@@ -154,4 +178,31 @@ class End:
     ended: Ended
 
 
-Command = ReadFlows | Write | Drop | Log | PacketOut | Learn | Unlearn | End
+@dataclass(frozen=True)
+class Watch:
+    """Ask for these flow monitors. A switch may not know any."""
+
+    conn: Any
+    monitors: tuple[Monitor, ...]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Ask how many flows have this cookie, where the mask has bits."""
+
+    conn: Any
+    cookie: int
+    mask: int = EXACT
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Ask for the rows whose cookies have these lowest bits, with all that they match and do."""
+
+    conn: Any
+    group: int
+    mask: int
+    writes: int  # that the switch had got by then
+
+
+Command = ReadFlows | Watch | Count | Inspect | Write | Claim | Drop | Log | PacketOut | Learn | Unlearn | End

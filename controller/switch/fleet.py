@@ -5,7 +5,8 @@ OpenFlow ports come from all of them, and the local VLANs in use are read back f
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 
 from controller.model.succession import Succession, succeed
@@ -13,10 +14,13 @@ from controller.model.topology import Topology
 from controller.switch import editing, pieces
 from controller.switch.diff import Forget, Plan
 from controller.switch.editing import Counters, Edit
-from controller.switch.events import Asked, Command, Drop, Installed, Log, ReadFlows, Removed, Write
+from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, ReadFlows, Removed, Write
+from controller.switch.healing import Hands, Healing
 from controller.switch.hoststate import HostState
 from controller.switch.intent import Piece
+from controller.switch.patience import Patience
 from controller.switch.pieces import Pieces, Work
+from controller.switch.roles import Role
 from controller.switch.routing import Routing
 from controller.switch.session import Session, State
 from flows.host import Meter, SimulatedRouter
@@ -26,15 +30,23 @@ from flows.tables import BR_INT
 class Fleet:
     """The sessions of every switch that connects, and the topology that they shall obey."""
 
-    def __init__(self, topology: Topology, serve: frozenset[str] | None = None) -> None:
+    def __init__(self, topology: Topology, serve: frozenset[str] | None = None,
+                 clock: Callable[[], float] = time.monotonic, *, heal: bool = True) -> None:
         self.topology = topology
+        self.generation = 0  # of this daemon: see `roles`
         self._serve = serve  # None: every host
         self.hosts: dict[str, HostState] = {}
         self.strangers: dict[object, tuple[int, str]] = {}  # connection -> (datapath id, why it is left alone)
         self.refusals = 0  # OpenFlow errors since the start
         self._sessions: dict[object, tuple[HostState, Session]] = {}  # connection -> whose it is
         self._dpids: dict[object, int] = {}  # connection -> datapath id, of those in _sessions
+        self._roles: dict[object, Role] = {}
+        self._clock = clock  # seconds; only moves forward
+        self._patience = Patience()
+        self._waiting: set[object] = set()  # connections at which something is due some time, beside answers
         self.counters = Counters()
+        self.healing = Healing(Hands(lambda conn, session, plan: self._send(conn, session, plan, was=State.IN_SYNC),
+                                     lambda conn, session: [self._reread(conn, session)]), heal=heal)
         self._enlist()
 
     def _enlist(self) -> None:
@@ -71,8 +83,9 @@ class Fleet:
         session = Session(host, bridge)
         state.sessions[bridge] = (conn, session)
         self._sessions[conn], self._dpids[conn] = (state, session), dpid
+        self._roles[conn] = Role(conn, self.generation)
         return [*commands, Log("info", "connected", {"switch": f"{host}/{bridge}", "ports": len(ports)}),
-                ReadFlows(conn, meters=bridge == BR_INT)]
+                *self._roles[conn].claim(), *self.healing.begin(conn, session), self._ask(conn, session)]
 
     def disconnected(self, conn: object) -> list[Command]:
         """A connection is over. The flows stay where they are."""
@@ -85,7 +98,10 @@ class Fleet:
     def _end(self, conn: object) -> tuple[HostState, Session]:
         """A session is over. What its switch was to forget is for the next one to say."""
         state, session = self._sessions.pop(conn)
-        del state.sessions[session.bridge], self._dpids[conn]
+        del state.sessions[session.bridge], self._dpids[conn], self._roles[conn]
+        self._patience.answered(conn)
+        self._waiting.discard(conn)
+        self.healing.end(conn)
         state.forgets_of(session.bridge).extend(session.unsaid)
         if session.bridge == BR_INT:
             state.routing.conn = None
@@ -104,11 +120,16 @@ class Fleet:
         if not found:
             return []
         state, session = found
+        if session.state is not State.READING:
+            return []  # it was asked before something happened that made the answer useless
+        self._patience.answered(conn)
         rows = list(rows)
         about = {"switch": f"{state.name}/{session.bridge}", "flows": len(rows)}
         commands: list[Command] = [Log("info", "read", about)]
         state.take_rows(self.topology, session.bridge, rows)
+        self.healing.reading(conn)
         session.flows_read(rows, meters)
+        self.healing.seen(conn)
         return commands + self._intend_all(state)
 
     def host_of(self, conn: object) -> str | None:
@@ -122,14 +143,49 @@ class Fleet:
         if not found:
             return []
         session = found[1]
+        if session.state is not State.WRITING:
+            return []
+        self._patience.answered(conn)
         return self._send(conn, session, session.committed(), was=State.WRITING)
 
     def refused(self, conn: object, reason: str) -> list[Command]:
-        """The switch refused the write under way, or a part of it. The next change reads it again and writes all."""
+        """The switch refused the write under way, or a part of it.
+
+        It is read again and written after a while, longer each time, or with the next change.
+        """
         found = self._sessions.get(conn)
         if found:
-            found[1].refused(reason)
+            self._patience.answered(conn)
+            found[1].refused(reason, self._clock())
+            self._waiting.add(conn)
         return self.complained(conn, reason)
+
+    def heard(self, conn: object) -> None:
+        """The switch has said a part of what it owes us, and may take its time for the next."""
+        self._patience.heard(conn, self._clock())
+
+    def role(self, conn: object, said: Mastery) -> list[Command]:
+        """The switch has said whether this daemon is its master."""
+        if conn not in self._sessions:
+            return []
+        self._waiting.add(conn)
+        return [*self._roles[conn].heard(said, self._clock()), *self._follow(conn)]
+
+    def _follow(self, conn: object) -> list[Command]:
+        """Write to a switch as long as it is ours, and only then."""
+        state, session = self._sessions[conn]
+        switch, ours = f"{state.name}/{session.bridge}", self._roles[conn].ours
+        if ours == (session.state is not State.STANDING_BACK):
+            return []
+        if ours:
+            session.reread()
+            return [Log("info", "master again", {"switch": switch}), self._ask(conn, session)]
+        session.stand_back()
+        self._patience.answered(conn)
+        if session.bridge == BR_INT:
+            state.routing.conn = None
+        return [Log("warning", "standing back", {"switch": switch, "why": "a newer daemon is its master",
+                                                 "cure": "stop one of the two"})]
 
     def complained(self, conn: object, reason: str) -> list[Command]:
         """The switch sent an OpenFlow error. A stranger's does not count: we asked nothing of it."""
@@ -222,9 +278,9 @@ class Fleet:
         for state in self.hosts.values():
             state.compiled.clear()
             for conn, session in state.sessions.values():
-                if session.state is not State.READING:  # one dump under way is enough; a second would be believed, too
-                    session.reread()
-                    commands.append(_ask(conn, session))
+                # One dump under way is enough; a second would be believed, too.
+                if session.state not in (State.READING, State.STANDING_BACK):
+                    commands.append(self._reread(conn, session))
         return commands
 
     # ---- simulated routers
@@ -242,11 +298,25 @@ class Fleet:
     @property
     def due(self) -> float:
         """When `tick` has something to do, at the latest; infinity if nothing waits."""
-        return min((state.routing.due for state in self.hosts.values()), default=inf)
+        times = [self._patience.due, self.healing.due, *(state.routing.due for state in self.hosts.values())]
+        return min(*times, *(self._due_at(conn) for conn in self._waiting), inf)
+
+    def _due_at(self, conn: object) -> float:
+        return min(self._sessions[conn][1].retry_at, self._roles[conn].due)
 
     def tick(self, now: float) -> list[Command]:
         """What time alone brings about. `now`: seconds of a clock that only moves forward."""
-        return [command for state in self.hosts.values() for command in state.routing.tick(now)]
+        commands = [command for state in self.hosts.values() for command in state.routing.tick(now)]
+        for conn in self._patience.over(now):
+            state, session = self._sessions[conn]
+            about = {"switch": f"{state.name}/{session.bridge}", "while": session.state.value}
+            commands += [Log("warning", "no answer", about), Drop(conn)]
+        for conn in list(self._waiting):
+            if self._sessions[conn][1].retry_at <= now:
+                commands.append(self._reread(conn, self._sessions[conn][1]))
+            commands += [*self._roles[conn].tick(now), *self._follow(conn)]
+        self._waiting = {conn for conn in self._waiting if self._due_at(conn) < inf}
+        return commands + self.healing.tick(now)
 
     # ---- decisions
 
@@ -279,8 +349,7 @@ class Fleet:
         commands: list[Command] = []
         for conn, session in mine:
             if session.state is State.REFUSED:  # nobody knows what it holds; then it gets everything, not only this
-                session.reread()
-                commands.append(_ask(conn, session))
+                commands.append(self._reread(conn, session))
         ready = [(conn, session) for conn, session in mine if session.takes_changes]
         if state.vlans is None or not ready:
             return commands
@@ -300,16 +369,25 @@ class Fleet:
 
     def _send(self, conn: object, session: Session, plan: Plan | None, *, was: State) -> list[Command]:
         switch = f"{session.host}/{session.bridge}"
+        if session.state is State.IN_SYNC and was is not State.IN_SYNC:
+            self.healing.in_sync(conn, self._clock())
         if plan is None:
             arrived = session.state is State.IN_SYNC and was is not State.IN_SYNC
             return [Log("info", "in sync", {"switch": switch, "flows": len(session.have)})] if arrived else []
         about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget),
                  "flush": len(plan.flush)}
-        return [Log("info", "write", about), Write(conn, plan)]
+        if len(session.parts) > 1:
+            about["bundles"] = len(session.parts)
+        self._patience.asked(conn, self._clock())
+        return [Log("info", "write", about), Write(conn, plan, session.parts)]
 
+    def _reread(self, conn: object, session: Session) -> ReadFlows:
+        session.reread()
+        return self._ask(conn, session)
 
-def _ask(conn: object, session: Session) -> ReadFlows:
-    return ReadFlows(conn, meters=session.bridge == BR_INT)
+    def _ask(self, conn: object, session: Session) -> ReadFlows:
+        self._patience.asked(conn, self._clock())
+        return ReadFlows(conn, meters=session.bridge == BR_INT)
 
 
 def _of_bridge(found: Pieces, session: Session) -> dict[str, Piece]:

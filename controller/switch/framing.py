@@ -15,7 +15,6 @@ FLOW, AGGREGATE, METER_CONFIG, PORT_DESC, FLOW_MONITOR = 1, 2, 10, 13, 16  # mul
 MULTIPART_HEADER: Final = 16  # with the message's own
 _ELEMENT: Final = 4  # type and length of a hello's element (7.5.1)
 _PORT: Final = 40  # a port without properties; its length stands behind the port number (7.2.1)
-_FLOW: Final = 48  # an entry up to its match (7.3.5.2)
 _MATCH_AT: Final = {PACKET_IN: 24, FLOW_REMOVED: 48}  # bytes up to the match (7.4.1, 7.4.2)
 _MATCH: Final = 4  # type and length of a match (7.2.3.1)
 _FIELD: Final = 4  # header of a field in it; the last of these bytes is the length of what follows (7.2.3.2)
@@ -45,11 +44,11 @@ def walk(kind: int, message: bytes) -> None:
     """Broken if an item of this message ends outside of it, or where it starts."""
     end = len(message)
     if kind == HELLO:
-        _all(_items(message, HEADER, end, _ELEMENT))
+        _all(items(message, HEADER, end, _ELEMENT))
     elif kind in _MATCH_AT:
         _match(message, _MATCH_AT[kind], end - _PADDING[kind])
     elif kind in (ROLE_REPLY, ROLE_STATUS):
-        _all(_items(message, HEADER + _ROLE, end, _PROPERTY))
+        _all(items(message, HEADER + _ROLE, end, _PROPERTY))
     elif kind == MULTIPART_REPLY:
         _parts(message, _number(message, HEADER, end), end)
 
@@ -64,26 +63,23 @@ def part(message: bytes) -> int:
 def _parts(message: bytes, what: int, end: int) -> None:
     """The body of a multipart reply."""
     if what == PORT_DESC:
-        _all(_items(message, MULTIPART_HEADER, end, _PORT, at=4))
+        _all(items(message, MULTIPART_HEADER, end, _PORT, at=4))
     elif what == AGGREGATE:
         _exact(end - MULTIPART_HEADER, _AGGREGATE)
     elif what == METER_CONFIG:
-        for start, stop in _items(message, MULTIPART_HEADER, end, _METER, at=0):
-            _all(_items(message, start + _METER, stop, _BAND))
+        for start, stop in items(message, MULTIPART_HEADER, end, _METER, at=0):
+            _all(items(message, start + _METER, stop, _BAND))
     elif what == FLOW_MONITOR:
-        for start, stop in _items(message, MULTIPART_HEADER, end, _UPDATE, at=0):
+        for start, stop in items(message, MULTIPART_HEADER, end, _UPDATE, at=0):
             if _number(message, start + 2, stop) in NAMES_FLOW:
-                _flow(message, start + FULL, stop)
+                flow(message, start + FULL, stop)
             else:
                 _exact(stop - start, _UPDATE)
-    elif what == FLOW:
-        for start, stop in _items(message, MULTIPART_HEADER, end, _FLOW + HEADER, at=0):
-            _flow(message, start + _FLOW, stop)
 
 
-def _flow(message: bytes, start: int, stop: int) -> None:
-    """A match and instructions."""
-    for instruction, end in _items(message, _match(message, start, stop), stop, HEADER):
+def flow(message: bytes, start: int, stop: int) -> None:
+    """Broken if an item of the match that starts here, or of the instructions behind it, ends outside of it."""
+    for instruction, end in items(message, _match(message, start, stop), stop, HEADER):
         kind = _number(message, instruction, end)
         if kind in _ACTIONS:
             _actions(message, instruction + HEADER, end)
@@ -92,7 +88,7 @@ def _flow(message: bytes, start: int, stop: int) -> None:
 
 
 def _actions(message: bytes, start: int, stop: int) -> None:
-    for action, end in _items(message, start, stop, HEADER):
+    for action, end in items(message, start, stop, HEADER):
         kind = _number(message, action, end)
         if kind not in (_EXPERIMENTER, _SET_FIELD):
             _exact(end - action, _OUTPUT.get(kind, HEADER))
@@ -121,8 +117,8 @@ def _exact(length: int, known: int | None) -> None:
         raise Broken(f"an item of {length} bytes where {known or 'none'} should be")
 
 
-def _items(message: bytes, start: int, stop: int, least: int, at: int = 2) -> Iterator[tuple[int, int]]:
-    """(start, end) of each item between two offsets; its length stands `at` bytes behind its start."""
+def items(message: bytes, start: int, stop: int, least: int, at: int = 2) -> Iterator[tuple[int, int]]:
+    """(start, end) of each item between two offsets; its length stands `at` bytes behind its start. Broken."""
     while start < stop:
         length = _number(message, start + at, stop)
         if not least <= length <= stop - start:

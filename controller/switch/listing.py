@@ -1,12 +1,14 @@
 """The rows of a dump as text for people, as near to ovs-ofctl's as os-ken's decoding allows."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
+from controller.switch import dumps, framing
 from controller.switch.answers import actions
 from controller.switch.events import Row
 from flows import cookie as cookies
@@ -17,21 +19,34 @@ from flows.text import match_words
 
 _BY_NAME: Final = {field.name: field for field in FIELDS}
 _VLAN_ID_BITS: Final = 0xFFF
+_STRANGE: Final = "(not understood)"
 _NXM: Final = {  # os-ken's names of what Nicira's actions load, copy and write
     **{name: f"{field.nxm}[]" for field in FIELDS for name in (field.name, f"{field.name}_nxm")},
     "vlan_tci": "NXM_OF_VLAN_TCI[]"}
 
 
-def row(stats: Any) -> Row:
-    """A row of a flow-stats reply, whole."""
+def row(raw: bytes, known: Container[int] = ()) -> Row:
+    """A row as it stands in a dump; without text if its cookie is `known`. What os-ken cannot read is said to be so."""
+    head = dumps.head(raw)
+    if head.cookie in known:
+        return head
+    try:
+        framing.flow(raw, dumps.MATCH_AT, len(raw))
+        stats = parser.OFPFlowStats.parser(raw, 0)
+        return replace(head, **_text(stats))
+    except Exception:  # os-ken's parsers meet what they do not know in any way; a stranger's row is no fault of ours
+        return replace(head, match=_STRANGE, actions=_STRANGE)
+
+
+def _text(stats: Any) -> dict[str, Any]:
     acts = list(actions(stats))
     words = [f"meter:{one.meter_id}" for one in stats.instructions if isinstance(one, parser.OFPInstructionMeter)]
     words += [_action(action) for action in acts]
     words += [f"goto_table:{one.table_id}" for one in stats.instructions
               if isinstance(one, parser.OFPInstructionGotoTable)]
-    learned = _learned(stats, acts) if cookies.is_learned(stats.cookie) else ()
-    return Row(stats.cookie, stats.table_id, stats.priority, ",".join(_conditions(stats.match)),
-               ",".join(words) or "drop", stats.packet_count, stats.byte_count, stats.duration_sec, *learned)
+    mac, vlan, out_port = _learned(stats, acts) if cookies.is_learned(stats.cookie) else ("", 0, 0)
+    return {"match": ",".join(_conditions(stats.match)), "actions": ",".join(words) or "drop",
+            "mac": mac, "vlan": vlan, "out_port": out_port}
 
 
 def _learned(stats: Any, acts: Iterable[Any]) -> tuple[str, int, int]:

@@ -20,17 +20,9 @@ def in_turns(commands: Iterable[Command]) -> Iterator[Command | list[Said]]:
             yield [command for command in some if isinstance(command, Said)]
 
 
-def send(conn: Any, said: list[Said]) -> int:
-    """Send these in one piece: os-ken queues few pieces, and makes the sender wait while it has too many.
-
-    Packets alone are dropped then, as a network card would do: a switch that takes nothing holds up nobody else, and
-    fills no memory. Returns how many were.
-    """
-    queue = conn.send_q
-    if queue is None or (queue.full() and all(isinstance(one, PacketOut) for one in said)):
-        return len(said)
-    conn.send(b"".join(_bytes(conn, one) for one in said))
-    return 0
+def packed(conn: Any, said: Iterable[Said]) -> bytes:
+    """These as messages, in one piece. `conn` gives transaction ids."""
+    return b"".join(_bytes(conn, one) for one in said)
 
 
 def _bytes(conn: Any, command: Said) -> bytes:

@@ -6,17 +6,21 @@
                                                       v
                                                    REFUSED --reread--> READING
 
+    any state --stand_back--> STANDING_BACK --reread--> READING
+
 Nothing is written before the dump has been read whole and the wanted set is complete. One write is under way at a
-time; what changes meanwhile waits and goes out with the next.
+time, be it of one bundle or of many; what changes meanwhile waits and goes out with the next.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from enum import Enum
+from math import inf
+from typing import Final
 
-from controller.switch import zones
-from controller.switch.diff import Forget, Plan, diff
+from controller.switch import cutting, zones
+from controller.switch.diff import Forget, Plan, diff, twins
 from controller.switch.events import Installed
 from controller.switch.intent import Intent, Pieces
 from controller.switch.meters import made_here
@@ -34,6 +38,11 @@ class State(Enum):
     WRITING = "writing"
     IN_SYNC = "in sync"
     REFUSED = "refused by the switch"
+    STANDING_BACK = "another daemon is master"
+
+
+_FIRST_WAIT: Final = 1.0  # seconds after a refusal before the switch is read again; each next one doubles it
+_LONGEST_WAIT: Final = 60.0
 
 
 @dataclass
@@ -59,10 +68,15 @@ class Session:
         self.reason = ""  # why REFUSED
         self.counters = Counters()
         self.strangers = 0  # flows of other owners found when reading
-        self._have: set[int] = set()
+        self.retry_at = inf  # when a switch that refused is read again
+        self._wait = _FIRST_WAIT  # after the next refusal
+        self._have: dict[int, int] = {}  # cookie -> place (`cutting`) of what the switch holds, as far as we know
         self._intent = Intent()
         self._forget: list[Forget] = []
+        self.parts: tuple[Plan, ...] = ()  # the bundles of the write under way, or of the last one
         self._under_way: Plan | None = None
+        self._twins: frozenset[int] = frozenset()  # cookies that more than one row wore when the switch was read
+        self._doubted: set[int] = set()
         self._have_meters: dict[int, Meter] = {}
         self._tenants: dict[int, Tenants] = {}  # cookie -> who has zones by it; of flows that the switch holds
 
@@ -75,6 +89,16 @@ class Session:
     def have(self) -> frozenset[int]:
         """Cookies of our compiled flows that the switch holds, as far as we know."""
         return frozenset(self._have)
+
+    @property
+    def held(self) -> int:
+        """How many of our compiled flows that is."""
+        return len(self._have)
+
+    @property
+    def intent(self) -> Intent:
+        """What the switch shall hold, to look things up."""
+        return self._intent
 
     @property
     def takes_changes(self) -> bool:
@@ -93,12 +117,13 @@ class Session:
 
     def holds(self, name: str) -> bool:
         """Whether the switch has every flow of a piece, as far as we know."""
-        return self._intent.holds(name, self._have)
+        return self._intent.holds(name, self._have.keys())
 
     def flows_read(self, rows: Iterable[Installed], meters: Iterable[Meter] = ()) -> None:
         """The dump is whole: these are all flows, and all meters."""
         rows = list(rows)
-        self._have = {row.cookie for row in rows if is_compiled(row.cookie)}
+        self._have = {row.cookie: cutting.place(row.table, row.priority) for row in rows if is_compiled(row.cookie)}
+        self._twins = twins(row.cookie for row in rows if row.cookie in self._have)
         self._tenants = zones.installed(row for row in rows if row.cookie in self._have)
         self._have_meters = {meter.id: meter for meter in meters}
         self.strangers = sum(row.cookie & OWNER_MASK != OWNER << 56 for row in rows)
@@ -108,7 +133,27 @@ class Session:
         """The switch shall hold this and nothing else of ours. Returns the write that makes it so."""
         self.counters.compiled += self._intent.renew(pieces)
         forget, self._forget = [*self._forget, *forget], []
-        return self._write(diff(self._intent.rows, self._have, forget))
+        rows = self._intent.rows
+        for cookie in (self._doubted | self._twins) & rows.keys():
+            self._have.pop(cookie, None)
+        renew = tuple(sorted(self._twins & rows.keys()))
+        self._doubted, self._twins = set(), frozenset()
+        return self._write(replace(diff(rows, self._have, forget), renew=renew))
+
+    def doubt(self, cookies: Iterable[int]) -> None:
+        """Rows with these cookies do something else: whatever is read next, they are to be written anew."""
+        self._doubted.update(cookies)
+
+    def restore(self, lost: Set[int], extra: Set[int] = frozenset()) -> Plan | None:
+        """Others have deleted, changed or replaced these flows; rows of theirs wear these cookies. To be in sync again.
+
+        Returns the write that makes it good. Only for a session that is in sync.
+        """
+        rows = {cookie: row for cookie in sorted(lost | extra) if (row := self._intent.find(cookie)) is not None}
+        for cookie in rows:
+            self._have.pop(cookie, None)
+        renew = tuple(cookie for cookie in rows if cookie in extra)
+        return self._write(Plan(tuple(rows.items()), tuple(sorted(extra - rows.keys())), renew=renew))
 
     def intend(self, pieces: Pieces, gone: Iterable[str] = (), forget: Iterable[Forget] = ()) -> Plan | None:
         """These pieces shall be so, those are gone, the rest stays. Returns a write if one is due now."""
@@ -118,17 +163,18 @@ class Session:
         return None if self._under_way else self._next()
 
     def committed(self) -> Plan | None:
-        """The switch has the write that was under way. Returns the next one, if something waits."""
+        """The switch has the write that was under way, all of it. Returns the next one, if something waits."""
         plan, self._under_way = self._under_way, None
         if plan is None:
             return None
-        self.counters.writes += 1
+        self.counters.writes += len(self.parts)
         self.counters.added += len(plan.add)
-        self.counters.deleted += len(plan.delete)
+        self.counters.deleted += len(plan.delete) + len(plan.renew)
         self.counters.forgotten += len(plan.forget)
         self.counters.flushed += len(plan.flush)
-        self._have.update(cookie for cookie, _ in plan.add)
-        self._have.difference_update(plan.delete)
+        self._have.update((cookie, cutting.place_of(row)) for cookie, row in plan.add)
+        for cookie in plan.delete:
+            self._have.pop(cookie, None)
         self._tenants.update(zones.of_rows(plan.add))
         for cookie in plan.delete:
             self._tenants.pop(cookie, None)
@@ -138,20 +184,32 @@ class Session:
             del self._have_meters[number]
         return self._next()
 
-    def refused(self, reason: str) -> None:
-        """The switch took nothing of the write under way, or not all of it: only a dump can tell."""
+    def refused(self, reason: str, now: float) -> None:
+        """The switch took nothing of the write under way, or not all of its bundles: only a dump can tell.
+
+        It shall be read again at `retry_at`, at the latest; `now` is of the same clock.
+        """
         if self._under_way:
             self._forget, self._under_way = self.unsaid, None
             self.state, self.reason = State.REFUSED, reason
+            self.retry_at = now + self._wait
+            self._wait = min(self._wait * 2, _LONGEST_WAIT)
 
     def reread(self) -> None:
         """Believe nothing any more: the next dump and the next whole intent decide."""
+        self._leave(State.READING)
+
+    def stand_back(self) -> None:
+        """Another daemon writes to this switch now: what is under way may be in or not, and nothing follows it."""
+        self._leave(State.STANDING_BACK)
+
+    def _leave(self, state: State) -> None:
         self._forget, self._under_way = self.unsaid, None
-        self.state = State.READING
+        self.state, self.retry_at = state, inf
 
     def _next(self) -> Plan | None:
         """Only the pieces that changed."""
-        add, delete = self._intent.changed(self._have)
+        add, delete = self._intent.changed(self._have.keys())
         plan = Plan(tuple(add.items()), tuple(delete), tuple(dict.fromkeys(self._forget)))
         self._forget = []
         return self._write(plan)
@@ -160,9 +218,9 @@ class Session:
         self.reason = ""
         plan = self._with_zones(self._with_meters(plan))
         if not plan:
-            self.state = State.IN_SYNC
+            self.state, self._wait = State.IN_SYNC, _FIRST_WAIT
             return None
-        self._under_way = plan
+        self._under_way, self.parts = plan, cutting.cut(plan, self.bridge, self._have)
         self.state = State.WRITING
         return plan
 

@@ -15,7 +15,7 @@ from controller.switch import packing
 from flows import cookie as cookies
 from flows.actions import Resubmit, SetField
 from flows.fields import Criterion
-from flows.flow import Flow
+from flows.flow import ANY, Flow, Match
 from flows.host import Meter
 from flows.tables import Table
 
@@ -94,14 +94,15 @@ def claim(datapath: Any, role: int, generation: int) -> Any:
     return parser.OFPRoleRequest(datapath, role, generation)
 
 
-def watch(datapath: Any, number: int, table: int = ofp.OFPTT_ALL, *, initial: bool = False) -> Any:
-    """The request to be told of every change of a table's flows, the daemon's own abbreviated (`dumps.updates`).
+def watch(datapath: Any, number: int, table: int = ofp.OFPTT_ALL, match: Match = ANY) -> Any:
+    """The request to be told of every change of a table's flows that compare at least this (`dumps.updates`).
 
-    `initial`: of those that are there already, too.
+    The daemon's own changes are told abbreviated.
     """
     flags = ofp.OFPFMF_ADD | ofp.OFPFMF_REMOVED | ofp.OFPFMF_MODIFY | ofp.OFPFMF_INSTRUCTIONS
     return parser.OFPFlowMonitorRequest(datapath, monitor_id=number, table_id=table, command=ofp.OFPFMC_ADD,
-                                        monitor_flags=flags | (ofp.OFPFMF_INITIAL if initial else 0))
+                                        monitor_flags=flags,
+                                        match=parser.OFPMatch.parser(packing.match_bytes(match), 0))
 
 
 def unwatch(datapath: Any, number: int) -> Any:

@@ -45,7 +45,7 @@ def test_every_row_of_the_firewall_is_held_as_our_text_says_byte_for_byte(bridge
 def test_the_daemon_lists_the_rows_in_the_words_of_ovs_ofctl(bridge: PrivateOvs) -> None:
     assert send(bridge, plan_for(filter_rows.rows())) == {}
     with bridge.openflow(BRIDGE) as connection:
-        rows = [listing.row(stats) for stats in asked(connection, wire.read_flows(Counting()))]
+        rows = [listing.row(row) for row in asked(connection, wire.read_flows(Counting()))]
     taught = [row for row in rows if "learn(" in row.actions]
     assert len(taught) == 2 and all(row.actions.endswith(",limit=2,...),goto_table:40") or "limit" not in row.actions
                                     for row in taught)
@@ -84,7 +84,7 @@ def test_macs_behind_a_port_are_learned_up_to_its_limit_and_listed_with_the_port
     for mac in macs:
         say(bridge, filter_rows.UNSECURED, (mac, "10.0.0.77"), VM, (1, 2))
     with bridge.openflow(BRIDGE) as connection:
-        rows = [listing.row(stats) for stats in asked(connection, wire.read_flows(Counting()))]
+        rows = [listing.row(row) for row in asked(connection, wire.read_flows(Counting()))]
     learned = [row for row in rows if is_learned(row.cookie)]
     assert [(row.mac, row.vlan, row.out_port) for row in learned] == [
         (mac, filter_rows.VLAN, filter_rows.UNSECURED) for mac in macs[:2]]

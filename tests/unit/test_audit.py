@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from controller.switch import dumps
 from controller.switch.audit import Audit
 from controller.switch.damage import Damage, Finding, What
-from controller.switch.dumps import Update
+from controller.switch.dumps import Content
 from flows import fields as f
 from flows.cookie import LEARNED_COOKIE, cookie_of
 from flows.fields import tagged
@@ -17,7 +16,7 @@ from flows.flow import Flow, Output, PopVlan, flow, when
 from flows.sheet import Part, Row, Sheet, numbered, whole
 from flows.tables import DELIVER, UNICAST
 from tests.clouds import CASES, golden, tables
-from tests.updates import update
+from tests.updates import content
 
 PORTS = tuple(range(3, 9))
 SHEET = Sheet(flow(UNICAST, "populated", when(tagged(1), f.ETH_DST("fa:16:3e:00:00:01")), PopVlan(), Output(1),
@@ -28,14 +27,14 @@ PLAIN = flow(DELIVER, "known", when(tagged(1), f.ETH_DST("fa:16:3e:00:00:01")), 
 PARTS: tuple[Part, ...] = (PLAIN, SHEET)
 
 
-def found(rows: Iterable[Update], parts: Iterable[Part] = PARTS) -> list[Finding]:
+def found(rows: Iterable[Content], parts: Iterable[Part] = PARTS) -> list[Finding]:
     wanted: dict[int, Row] = dict(numbered(parts))
     audit = Audit(wanted.get)
     return [*audit.rows(rows), *audit.missing(wanted.keys())]
 
 
-def held(*flows: Flow) -> list[Update]:
-    return [update(dumps.INITIAL, one) for one in flows]
+def held(*flows: Flow) -> list[Content]:
+    return [content(one) for one in flows]
 
 
 ALL = held(*whole(PARTS))
@@ -55,21 +54,21 @@ def test_every_golden_row_is_well(case: str) -> None:
 
 @pytest.mark.parametrize("at", range(len(ALL)))
 def test_a_row_that_does_something_else_is_altered_and_one_that_is_not_there_deleted(at: int) -> None:
-    wrong = replace(ALL[at], instructions=ALL[at - 1].instructions)
+    wrong = ALL[at]._replace(instructions=ALL[at - 1].instructions)
     cookie = ALL[at].cookie
     assert found([*ALL[:at], wrong, *ALL[at + 1:]]) == [Finding(cookie, False, Damage(What.ALTERED, cookie))]
     assert found([*ALL[:at], *ALL[at + 1:]]) == [Finding(cookie, False, Damage(What.DELETED, cookie))]
 
 
 def test_a_row_that_ends_some_time_is_altered() -> None:
-    (one,) = found([replace(ALL[0], timeouts=(0, 60)), *ALL[1:]])
+    (one,) = found([ALL[0]._replace(timeouts=(0, 60)), *ALL[1:]])
     assert one.damage == Damage(What.ALTERED, ALL[0].cookie)
 
 
 def test_our_cookie_on_another_row_is_one_too_many_and_strangers_are_nobodys_business() -> None:
     elsewhere = replace(PLAIN, match=when(tagged(2)))
     unwanted = cookie_of(elsewhere)
-    copies = [update(dumps.INITIAL, elsewhere, cookie=cookie)
+    copies = [content(elsewhere, cookie=cookie)
               for cookie in (ALL[0].cookie, unwanted, LEARNED_COOKIE, 7)]
     assert found([*ALL, *copies]) == [
         Finding(ALL[0].cookie, True, Damage(What.COPIED, ALL[0].cookie)),

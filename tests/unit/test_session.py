@@ -124,7 +124,7 @@ def test_a_flow_wanted_again_while_its_deletion_is_under_way_is_added_again() ->
 def test_a_refusal_is_remembered_with_its_reason_and_takes_no_changes_until_it_has_been_read_again() -> None:
     session = in_sync(row(1))
     session.intend({"b": Piece((row(2),))})
-    session.refused("TABLE_FULL: add table=60")
+    session.refused("TABLE_FULL: add table=60", 0.0)
     assert (session.state, session.reason) == (State.REFUSED, "TABLE_FULL: add table=60")
     assert not session.takes_changes
 
@@ -132,7 +132,7 @@ def test_a_refusal_is_remembered_with_its_reason_and_takes_no_changes_until_it_h
 def test_after_a_refusal_what_the_switch_took_of_it_is_read_and_not_believed() -> None:
     session = in_sync(row(1))
     session.intend({"b": Piece((row(2),))}, gone=["networks.n1"])
-    session.refused("it took the deletion, but not the addition")
+    session.refused("it took the deletion, but not the addition", 0.0)
     session.reread()
     session.flows_read([])
     assert added(session.intend_all({"b": Piece((row(2),))})) == cookies(row(2))
@@ -145,7 +145,7 @@ def test_what_shall_be_forgotten_is_not_lost_with_a_refused_write() -> None:
     session.intend({}, forget=[Forget(vlan=5)])
     session.intend({}, forget=[Forget(vlan=6)])
     assert session.unsaid == [Forget(vlan=5), Forget(vlan=6)]
-    session.refused("not now")
+    session.refused("not now", 0.0)
     assert session.unsaid == [Forget(vlan=5), Forget(vlan=6)]
     session.reread()
     assert session.unsaid == [Forget(vlan=5), Forget(vlan=6)]
@@ -157,7 +157,7 @@ def test_a_reply_to_a_write_of_before_a_reread_changes_nothing() -> None:
     session.reread()
     assert session.committed() is None
     assert session.state is State.READING
-    session.refused("late")
+    session.refused("late", 0.0)
     assert session.state is State.READING
 
 

@@ -1,0 +1,86 @@
+"""A large write as several bundles, each atomic, so that no commit holds the switch long.
+
+Cut or not, a switch between two bundles lets nobody through who is not let through before the write or after it:
+
+- Where none of our flows is but such as the whole write leaves and would have brought first (an empty switch, or one
+  whose daemon died while it filled it), additions come in falling order of table and priority. So whatever a packet
+  meets is what it will meet in the end, or nothing: and what meets nothing is dropped.
+- br-tun and provider bridges say where a frame goes, not whether it may. There, too, additions come first, later tables
+  before earlier ones, so that who is led to is there before who leads; then deletions, the other way round.
+- Every other write to br-int stays one bundle, whatever its size. Its tables filter together: half of an old rule and
+  half of a new one can let in somebody whom neither does.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+from controller.switch.diff import Plan
+from flows.sheet import Row, Spliced
+from flows.tables import BR_INT
+
+LIMIT: Final = 2000  # messages of a bundle: a commit of as many takes a switch about 2 ms
+_PRIORITY_BITS: Final = 16
+
+
+def place(table: int, priority: int) -> int:
+    """Table and priority as one number: a packet meets tables in rising order, and their rows in falling one."""
+    return table << _PRIORITY_BITS | priority
+
+
+def place_of(row: Row) -> int:
+    """The place of a flow."""
+    flow = row.sheet.model if isinstance(row, Spliced) else row
+    return flow.table.id << _PRIORITY_BITS | flow.priority
+
+
+def cut(plan: Plan, bridge: str, have: Mapping[int, int], limit: int = LIMIT) -> tuple[Plan, ...]:
+    """The bundles of a plan, in order. `have`: cookie -> place of our flows that the switch holds."""
+    if len(plan.add) + len(plan.delete) + len(plan.forget) <= limit or plan.renew or plan.flush_again:
+        return (plan,)
+    if bridge == BR_INT and not _grows(plan, have):
+        return (plan,)
+    adds = [Plan(add=some) for some in _pieces(_falling(plan.add), limit)]
+    deletes = [Plan(delete=some) for some in _pieces(_rising(plan.delete, have), limit)]
+    parts = [*adds, *deletes] or [Plan()]
+    # What was learned is wrong when the rows change by which it was: at the end of the additions. Until the last of
+    # the old rows is gone, it may come again. An empty br-int learns nothing before the last of its rows has come.
+    for at in {0} if bridge == BR_INT else {max(len(adds) - 1, 0), len(parts) - 1}:
+        parts[at] = replace(parts[at], forget=plan.forget)
+    return _with_ends(plan, parts)
+
+
+def _grows(plan: Plan, have: Mapping[int, int]) -> bool:
+    """Whether what is there would have come before all that is to come."""
+    if not have:
+        return True
+    if plan.delete or plan.forget:
+        return False
+    return min(have.values()) >= max(place_of(row) for _, row in plan.add)
+
+
+def _falling(add: Iterable[tuple[int, Row]]) -> list[tuple[int, Row]]:
+    """By place, the last first; those of one place in the order given: the rows of a sheet stay together."""
+    by_place: dict[int, list[tuple[int, Row]]] = {}
+    for one in add:
+        by_place.setdefault(place_of(one[1]), []).append(one)
+    return [one for at in sorted(by_place, reverse=True) for one in by_place[at]]
+
+
+def _rising(delete: Iterable[int], have: Mapping[int, int]) -> list[int]:
+    return sorted(delete, key=lambda cookie: have.get(cookie, 0))
+
+
+def _pieces(items: Sequence[Any], limit: int) -> Iterator[tuple[Any, ...]]:
+    rest = iter(items)
+    while some := tuple(islice(rest, limit)):
+        yield some
+
+
+def _with_ends(plan: Plan, parts: list[Plan]) -> tuple[Plan, ...]:
+    """What no bundle holds stands before the first one, and behind the last."""
+    parts[0] = replace(parts[0], meters_add=plan.meters_add, meters_change=plan.meters_change, flush=plan.flush)
+    parts[-1] = replace(parts[-1], meters_delete=plan.meters_delete)
+    return tuple(parts)

@@ -1,0 +1,192 @@
+"""What switches are asked for, and who waits for the answer: the daemon itself, or a person.
+
+A dump of many flows would hold a switch for as long as it takes, so it is asked for in parts that follow each other.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import eventlet
+from eventlet.event import Event
+from os_ken.ofproto import ofproto_v1_4 as ofp
+from os_ken.ofproto import ofproto_v1_4_parser as parser
+
+from controller.switch import answers, dumps, framing, listing, wire
+from controller.switch.control import Unanswerable
+from controller.switch.events import Counted, Installed, Row
+from flows.host import Meter
+from flows.tables import Table
+
+_PATIENCE: Final = 30  # seconds that a person waits for a switch
+_AT_ONCE: Final = 5000  # flows of a switch that are asked for in one
+_GROUP_BITS: Final = 0xF  # of a cookie, by which they are parted where there are more: digests are spread evenly
+_BREATH: Final = 100  # rows that are put into words before anybody else may do something
+
+Send = Callable[[Any, bytes], object]
+Read = Callable[[list[Installed], list[Meter]], object]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A message that the switch answers, in one part or in several."""
+
+    part: Callable[[Any], object]
+    whole: Callable[[], object]
+    failed: Callable[[str], object]
+
+
+class Inquiries:
+    """Of all switches. `send` puts bytes on their way to one."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._open: dict[tuple[Any, int], _Question] = {}  # (connection, transaction id)
+        self._readings: dict[Any, _Reading] = {}  # connection -> the latest
+
+    # ---- what the daemon asks
+
+    def ask(self, conn: Any, message: Any, part: Callable[[Any], object] = lambda _: None,
+            whole: Callable[[], object] = lambda: None, failed: Callable[[str], object] = lambda _: None) -> int:
+        """Send an os-ken message. `part` gets each part of the answer, `whole` is called after the last of them.
+
+        `failed` gets the reason why there is none. Returns the transaction id.
+        """
+        xid = wire.next_xid(conn)
+        message.set_xid(xid)
+        message.serialize()
+        self._open[conn, xid] = _Question(part, whole, failed)
+        self._send(conn, bytes(message.buf))
+        return xid
+
+    def read(self, conn: Any, meters: bool, done: Read) -> None:
+        """All flows of a switch, and its meters if they are wanted. Who reads anew lets go of what was read before."""
+        reading = self._readings[conn] = _Reading(done)
+        if meters:
+            reading.requests.append(wire.read_meters(conn))
+        reading.requests.append(wire.count_flows(conn))
+        self._read_on(conn, reading)
+
+    def _read_on(self, conn: Any, reading: _Reading, why: str = "") -> None:
+        """The next question of a reading. Without an answer, a switch has no meters, and has no few flows."""
+        if self._readings.get(conn) is not reading:
+            return
+        if reading.requests:
+            request = reading.requests.popleft()
+            if isinstance(request, parser.OFPFlowStatsRequest):
+                self.ask(conn, request, reading.take, lambda: self._read_on(conn, reading))
+            else:
+                self.ask(conn, request, reading.take, lambda: self._read_on(conn, reading),
+                         lambda reason: self._read_on(conn, reading, reason))
+        elif reading.count is not None or why:
+            many = reading.count is None or reading.count > _AT_ONCE
+            reading.count = None
+            reading.requests.extend(_requests(conn, many))
+            self._read_on(conn, reading)
+        else:
+            del self._readings[conn]
+            reading.done(reading.rows, reading.meters)
+
+    # ---- what people ask
+
+    def dump(self, conn: Any, known: Container[int] = ()) -> list[Row]:
+        """All flows of a switch, as rows for people; waits for the answer. Unanswerable if none comes.
+
+        Rows whose cookie is `known` have no text: whoever knows it has better words.
+        """
+        (counted,) = self._wait(conn, wire.count_flows(conn))
+        requests = _requests(conn, counted.flow_count > _AT_ONCE)
+        rows = (row for request in requests for part in self._wait(conn, request) for row in dumps.whole(part))
+        return [listing.row(row, known) for row in _breathing(rows)]
+
+    def count(self, conn: Any, tables: Iterable[Table]) -> dict[int, Counted]:
+        """Cookie -> counters of the flows in these tables; waits as `dump` does."""
+        found: dict[int, Counted] = {}
+        for table in tables:
+            for part in self._wait(conn, wire.read_flows(conn, table.id)):
+                found.update(dumps.counted(part))
+        return found
+
+    def _wait(self, conn: Any, request: Any) -> list[Any]:
+        """The bodies of all parts of the answer."""
+        bodies: list[Any] = []
+        arrived = Event()
+        xid = self.ask(conn, request, lambda reply: bodies.append(reply.body), arrived.send,
+                       lambda reason: arrived.send_exception(Unanswerable(f"The switch gave no answer: {reason}.")))
+        patience = eventlet.Timeout(_PATIENCE)
+        try:
+            arrived.wait()
+        except eventlet.Timeout:
+            sentence = f"The switch did not answer within {_PATIENCE} s; is its ovs-vswitchd running?"
+            raise Unanswerable(sentence, missing=True) from None
+        finally:
+            patience.cancel()
+            self._open.pop((conn, xid), None)
+        return bodies
+
+    # ---- what switches answer
+
+    def answered(self, message: Any) -> None:
+        """A part of an answer. answers.Unreadable if it makes no sense."""
+        key = message.datapath, message.xid  # another switch may count its transactions alike, or guess them
+        question = self._open.get(key)
+        if question is None:
+            return
+        try:
+            question.part(message)
+        except framing.Broken as error:
+            raise answers.Unreadable(f"a part of a dump makes no sense: {error}") from error
+        if not message.flags & ofp.OFPMPF_REPLY_MORE:
+            del self._open[key]
+            question.whole()
+
+    def refused(self, conn: Any, xid: int, reason: str) -> bool:
+        """The switch complains about a message; whether that was a question of ours."""
+        question = self._open.pop((conn, xid), None)
+        if question:
+            question.failed(reason)
+        return question is not None
+
+    def forget(self, conn: Any) -> None:
+        """A connection is over."""
+        self._readings.pop(conn, None)
+        for key in [key for key in self._open if key[0] is conn]:
+            self._open.pop(key).failed("the connection has ended")
+
+
+@dataclass
+class _Reading:
+    """A dump under way."""
+
+    done: Read
+    requests: deque[Any] = field(default_factory=deque)
+    rows: list[Installed] = field(default_factory=list)
+    meters: list[Meter] = field(default_factory=list)
+    count: int | None = None  # how many flows there are, as long as they have not been asked for
+
+    def take(self, reply: Any) -> None:
+        """A part of an answer."""
+        if isinstance(reply, parser.OFPFlowStatsReply):
+            self.rows += dumps.installed(reply.body)
+        elif isinstance(reply, parser.OFPAggregateStatsReply):
+            self.count = reply.body.flow_count
+        else:
+            self.meters += answers.meters(reply.body).values()
+
+
+def _requests(conn: Any, many: bool) -> Iterator[Any]:
+    """The requests that together ask for every flow."""
+    for group in range(_GROUP_BITS + 1) if many else ():
+        yield wire.read_flows(conn, cookie=group, mask=_GROUP_BITS)
+    if not many:
+        yield wire.read_flows(conn)
+
+
+def _breathing(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """The same, with a moment for others now and then."""
+    for at, row in enumerate(rows, 1):
+        yield row
+        if at % _BREATH == 0:
+            eventlet.sleep(0)
