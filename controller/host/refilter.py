@@ -28,10 +28,19 @@ _SWITCH: Final = Step(("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be done, and whose rules are not yet what they shall be."""
+    """What is to be done, and whose rules are not yet what they shall be.
 
-    steps: tuple[Step, ...] = ()
+    `rules` are in force when they are done; `judging`, JSON as `sweep` reads it, is about the conversations that go on.
+    """
+
+    rules: tuple[Step, ...] = ()
+    judging: str = ""  # empty: nobody need be judged
     touched: tuple[Guarded, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All of it, for whoever runs commands."""
+        return *self.rules, *((_judge(self.judging),) if self.judging else ())
 
 
 @lru_cache(maxsize=64)
@@ -47,8 +56,7 @@ def change(want: Firewall | None, have: Firewall | None) -> Change:
         *((_MODULE, _SWITCH) if want and not stands.switched_on else ()),
         *_ipset(before, "remote groups, without who has left them"),
         *_restore("iptables", shall.v4, stands.v4), *_restore("ip6tables", shall.v6, stands.v6),
-        *_ipset(after, "remote groups, with who has come to them"),
-        *_sweep(shall, touched, known)), touched)
+        *_ipset(after, "remote groups, with who has come to them")), _judging(shall, touched, known), touched)
 
 
 def _kernel(one: Firewall) -> tuple[object, ...]:
@@ -104,12 +112,16 @@ def _ipset(lines: list[str], why: str) -> Iterator[Step]:
 
 # Conversations.
 
-def _sweep(want: Firewall, touched: Iterable[Guarded], known: set[tuple[str, int]]) -> Iterator[Step]:
+def _judging(want: Firewall, touched: Iterable[Guarded], known: set[tuple[str, int]]) -> str:
     tracked = [one for one in touched if one.zone is not None]
     if not tracked:
-        return
-    plan = {"flush": [one.zone for one in tracked if (one.key, one.zone) not in known],
-            "judge": {str(one.zone): json.loads(one.judge) for one in tracked if (one.key, one.zone) in known},
-            "sets": {one.name: one.members for one in want.sets}}
-    yield Step((sys.executable, "-I", str(Path(sweep.__file__))),
-               "conversations that no rule allows any more are cut", (json.dumps(plan, separators=(",", ":")),))
+        return ""
+    return json.dumps({"flush": [one.zone for one in tracked if (one.key, one.zone) not in known],
+                       "judge": {str(one.zone): json.loads(one.judge) for one in tracked
+                                 if (one.key, one.zone) in known},
+                       "sets": {one.name: one.members for one in want.sets}}, separators=(",", ":"))
+
+
+def _judge(plan: str) -> Step:
+    return Step((sys.executable, "-I", str(Path(sweep.__file__))),
+                "conversations that no rule allows any more are cut", (plan,))

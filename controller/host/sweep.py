@@ -1,4 +1,4 @@
-"""Judge the conversations that connection tracking knows by the rules that are in force now; run by path, alone.
+"""Judge the conversations that connection tracking knows by the rules that are in force now. May be run by path, alone.
 
 Standard input is JSON: {"flush": [zone...], "judge": {zone: verdicts}, "sets": {name: [prefix...]}}. `verdicts` is
 {"to": [address...], "in": [rule...], "out": [rule...] or null}, a rule [version, protocol, [first, last] of ports, ICMP
@@ -217,14 +217,18 @@ def _ends(kind: int, message: bytes) -> bool:
     return bool(struct.unpack_from("=I", message, 12)[0])
 
 
+def carry_out(plan: Mapping[str, Any]) -> None:
+    """Judge the conversations of the namespace where the calling thread is. OSError if the kernel refuses."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
+        netlink.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+        netlink.bind((0, 0))
+        say(netlink, list(order(plan, list(dumped(netlink)))))
+
+
 def main() -> None:
     """Carry out the plan on standard input; a sentence and exit code 1 if the kernel refuses."""
-    plan = json.load(sys.stdin)
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
-            netlink.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
-            netlink.bind((0, 0))
-            say(netlink, list(order(plan, list(dumped(netlink)))))
+        carry_out(json.load(sys.stdin))
     except OSError as error:
         sys.exit(f"connections cannot be judged: {error.strerror}")
 

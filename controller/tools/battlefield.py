@@ -15,7 +15,7 @@ from controller.host import announce, hostile, netns
 from controller.host.hostile import Place
 from controller.model import names, reading, variation
 from controller.model.topology import Port, Topology
-from controller.tools import lab, leases
+from controller.tools import lab, leases, shortcut
 from controller.tools.attacks import FORGED
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
@@ -160,7 +160,7 @@ def _apply(field_: Field, content: bytes) -> None:
     topology = reading.parse(content, field_.source).topology
     if not answer["ok"] or topology is None:
         raise Refusal(f"{field_.source} cannot be changed for the attack; `tunbridge check` it.", BAD_INPUT)
-    lab.follow(topology, content, field_.where.path, lambda _: None)
+    shortcut.follow(topology, content, field_.where.path, lambda _: None)
     _settled(field_)
 
 

@@ -2,38 +2,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any, Final
 
 from controller.model import reading
 from controller.model.problems import render
-from controller.model.source import MAX_BYTES
+from controller.model.reading import Reading
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
+from controller.tools.handover import Handover, hand_over
 from controller.tools.rundir import Rundir
 
-STDIN: Final = "-"
 _SYNC: Final = 60.0  # seconds for all switches to be in sync again
-
-
-def apply(where: Rundir, file: str, stdin: IO[bytes]) -> bytes:
-    """Hand the daemon a file, or stdin for `-`; returns its content. Refusal with all problems if it is not valid."""
-    content = _content(file, stdin)
-    _hand_over(where, "apply", file, content)
-    return content
 
 
 def plan(where: Rundir, file: str, stdin: IO[bytes]) -> dict[str, Any]:
     """What `apply` would change (see switch.planning); nothing changes. Refusal if the topology is not valid."""
-    return _hand_over(where, "plan", file, _content(file, stdin))
+    return accepted(hand_over(where, "plan", file, stdin))
 
 
-def _hand_over(where: Rundir, verb: str, file: str, content: bytes) -> dict[str, Any]:
-    answer = ask(where, {"do": verb, "text": content.decode("utf-8", "surrogateescape"), "source": file})
+def accepted(given: Handover, found: Reading | None = None) -> dict[str, Any]:
+    """The daemon's answer, when it has come. Refusal with all problems if the topology is not valid.
+
+    `found`: what this process has read in it meanwhile, if it has.
+    """
+    answer = given.answer()
     if not answer["ok"]:
-        problems = reading.parse(content, file).problems  # once more here, for the lines that they point at
-        raise Refusal(f"{render(problems)}\nNothing has changed: the old topology stays in force.", BAD_INPUT)
+        problems = (found or read(given)).problems  # the daemon does not send the lines that they point at
+        words = render(problems)
+        unchanged = "" if given.content is None else "\nNothing has changed: the old topology stays in force."
+        raise Refusal(f"{words}{unchanged}", BAD_INPUT)
     return answer
+
+
+def read(given: Handover) -> Reading:
+    """What a file says. One that is not there, or too large, has that as its problem."""
+    return reading.load(given.file) if given.content is None else reading.parse(given.content, given.file)
 
 
 def plan_lines(planned: dict[str, Any]) -> Iterator[str]:
@@ -52,20 +55,6 @@ def plan_lines(planned: dict[str, Any]) -> Iterator[str]:
             yield f"{source} [{colour}]{word}[/{colour}] {target}"
     if not any(switch["add"] or switch["delete"] for switch in planned["switches"]):
         yield "No flow would change now; ports that are not plugged in yet bring theirs later."
-
-
-def _content(file: str, stdin: IO[bytes]) -> bytes:
-    try:
-        if file == STDIN:
-            content = stdin.read(MAX_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                content = opened.read(MAX_BYTES + 1)
-    except (OSError, ValueError):
-        raise Refusal(render(reading.load(file).problems), BAD_INPUT) from None
-    if len(content) > MAX_BYTES:
-        raise Refusal(render(reading.parse(content, file).problems), BAD_INPUT)
-    return content
 
 
 def recompute(where: Rundir) -> int:

@@ -181,13 +181,15 @@ def run(file: File = DEFAULT_FILE,
                                                          help="Where switches may connect besides the Unix socket "
                                                               "(default: tcp:127.0.0.1:6653).")] = None,
         host: Annotated[list[str] | None, typer.Option("--host", metavar="NAME", help="Serve only this host.")] = None,
+        no_heal: Annotated[bool, typer.Option("--no-heal", help="Report what others do to our flows, and leave it "
+                                                                 "so.")] = False,
         verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every event.")] = False,
         rundir: RundirOption = None) -> None:
     """The daemon, in the foreground. SIGTERM ends it and leaves the flows in place; SIGHUP reads the file again."""
     from controller.tools import daemon
 
     daemon.run(daemon.Options(file, where(rundir), tuple(listen or (daemon.DEFAULT_LISTEN,)), tuple(host or ()),
-                              verbose))
+                              verbose, heal=not no_heal))
 
 
 @app.command()
@@ -212,18 +214,23 @@ def apply(file: Annotated[str, typer.Argument(metavar="FILE", help="The topology
           plan: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
           as_json: JsonOption = False, rundir: RundirOption = None) -> None:
     """Hand the daemon a new topology; a lab that runs here follows. An invalid one changes nothing."""
-    from controller.tools import changes, demo
+    from controller.tools import handover
 
     at = where(rundir)
     if plan:
+        from controller.tools import changes
+
         planned = changes.plan(at, file, sys.stdin.buffer)
         if as_json:
             show_json(planned)
         else:
             show_lines(changes.plan_lines(planned))
         return
-    content = changes.apply(at, file, sys.stdin.buffer)
-    if demo.lab_follow(file, content, at, say):
+    given = handover.hand_over(at, "apply", file, sys.stdin.buffer)
+    # Not before: what this takes to load, the daemon takes to answer.
+    from controller.tools import demo
+
+    if demo.lab_follow(given, at, say):
         say(f"{file} is in force.")
     else:
         say(f"{file} is in force. `tunbridge status --wait 10` tells when every switch has it.")

@@ -15,14 +15,15 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
-from controller.model import placement, reading
+from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.reachability import INTERNET
 from controller.model.topology import Topology
-from controller.tools import lab, leases, matrix
+from controller.tools import changes, lab, leases, matrix, shortcut
 from controller.tools import reach as reaching
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import MISSING, NO, Refusal
+from controller.tools.handover import Handover
 from controller.tools.rundir import DEFAULT, Rundir, make
 from controller.tools.topologies import valid
 
@@ -45,6 +46,7 @@ def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = N
         shutil.copyfile(file, _kept(where))
         raise
     shutil.copyfile(file, _kept(where))
+    shortcut.remember(lab.wanted(topology, where.path), where.path)
     try:
         ask(where, {"do": "status"})
     except Refusal:
@@ -54,18 +56,24 @@ def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = N
     _settle(where, say, f"Has it this topology? `tunbridge apply {file}`, then `tunbridge status`.")
 
 
-def lab_follow(file: str, content: bytes, where: Rundir, say: Say) -> bool:
-    """Turn the lab that runs into a topology that the daemon has accepted, and wait for its flows; False without a lab.
+def lab_follow(given: Handover, where: Rundir, say: Say) -> bool:
+    """Turn the lab that runs into a topology that the daemon accepts, and wait for its flows; False without a lab.
 
-    Refusal if the lab cannot follow; the daemon has the topology all the same.
+    Refusal if the daemon refuses it, and then nothing changes; or if the lab cannot follow: then the daemon has the
+    topology all the same.
     """
-    topology = reading.parse(content, file).topology
-    assert topology is not None, "the daemon takes no invalid one"
+    if not lab.state(where.path):
+        changes.accepted(given)
+        return False
+    found = changes.read(given)  # while the daemon does the same
+    changes.accepted(given, found)
+    topology = found.topology
+    assert topology is not None and given.content is not None, "the daemon takes no invalid one"
     try:
-        if not lab.follow(topology, content, where.path, say):
+        if not shortcut.follow(topology, given.content, where.path, say):
             return False
     except Refusal as refusal:
-        raise Refusal(f"{file} is in force, but the lab does not follow. {refusal}", refusal.code) from refusal
+        raise Refusal(f"{given.file} is in force, but the lab does not follow. {refusal}", refusal.code) from refusal
     _settle(where, say, "`tunbridge status` says why.")
     return True
 

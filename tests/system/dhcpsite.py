@@ -14,7 +14,8 @@ from labkit import PATIENCE, Cloud, mac_bytes, until
 from controller.host import netns
 from controller.model import names
 from controller.model.topology import Port
-from controller.tools import changes, demo, leases
+from controller.tools import demo, leases
+from controller.tools.handover import hand_over
 
 ROUTES = ("host_routes: [{destination: 198.51.100.0/24, nexthop: 10.0.1.7}, "
           "{destination: 10.9.0.0/16, nexthop: 10.0.1.8}]")
@@ -56,8 +57,8 @@ class Served(Cloud):
         """The daemon obeys another topology, and the lab follows; nothing if it does so already."""
         if self.file.read_text() != text:
             self.file.write_text(text)
-            content = changes.apply(self.where, str(self.file), io.BytesIO())
-            assert demo.lab_follow(str(self.file), content, self.where, self.said.append)
+            given = hand_over(self.where, "apply", str(self.file), io.BytesIO())
+            assert demo.lab_follow(given, self.where, self.said.append)
 
     def up(self) -> None:
         demo.lab_up(str(self.file), self.where, self.said.append)

@@ -246,6 +246,17 @@ def test_rules_that_somebody_has_removed_come_back(place: Cloud) -> None:
     assert "is as the topology wants it" in tunbridge("lab", "up", str(place.file), rundir=place.rundir).stderr
 
 
+def test_other_rules_come_by_a_short_way_but_not_upon_what_somebody_has_touched(place: Cloud) -> None:
+    short = "The rules of 2 ports have changed"
+    place.file.write_text(text(PING, PING6, SSH))
+    assert short in tunbridge("apply", str(place.file), rundir=place.rundir).stderr
+    assert not connects(place, "free", "web", 80) and connects(place, "free", "web", 22)
+    place.run("c1", "iptables", "-F")
+    place.file.write_text(START)
+    assert short not in tunbridge("apply", str(place.file), rundir=place.rundir).stderr
+    assert connects(place, "free", "web", 80) and not connects(place, "free", "web", 81)
+
+
 def rules_of(saved: str) -> list[str]:
     return sorted(line for line in saved.splitlines() if line.startswith("-A"))
 
