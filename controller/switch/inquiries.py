@@ -74,20 +74,28 @@ class Inquiries:
         if self._readings.get(conn) is not reading:
             return
         if reading.requests:
-            request = reading.requests.popleft()
-            if isinstance(request, parser.OFPFlowStatsRequest):
-                self.ask(conn, request, reading.take, lambda: self._read_on(conn, reading))
-            else:
-                self.ask(conn, request, reading.take, lambda: self._read_on(conn, reading),
-                         lambda reason: self._read_on(conn, reading, reason))
-        elif reading.count is not None or why:
-            many = reading.count is None or reading.count > _AT_ONCE
-            reading.count = None
-            reading.requests.extend(_requests(conn, many))
-            self._read_on(conn, reading)
+            self.ask(conn, reading.requests.popleft(), reading.take, lambda: self._read_on(conn, reading),
+                     lambda reason: self._read_on(conn, reading, reason))
         else:
-            del self._readings[conn]
-            reading.done(reading.rows, reading.meters)
+            many = bool(why) or reading.count > _AT_ONCE
+            reading.requests.extend(_requests(conn, many))
+            self._read_rows(conn, reading)
+
+    def _read_rows(self, conn: Any, reading: _Reading) -> None:
+        """The next part of the flows. The switch has it ready while what it has said before it is read."""
+        def part(reply: Any) -> None:
+            reading.rows += dumps.installed(reply.body)
+            if reply.xid == reading.latest and reading.requests and self._readings.get(conn) is reading:
+                self._read_rows(conn, reading)
+
+        def whole() -> None:
+            reading.open -= 1
+            if not reading.open and self._readings.get(conn) is reading:
+                del self._readings[conn]
+                reading.done(reading.rows, reading.meters)
+
+        reading.open += 1
+        reading.latest = self.ask(conn, reading.requests.popleft(), part, whole)
 
     # ---- what people ask
 
@@ -164,13 +172,13 @@ class _Reading:
     requests: deque[Any] = field(default_factory=deque)
     rows: list[Installed] = field(default_factory=list)
     meters: list[Meter] = field(default_factory=list)
-    count: int | None = None  # how many flows there are, as long as they have not been asked for
+    count: int = 0  # how many flows there are
+    latest: int = 0  # transaction id of the last request for flows
+    open: int = 0  # such requests whose answer is not whole
 
     def take(self, reply: Any) -> None:
-        """A part of an answer."""
-        if isinstance(reply, parser.OFPFlowStatsReply):
-            self.rows += dumps.installed(reply.body)
-        elif isinstance(reply, parser.OFPAggregateStatsReply):
+        """How many flows there are, or meters."""
+        if isinstance(reply, parser.OFPAggregateStatsReply):
             self.count = reply.body.flow_count
         else:
             self.meters += answers.meters(reply.body).values()
