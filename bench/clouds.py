@@ -90,10 +90,12 @@ def spread(hosts: int, ports: int, per_network: int = 20) -> Topology:
 
 
 def one_more(base: Topology, number: int) -> Topology:
-    """Another VM on the first network of `spread`, on a host that may not carry it yet."""
-    hosts = list(base.hosts)
-    where = hosts[number * 37 % len(hosts)]
-    return grown(base, [(f"more{number}", where, "net0", f"10.0.0.{number + 100}", mac((1 << 23) + number))])
+    """Another VM, on one network of `spread` after the other, on a host that does not carry it yet."""
+    hosts, networks = list(base.hosts), list(base.networks)
+    network = networks[number * 13 % len(networks)]
+    there = {port.host for port in base.ports_by_network[network]}
+    where = next(host for host in hosts[number % len(hosts):] + hosts if host not in there)
+    return grown(base, [(f"more{number}", where, network, f"10.0.0.{200 + number % 50}", mac((1 << 23) + number))])
 
 
 def kept(topology: Topology, file: Path) -> Path:
