@@ -26,7 +26,7 @@ def read(*rows: Flow, others: tuple[int, ...] = ()) -> list[Installed]:
     zones = {one: [action.criterion.value for action in one.actions
                    if isinstance(action, SetField) and action.criterion.field == f.REG_ZONE] for one in rows}
     return [*(Installed(cookie_of(one), one.table.id, in_port=port.value if (port := one.match[f.IN_PORT]) else None,
-                        zone=next(iter(zones[one]), None)) for one in rows),
+                        zone=next(iter(zones[one]), None), priority=one.priority) for one in rows),
             *(Installed(cookie, DELIVER.id) for cookie in others)]
 
 
