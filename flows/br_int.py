@@ -106,7 +106,7 @@ def _from_tunnel(host: Host, net: Network, patch_tun: int) -> Iterator[Part]:
     known = {mac: ones[0] for mac, ones in wearers(net.neighbours).items()}
     if known:
         model = flow(CLASSIFY, "named", when(*came, f.ETH_SRC(next(iter(known)))), Goto(ROUTER), origin="", why="")
-        yield Sheet(model, f.ETH_SRC, tuple([f.ETH_SRC(mac).value for mac in known]),
+        yield Sheet(model, f.ETH_SRC, f.numbers(list(known)),
                     partial(_lives, tuple(known.values())))
 
 

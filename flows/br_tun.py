@@ -113,9 +113,9 @@ def _populate(net: Network, tunnel_id: int, reached: Sequence[Neighbour], tunnel
     alone = neighbours_alone(reached)
     if alone:
         outputs = tuple([tunnels[one.remote] for one in alone])
-        model = flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(alone[0].mac_number)), *into,
+        model = flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(alone[0].mac)), *into,
                      Output(outputs[0]), origin="", why="")
-        yield Sheet(model, f.ETH_DST, tuple([one.mac_number for one in alone]), partial(_lives, alone), outputs)
+        yield Sheet(model, f.ETH_DST, f.numbers([one.mac for one in alone]), partial(_lives, alone), outputs)
     for mac, several in wearers(reached).items() if alone is not reached else ():
         if len(several) > 1 or mac != several[0].mac:
             yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(mac)), *into,

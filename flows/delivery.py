@@ -109,7 +109,7 @@ def _unknown(host: Host, net: Network) -> Iterator[Part]:
     if known:
         model = flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(next(iter(known)))), *away, origin="", why="")
         words = partial(_elsewhere, tuple(known.values()), names)
-        yield Sheet(model, f.ETH_DST, tuple([f.ETH_DST(mac).value for mac in known]), words)
+        yield Sheet(model, f.ETH_DST, f.numbers(list(known)), words)
 
 
 def _elsewhere(neighbours: Sequence[Neighbour], names: str, index: int) -> tuple[str, str]:

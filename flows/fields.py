@@ -6,10 +6,11 @@ canonical text reads like `ovs-ofctl dump-flows`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final, NamedTuple
 
@@ -60,6 +61,7 @@ class Field:
     kind: Kind
     holds: str
     maskable: bool = False
+    decides: bool = False  # its value decides what else may be matched or done
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -75,11 +77,10 @@ class Field:
         `CT_STATE("+trk+new-inv")` compares the flags that it names and no others.
         """
         full = self.full
-        if isinstance(value, int):
-            number, wanted = value, full
-        else:
-            number, prefix = self._number(value)
-            wanted = full if prefix is None else prefix
+        if type(value) is int and mask is None and 0 <= value <= full:
+            return _criterion((self, value, full))  # as nearly always
+        number, prefix = self._number(value)
+        wanted = full if prefix is None else prefix
         if mask is not None:
             wanted = self._number(mask)[0]
         if wanted != full and not self.maskable:
@@ -157,6 +158,16 @@ class Criterion(NamedTuple):
         return self.value & common == other.value & common
 
 
+# A million of them are made: this skips a function of Python's around the making of a tuple.
+_criterion: Final[Callable[[tuple[Field, int, int]], Criterion]] = partial(tuple.__new__, Criterion)
+
+
+def numbers(macs: Sequence[str]) -> tuple[int, ...]:
+    """MAC addresses as numbers, many at once."""
+    padded = "0000" + "0000".join(macs) if macs else ""
+    return struct.unpack(f">{len(macs)}Q", bytes.fromhex(padded.replace(":", "")))
+
+
 def _mac(value: int) -> str:
     return value.to_bytes(6, "big").hex(":")
 
@@ -176,7 +187,7 @@ CT_FLAGS: Final = {"new": 0x01, "est": 0x02, "rel": 0x04, "rpl": 0x08, "inv": 0x
 _FLAG: Final = re.compile(r"([+-])([a-z]+)")
 
 CT_STATE = Field("ct_state", "ct_state", "NXM_NX_CT_STATE", 32, Kind.CT_STATE, "what connection tracking says",
-                 maskable=True)
+                 maskable=True, decides=True)
 # Registers (ovs-fields(7)): what the routed hop notes down on a packet's way from table to table.
 REG_ROUTER = Field("reg0", "reg0", "NXM_NX_REG0", 32, Kind.HEX, "number of the router that has the packet")
 REG_CAME_BY = Field("reg1", "reg1", "NXM_NX_REG1", 32, Kind.HEX, "number of the leg that it came in by")
@@ -212,7 +223,7 @@ VLAN_VID = Field("vlan_vid", "dl_vlan", "NXM_OF_VLAN_TCI", 13, Kind.NUMBER, "loc
                  maskable=True)
 ETH_SRC = Field("eth_src", "dl_src", "NXM_OF_ETH_SRC", 48, Kind.MAC, "sender's MAC", maskable=True)
 ETH_DST = Field("eth_dst", "dl_dst", "NXM_OF_ETH_DST", 48, Kind.MAC, "receiver's MAC", maskable=True)
-ETH_TYPE = Field("eth_type", "dl_type", "NXM_OF_ETH_TYPE", 16, Kind.HEX, "what the frame carries")
+ETH_TYPE = Field("eth_type", "dl_type", "NXM_OF_ETH_TYPE", 16, Kind.HEX, "what the frame carries", decides=True)
 IPV6_SRC = Field("ipv6_src", "ipv6_src", "NXM_NX_IPV6_SRC", 128, Kind.IPV6, "sender's IPv6 address", maskable=True)
 IPV6_DST = Field("ipv6_dst", "ipv6_dst", "NXM_NX_IPV6_DST", 128, Kind.IPV6, "receiver's IPv6 address", maskable=True)
 IPV4_SRC = Field("ipv4_src", "nw_src", "NXM_OF_IP_SRC", 32, Kind.IPV4, "sender's IPv4 address", maskable=True)
@@ -224,7 +235,7 @@ ARP_SHA = Field("arp_sha", "arp_sha", "NXM_NX_ARP_SHA", 48, Kind.MAC, "MAC an AR
 ARP_THA = Field("arp_tha", "arp_tha", "NXM_NX_ARP_THA", 48, Kind.MAC, "MAC an ARP is for", maskable=True)
 IP_TTL = Field("nw_ttl", "nw_ttl", "NXM_NX_IP_TTL", 8, Kind.NUMBER, "time to live")
 IP_FRAG = Field("ip_frag", "nw_frag", "NXM_NX_IP_FRAG", 8, Kind.NUMBER, "which part of a fragmented packet")
-IP_PROTO = Field("ip_proto", "nw_proto", "NXM_OF_IP_PROTO", 8, Kind.NUMBER, "protocol inside IP")
+IP_PROTO = Field("ip_proto", "nw_proto", "NXM_OF_IP_PROTO", 8, Kind.NUMBER, "protocol inside IP", decides=True)
 UDP_SRC = Field("udp_src", "tp_src", "NXM_OF_UDP_SRC", 16, Kind.NUMBER, "UDP source port")
 UDP_DST = Field("udp_dst", "tp_dst", "NXM_OF_UDP_DST", 16, Kind.NUMBER, "UDP destination port")
 SCTP_SRC = Field("sctp_src", "tp_src", "OXM_OF_SCTP_SRC", 16, Kind.NUMBER, "SCTP source port", maskable=True)

@@ -99,7 +99,6 @@ class Neighbour(NamedTuple):
     name: str
     origin: str
     mac: str
-    mac_number: int  # the same
     address: Address
     remote: str  # the name of the host it lives on
     secured: bool  # False: MACs that the topology does not know may live behind it

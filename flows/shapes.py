@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from flows import fields as f
 from flows.actions import (
     Action,
     CheckLarger,
@@ -28,28 +27,27 @@ from flows.actions import (
 from flows.fields import Criterion, Field
 
 Condition = Field | Criterion  # a criterion where its value decides what else may be matched or done
-_DECISIVE: Final = frozenset((f.ETH_TYPE, f.IP_PROTO, f.CT_STATE))  # fields of which the value does
 ZONES: Final = 0xFFFF  # of connection tracking; 0 is none of ours
 
 
 def conditions(criteria: Iterable[Criterion]) -> tuple[Condition, ...]:
     """Of conditions, what decides; in their order."""
-    # A mask of no bits is no condition, and a tag can be removed only where there is one.
-    return tuple([one if one.field in _DECISIVE or not one.mask or (not one.value and one.field is f.VLAN_VID)
-                  else one.field for one in criteria])
+    # A mask of no bits is no condition, and a tag can be removed only where there is one (its value is not 0).
+    return tuple([one if one.field.decides or not one.mask or not one.value else one.field for one in criteria])
 
 
 def doings(actions: Iterable[Action]) -> tuple[object, ...]:
-    """Of actions, what decides; in their order. Outputs in a row, and copies in a row that do the like, are as one."""
-    found: list[object] = []
-    before: object = None
-    for action in actions:
-        made = _DOINGS.get(type(action))
-        what: object = type(action) if made is None else made(action)
-        if what != before or type(action) not in _IN_A_ROW:
-            found.append(what)
-        before = what
-    return tuple(found)
+    """Of actions, what decides; in their order. Many outputs in a row are as one, and copies that do the like."""
+    found = [type(action) if (made := _DOINGS.get(type(action))) is None else made(action) for action in actions]
+    if len(found) < _MANY:
+        return tuple(found)
+    # Else there would be as many shapes of broadcast flows as there are numbers of ports on a network.
+    return tuple([what for place, what in enumerate(found) if place == 0 or what != found[place - 1]
+                  or not _repeats(what)])
+
+
+def _repeats(what: object) -> bool:
+    return what is Output or (isinstance(what, tuple) and what[0] is Clone)
 
 
 def _zone(track: Track) -> object:
@@ -60,7 +58,7 @@ def _track(action: Track) -> object:
     return Track, _zone(action), action.table, action.nat, action.commit, action.translation is not None
 
 
-_IN_A_ROW: Final = frozenset((Output, Clone))
+_MANY: Final = 8
 # What is not in here has no numbers that decide.
 _DOINGS: Final[dict[type, Callable[..., object]]] = {
     SetField: lambda action: action.criterion.field,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_network
 from typing import Final
 
-from flows.fields import ETH_DST, ICMP, ICMPV6, SCTP, TCP, UDP
+from flows.fields import ICMP, ICMPV6, SCTP, TCP, UDP
 from flows.host import (
     Device,
     Filter,
@@ -101,8 +101,7 @@ def network(web: tuple[Rule, ...] = WEB_RULES, db: tuple[Rule, ...] = DB_RULES) 
     profiles = (Profile(WEB, "web on blue", "networks.blue", web, may_begin=not any(one.by_vm for one in web)),
                 Profile(DB, "db on blue", "networks.blue", db, may_begin=not any(one.by_vm for one in db)))
     tunnel = Tunnel("compute2", "hosts.compute2", 2)
-    far = Neighbour("far1", "vms.far1", FAR.mac, ETH_DST(FAR.mac).value, IPv4Address(FAR.address), "compute2",
-                    secured=True)
+    far = Neighbour("far1", "vms.far1", FAR.mac, IPv4Address(FAR.address), "compute2", secured=True)
     return Network("blue", "networks.blue", VLAN, TUNNEL_ID, tuple(_port(name, vm) for name, vm in VMS.items()),
                    (tunnel,), (far,), (Device("DHCP of blue", "networks.blue", DHCP_PORT, DHCP.mac),),
                    profiles=profiles, remote_groups=groups)

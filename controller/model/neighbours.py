@@ -4,16 +4,23 @@ What a host adds is which of these are elsewhere, and the numbers of its ports (
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from controller.model.objects import Port
-from flows.fields import ETH_DST
 from flows.host import Neighbour
 
 if TYPE_CHECKING:
     from controller.model.topology import Topology
+
+
+class End(NamedTuple):
+    """A host, as others have a tunnel to it."""
+
+    host: str
+    origin: str
+    device: str  # the tunnel port on the others
 
 
 class Neighbours:
@@ -40,30 +47,32 @@ class Neighbours:
         return found
 
     @cached_property
-    def ends(self) -> tuple[tuple[str, str, str], ...]:
-        """Name, origin and tunnel port (on others) of every host, by name."""
-        return tuple((name, f"hosts.{name}", device) for name, device in
+    def ends(self) -> tuple[End, ...]:
+        """The far ends of tunnels: one on every host, by the name of these."""
+        return tuple(End(name, f"hosts.{name}", device) for name, device in
                      sorted(self._topology.whereabouts.tunnels.items()))
 
     @cached_property
-    def end_of(self) -> dict[str, tuple[str, str, str]]:
+    def end_of(self) -> Mapping[str, End]:
         """The same for each name."""
-        return {end[0]: end for end in self.ends}
+        return {end.host: end for end in self.ends}
 
     def _find(self, network: str) -> Iterator[Neighbour]:
         topology = self._topology
-        for port in topology.ports_by_network.get(network, ()):
-            mac, secured = port.mac, port.port_security
-            yield Neighbour(port.name, port.path, mac, int(mac.replace(":", ""), 16), port.ip, port.host, secured,
-                            _also(port) if port.allowed_address_pairs and secured else ())
+        for one in map(Neighbour._make, map(_AS_NEIGHBOUR, topology.ports_by_network.get(network, ()))):
+            yield _narrowed(one) if one.also else one
         for leg in topology.legs_by_network.get(network, ()):
-            yield Neighbour(leg.name, leg.path, leg.mac, ETH_DST(leg.mac).value, leg.ip, leg.host, secured=True)
+            yield Neighbour(leg.name, leg.path, leg.mac, leg.ip, leg.host, secured=True)
         server = topology.dhcp_by_network.get(network)
         if server is not None:
-            yield Neighbour(server.name, server.path, server.mac, ETH_DST(server.mac).value, server.addresses[0][1],
-                            server.host, secured=True)
+            yield Neighbour(server.name, server.path, server.mac, server.addresses[0][1], server.host, secured=True)
 
 
-def _also(port: Port) -> tuple[str, ...]:
-    """The MACs of its allowed address pairs, not its own."""
-    return tuple(dict.fromkeys(pair.mac for pair in port.allowed_address_pairs if pair.mac != port.mac))
+# In the order of Neighbour's fields: a network may have thousands. Its pairs are still to be narrowed to their MACs.
+_AS_NEIGHBOUR: Final = attrgetter("name", "path", "mac", "ip", "host", "port_security", "allowed_address_pairs")
+
+
+def _narrowed(one: Neighbour) -> Neighbour:
+    pairs: tuple[Any, ...] = one.also
+    macs = dict.fromkeys(pair.mac for pair in pairs if pair.mac != one.mac) if one.secured else ()
+    return one._replace(also=tuple(macs))

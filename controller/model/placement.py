@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Final
 
 from controller.model import names, routing, securing
+from controller.model.neighbours import End
 from controller.model.topology import Host, Network, Port, Topology
 from flows import host as narrow
 
@@ -140,24 +141,22 @@ def place_router(topology: Topology, host: str, router: str, seen: Seen) -> narr
 
 def place_tunnels(topology: Topology, host: str, seen: Seen) -> tuple[narrow.Tunnel, ...]:
     """The tunnels to all other hosts, by the name of these, as far as the switch has them."""
-    return tuple(_tunnels(topology.neighbours.ends, host, seen))
+    return _tunnels(topology.neighbours.ends, host, seen)
 
 
-def _tunnels(ends: Iterable[tuple[str, str, str]], host: str, seen: Seen) -> Iterator[narrow.Tunnel]:
+def _tunnels(ends: Iterable[End], host: str, seen: Seen) -> tuple[narrow.Tunnel, ...]:
     ofports = seen.ports.get("br-tun", {})
-    for name, origin, device in ends:
-        ofport = ofports.get(device)
-        if ofport is not None and name != host:
-            yield narrow.Tunnel(name, origin, ofport)
+    return tuple([narrow.Tunnel(name, origin, ofports[device]) for name, origin, device in ends
+                  if device in ofports and name != host])
 
 
 def place_network(topology: Topology, host: str, network: str, seen: Seen) -> narrow.Network:
     """One network as a host carries it."""
     item, end_of = topology.networks[network], topology.neighbours.end_of
-    tunnels = (_tunnels((end_of[name] for name in carriers(topology, network)), host, seen)
+    tunnels = (_tunnels([end_of[name] for name in carriers(topology, network)], host, seen)
                if item.tunnel_id is not None else ())  # without one, it is not in the overlay
     return narrow.Network(network, f"networks.{network}", seen.vlans[network], item.tunnel_id,
-                          tuple(_ports(topology, host, network, seen)), tuple(tunnels),
+                          tuple(_ports(topology, host, network, seen)), tunnels,
                           tuple([one for one in topology.neighbours.of(network) if one.remote != host]),
                           tuple(_devices(topology, host, network, seen)),
                           _segment(topology, host, network, seen),
