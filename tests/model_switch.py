@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -30,6 +30,7 @@ from controller.switch.events import (
     Write,
 )
 from controller.switch.fleet import Fleet
+from controller.switch.roles import generation
 from controller.switch.zones import Tenant, tenants
 from flows import fields as f
 from flows.compile import compile_host
@@ -51,6 +52,8 @@ from flows.tables import BR_INT, BR_TUN, UNICAST
 from flows.text import line
 
 Key = tuple[int, int, Match]
+_DAEMON = generation(1 << 20)  # the least by which two daemons' generations differ
+_GENERATION = 1000 * _DAEMON
 STRANGER_COOKIE = 0x7700000000000001
 
 
@@ -65,6 +68,7 @@ class ModelSwitch:
     meters: dict[int, Meter] = field(default_factory=dict)
     filled: dict[int, Tenant] = field(default_factory=dict)  # zone -> who has filled it since it was emptied
     claimed: int | None = None  # generation id of the last claim of the master's role
+    rival: bool = False  # another daemon, a newer one, is connected
 
     def put(self, cookie: int, row: Flow) -> None:
         assert all(action.meter in self.meters for action in row.actions if isinstance(action, Metered))
@@ -110,14 +114,18 @@ class ModelSwitch:
         """Those that any row has tracked."""
         return frozenset[Tenant]().union(*(tenants(row) for _, row in self.rows.values()))
 
-    def grant(self, claim: Claim) -> Mastery:
-        """What it says to a claim."""
+    def grant(self, claim: Claim) -> Iterator[Mastery]:
+        """What it says to a claim, and because of it: a rival claims again at once."""
         if claim.generation is None:
-            return Mastery(False, self.claimed)
-        if self.claimed is not None and claim.generation < self.claimed:
-            return Mastery(False, stale=True)
-        self.claimed = claim.generation
-        return Mastery(True, claim.generation)
+            yield Mastery(False, self.claimed)
+        elif self.claimed is not None and claim.generation < self.claimed:
+            yield Mastery(False, stale=True)
+        else:
+            self.claimed = claim.generation
+            yield Mastery(True, self.claimed)
+            if self.rival:
+                self.claimed += 1
+                yield Mastery(False, self.claimed)
 
     def learn(self, vlan: int, mac: str, tunnel_id: int, ofport: int) -> None:
         """What its learn action would have added."""
@@ -192,8 +200,15 @@ class World:
         self.writes: list[tuple[str, str, Plan]] = []  # host, bridge, plan: all that was ever obeyed
         self._conns: dict[tuple[str, str], object] = {}
         self._names = count()
+        self._started = _GENERATION
         self._waiting: deque[tuple[tuple[str, str], object, Command]] = deque()
-        self.fleet = Fleet(topology, clock=lambda: self.now)
+        self.start_daemon(topology)
+
+    def start_daemon(self, topology: Topology, serve: frozenset[str] | None = None) -> None:
+        """A new daemon, a moment younger than the one before. No switch knows of it yet."""
+        self.fleet = Fleet(topology, serve, clock=lambda: self.now)
+        self._started += _DAEMON
+        self.fleet.generation = self._started
 
     def plug_all(self, topology: Topology) -> None:
         """Every device that the hosts of a topology shall have."""
@@ -231,6 +246,16 @@ class World:
         if (host, bridge) in self._conns:
             self._obey(self.fleet.ports_changed(self._conns[host, bridge], {name: ofport}), (host, bridge))
 
+    def rival(self, place: tuple[str, str], *, there: bool) -> None:
+        """Another daemon, a newer one, connects to a bridge, or goes."""
+        switch = self.switches[place]
+        if there and not switch.rival:
+            self._started += _DAEMON
+            switch.claimed = self._started
+            if place in self._conns:
+                self._obey(self.fleet.role(self._conns[place], Mastery(False, switch.claimed)), place)
+        switch.rival = there
+
     # ---- what people do
 
     def apply(self, topology: Topology) -> None:
@@ -242,7 +267,7 @@ class World:
     def restart_daemon(self) -> None:
         self._conns.clear()
         self._waiting.clear()
-        self.fleet = Fleet(self.fleet.topology, clock=lambda: self.now)
+        self.start_daemon(self.fleet.topology)
         self.connect()
 
     def recompute(self) -> None:
@@ -286,7 +311,8 @@ class World:
                 self._dropped(command.conn)
             elif isinstance(command, Claim):
                 where = self._place(command.conn, place)
-                self._obey(self.fleet.role(command.conn, self.switches[where].grant(command)), where)
+                for said in self.switches[where].grant(command):
+                    self._obey(self.fleet.role(command.conn, said), where)
             elif isinstance(command, Watch | Count | Inspect):
                 continue  # nobody else writes to a model's switch
             elif isinstance(command, PacketOut):
@@ -311,16 +337,19 @@ class World:
         if place is not None:
             self.connect(place)  # a switch always comes back
 
-    def step(self, place: tuple[str, str] | None = None, *, refuse: str = "") -> bool:
-        """The oldest question (to one switch, if named) is answered. False if nobody waits."""
+    def step(self, place: tuple[str, str] | None = None, *, refuse: str = "", bundles: int = 0) -> bool:
+        """The oldest question (to one switch, if named) is answered. False if nobody waits.
+
+        `refuse`: why a write is not taken, but for its first `bundles`, which are never all.
+        """
         for index, (where, conn, command) in enumerate(self._waiting):
             if place is None or where == place:
                 del self._waiting[index]
-                self._answer(where, conn, command, refuse)
+                self._answer(where, conn, command, refuse, bundles)
                 return True
         return False
 
-    def _answer(self, place: tuple[str, str], conn: object, command: Command, refuse: str) -> None:
+    def _answer(self, place: tuple[str, str], conn: object, command: Command, refuse: str, bundles: int) -> None:
         switch = self.switches[place]
         if isinstance(command, ReadFlows):
             assert command.meters == (switch.bridge == BR_INT)
@@ -328,17 +357,18 @@ class World:
         elif isinstance(command, Learn | Unlearn):
             switch.obey_at_once(command)
         elif isinstance(command, Write) and refuse:
+            switch.obey_all(command.parts[:-1][:bundles])
             self._obey(self.fleet.refused(conn, refuse), place)
         elif isinstance(command, Write):
             switch.obey_all(command.parts)
             self.writes.append((*place, command.plan))
             self._obey(self.fleet.committed(conn), place)
 
-    def lose_write(self, place: tuple[str, str]) -> None:
-        """The connection breaks after the switch has obeyed and before its answer has come."""
+    def lose_write(self, place: tuple[str, str], bundles: int | None = None) -> None:
+        """The connection breaks after the switch has obeyed (all, or so many bundles) and before its answer has come."""
         for where, _, command in self._waiting:
             if where == place and isinstance(command, Write):
-                self.switches[place].obey_all(command.parts)
+                self.switches[place].obey_all(command.parts[:bundles])
                 break
         self.disconnect(place)
 

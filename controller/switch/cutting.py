@@ -36,8 +36,9 @@ def place_of(row: Row) -> int:
     return flow.table.id << _PRIORITY_BITS | flow.priority
 
 
-def cut(plan: Plan, bridge: str, have: Mapping[int, int], limit: int = LIMIT) -> tuple[Plan, ...]:
+def cut(plan: Plan, bridge: str, have: Mapping[int, int], limit: int = 0) -> tuple[Plan, ...]:
     """The bundles of a plan, in order. `have`: cookie -> place of our flows that the switch holds."""
+    limit = limit or LIMIT
     if len(plan.add) + len(plan.delete) + len(plan.forget) <= limit or plan.renew or plan.flush_again:
         return (plan,)
     if bridge == BR_INT and not _grows(plan, have):

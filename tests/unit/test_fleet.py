@@ -10,9 +10,9 @@ import pytest
 from controller.model.names import PATCH_INT, PATCH_TUN, STRANGERS, int_device
 from controller.model.placement import tunnel_device
 from controller.model.topology import Topology
+from controller.switch import cutting
 from controller.switch.diff import Forget
 from controller.switch.events import Asked, Drop, ReadFlows, Removed, Write
-from controller.switch.fleet import Fleet
 from controller.switch.session import Session, State
 from flows import fields as f
 from flows.fields import tagged
@@ -363,7 +363,7 @@ def test_a_vlan_does_not_change_hands_in_the_edit_that_frees_it() -> None:
 def test_a_vlan_that_changed_hands_while_the_daemon_was_away_is_forgotten() -> None:
     world = running(cloud(BLUE, GREEN))
     learn(world, "compute1", "blue", MAC, to="compute2")
-    world.fleet = Fleet(cloud(GREEN, AMBER))
+    world.start_daemon(cloud(GREEN, AMBER))
     world.connect()
     world.settle()
     assert not world.switches["compute1", BR_TUN].learned()
@@ -443,7 +443,7 @@ def test_an_unknown_datapath_is_reported_left_alone_and_adopted_by_an_edit() -> 
 
 def test_a_daemon_of_one_host_leaves_the_others_alone() -> None:
     world = World(cloud(BLUE))
-    world.fleet = Fleet(cloud(BLUE), frozenset({"compute1"}))
+    world.start_daemon(cloud(BLUE), frozenset({"compute1"}))
     world.connect()
     world.settle()
     assert touched(world) == {("compute1", BR_INT), ("compute1", BR_TUN)}
@@ -566,7 +566,7 @@ class Chaos:
         deed = self.random.choice([self.port, self.port, self.port, self.apply, self.disconnect, self.reconnect,
                                    self.restart_switch, self.restart_daemon, self.traffic, self.traffic, self.answer,
                                    self.answer, self.answer, self.lose, self.refuse, self.recompute, self.again,
-                                   self.neighbour, self.neighbour, self.neighbour, self.expire, self.wait])
+                                   self.neighbour, self.neighbour, self.neighbour, self.expire, self.wait, self.rival])
         self.deeds.append(deed.__name__)
         deed()
 
@@ -654,10 +654,15 @@ class Chaos:
             self.world.step()
 
     def lose(self) -> None:
-        self.world.lose_write(self.place())
+        self.world.lose_write(self.place(), self.random.choice([0, 1, 2, None]))
 
     def refuse(self) -> None:
-        self.world.step(self.place(), refuse="chaos")
+        self.world.step(self.place(), refuse="chaos", bundles=self.random.choice([0, 1, 2]))
+
+    def rival(self) -> None:
+        """Another daemon takes a switch away, or gives it back."""
+        place = self.place()
+        self.world.rival(place, there=not self.world.switches[place].rival)
 
     def recompute(self) -> None:
         self.world.recompute()
@@ -671,16 +676,21 @@ class Chaos:
             for place, bridge in enumerate(item.bridge_mappings.values()):
                 self.world.port(host, BR_INT, int_device(bridge), number + 100 * place)
         for place in sorted(self.world.switches):
+            self.world.rival(place, there=False)
             if not self.world.is_connected(place):
                 self.world.connect(place)
+        self.world.settle()
+        self.world.pass_time(200)
         self.world.settle()
         self.world.recompute()
         self.world.settle()
 
 
 @pytest.mark.parametrize("run", range(14))
-def test_whatever_happens_the_switches_end_up_with_what_is_computed_from_scratch(seed: int, run: int) -> None:
+def test_whatever_happens_the_switches_end_up_with_what_is_computed_from_scratch(
+        seed: int, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chaos = Chaos(seed * 1000 + run)
+    monkeypatch.setattr(cutting, "LIMIT", chaos.random.choice([2, 10, cutting.LIMIT]))
     try:
         for _ in range(60):
             chaos.step()

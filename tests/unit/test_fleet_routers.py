@@ -8,7 +8,6 @@ import pytest
 
 from controller.model.names import int_device, phy_device
 from controller.model.topology import Topology
-from controller.switch.fleet import Fleet
 from controller.switch.pieces import of_router
 from controller.switch.planning import plan
 from controller.switch.routers import described
@@ -154,7 +153,7 @@ def test_the_local_vlan_of_a_provider_network_survives_a_restart_while_its_bridg
     before = world.fleet.hosts["network1"].vlans
     assert before
     world.disconnect()
-    world.fleet = Fleet(world.fleet.topology)
+    world.start_daemon(world.fleet.topology)
     world.writes.clear()
     world.connect(("network1", BR_TUN))
     world.settle()
@@ -177,7 +176,7 @@ def test_networks_that_swap_their_segments_while_the_daemon_is_away_swap_no_fram
     assert vlans
     world.disconnect()
     swapped = two.replace("segmentation_id: 70", "segmentation_id: 0").replace("71", "70").replace("id: 0,", "id: 71,")
-    world.fleet = Fleet(cloud("", vms, head=swapped))
+    world.start_daemon(cloud("", vms, head=swapped))
     world.connect()
     world.settle()
     world.check()
