@@ -36,6 +36,7 @@ class Options:
     listen: tuple[str, ...] = (DEFAULT_LISTEN,)
     hosts: tuple[str, ...] = ()
     verbose: bool = False
+    heal: bool = True
 
 
 def tcp_addresses(listen: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
@@ -85,7 +86,7 @@ def run(options: Options) -> None:
 
         listeners = sockets.Listeners(options.where.openflow, options.where.control, tcp)
         try:
-            switch_app.run(Fleet(topology, serve), listeners, prepare)
+            switch_app.run(Fleet(topology, serve, heal=options.heal), listeners, prepare)
         except sockets.CannotListen as error:
             raise Refusal(str(error), MISSING) from None
         LOG.info("stopped flows=\"stay in place\"")
@@ -128,7 +129,8 @@ def _lock(where: Rundir) -> Iterator[None]:
                       MISSING) from None
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # a full disk: the number is only for the words above
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
         os.ftruncate(descriptor, 0)
     finally:
