@@ -27,12 +27,25 @@ from os_ken.ofproto import ofproto_v1_4_parser as parser
 from controller.switch import answers, outbox, roles, signals, sockets, wire
 from controller.switch.alarm import Alarm
 from controller.switch.control import Control
-from controller.switch.events import Claim, Command, Drop, Installed, Log, Mastery, ReadFlows, Write
+from controller.switch.events import (
+    Claim,
+    Command,
+    Count,
+    Drop,
+    Inspect,
+    Installed,
+    Log,
+    Mastery,
+    ReadFlows,
+    Watch,
+    Write,
+)
 from controller.switch.fleet import Fleet
 from controller.switch.inquiries import Inquiries
 from controller.switch.line import Line, drop
 from controller.switch.sending import Finished, Sending
 from controller.switch.signals import Signals
+from controller.switch.watching import Watching
 from flows.host import Meter
 
 LOG: Final = logging.getLogger("tunbridge")
@@ -55,6 +68,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         self._claims: dict[Any, int] = {}  # connection -> transaction id of the last claim of a role
         self._readings: dict[Any, object] = {}  # connection -> the latest reading of its flows
         self.alarm = Alarm(lambda: fleet.due, lambda now: self.obey(fleet.tick(now)))
+        self._watching = Watching(fleet.healing, self.inquiries, self.obey, self.alarm.now)
         self.purge: Callable[[str], str | None] = lambda host: None  # see `caches`; None, or why it failed
 
     def start(self) -> None:
@@ -78,6 +92,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                 self._claims.pop(datapath, None)
                 self._readings.pop(datapath, None)
                 self.inquiries.forget(datapath)
+                self._watching.forget(datapath)
                 self.obey(self._fleet.disconnected(datapath))
 
     def serve_person(self, sock: Any, _: str) -> None:
@@ -103,6 +118,8 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                         self.control.lost_packets += line.say(command)
                 case Drop(conn):
                     drop(conn)
+                case Watch() | Count() | Inspect():
+                    self._watching.do(command)
                 case ReadFlows(conn) | Write(conn) | Claim(conn):
                     if line := self._lines.get(conn):
                         self._tell(line, command)
@@ -196,6 +213,11 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         self._fleet.heard(ev.msg.datapath)
         self.inquiries.answered(ev.msg)
 
+    @set_ev_handler(ofp_event.EventOFPFlowMonitorReply, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
+    def monitor_handler(self, ev: Any) -> None:
+        """A flow monitor tells what others have done."""
+        self._watching.told(ev.msg)
+
     @set_ev_handler(ofp_event.EventOFPBundleCtrlMsg, MAIN_DISPATCHER)  # type: ignore[untyped-decorator]
     def bundle_handler(self, ev: Any) -> None:
         """A bundle is closed, or in."""
@@ -225,6 +247,8 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                 self.obey(self._fleet.role(conn, Mastery(False, stale=True)))
             else:
                 LOG.info("no roles there peer=%s why=%s", conn.address, _word(reason))
+        elif self._watching.refused(conn, ev.msg.xid):
+            self.inquiries.refused(conn, ev.msg.xid, reason)
         elif self.inquiries.refused(conn, ev.msg.xid, reason) or not self._lines[conn].complained(ev.msg.xid, reason):
             self.obey(self._fleet.complained(conn, reason))
 

@@ -13,7 +13,8 @@ from controller.switch.damage import Damage, Finding, Key, What
 from controller.switch.dumps import Content, Update
 from controller.switch.events import Inspect
 from controller.switch.session import Session, State
-from flows.cookie import is_learned, is_neighbour
+from flows.cookie import is_compiled, is_learned, is_neighbour
+from flows.tables import pipeline
 
 _MANY: Final = 2000  # updates; of more than that at once, only their cookies are looked at
 WHOLE: Final = -1  # instead of a cookie, where it is about the whole switch
@@ -38,6 +39,11 @@ class Case:
     _seen: frozenset[int] = frozenset()  # our cookies that it had then
     _rough: list[Finding] = field(default_factory=list)  # of too many updates, and of rows that were looked at
     _audit: Audit | None = None
+    _places: frozenset[tuple[int, int]] = frozenset()  # tables and priorities of ours
+
+    def __post_init__(self) -> None:
+        self._places = frozenset((table.id, priority) for table in pipeline(self.session.bridge)
+                                 for priority in table.ranks.values())
 
     @property
     def switch(self) -> str:
@@ -54,7 +60,7 @@ class Case:
         for update in updates:
             if update.event == dumps.RESUMED:
                 self.unread, heard = "the switch has left out what it could not tell in time", True
-            elif update.event in framing.NAMES_FLOW and not _taught(update.cookie):
+            elif update.event in framing.NAMES_FLOW and self._concerns_us(update):
                 self._updates.append(update)
                 heard = True
         if len(self._updates) > _MANY:
@@ -62,6 +68,11 @@ class Case:
             self._updates = []
             self.unread = "much has changed at once"
         return heard
+
+    def _concerns_us(self, update: Update) -> bool:
+        """Whether it may be about a flow of ours. Strangers rarely have our priorities."""
+        return is_compiled(update.cookie) or ((update.table, update.priority) in self._places
+                                              and not is_learned(update.cookie) and not is_neighbour(update.cookie))
 
     def read(self) -> list[int]:
         """The switch has been read whole, and is about to be reconciled: that rights all but what cookies do not tell.
@@ -121,8 +132,3 @@ class Case:
     def next_try(self, now: float) -> float:
         """When something may be put right; infinity if nothing is wrong."""
         return min((self.backoff.ready_at(one.cookie, now) for one in self.damages.values()), default=inf)
-
-
-def _taught(cookie: int) -> bool:
-    """Whether it is the switch's own, or a router's, to come and go."""
-    return is_learned(cookie) or is_neighbour(cookie)

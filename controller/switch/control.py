@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from flows.tables import BEHIND, Table
 
 Json = dict[str, Any]
 Obey = Callable[[Iterable[Command]], None]
-Dump = Callable[[object], list[Row]]
+Dump = Callable[[object, Container[int]], list[Row]]  # whose cookie is known needs no text
 Count = Callable[[object, Iterable[Table]], dict[int, Counted]]
 
 
@@ -83,7 +83,8 @@ class Control:
         switches = [self._switch(host, bridge) for host, bridge in self._fleet.expected()]
         ports = self._ports()
         return {
-            "ok": all(switch["in_sync"] for switch in switches),
+            "ok": all(switch["in_sync"] and not switch["drift"] for switch in switches),
+            "heals": self._fleet.healing.heals,
             "topology": self._fleet.topology.source,
             "listening": list(self.listening),
             "switches": switches,
@@ -104,11 +105,13 @@ class Control:
         about: Json = {"host": host, "bridge": bridge,
                        "dpid": f"{self._fleet.topology.hosts[host].datapath_ids[bridge]:016x}"}
         if bridge not in state.sessions:
-            return {**about, "connected": False, "in_sync": False, "state": "not connected", "reason": ""}
-        session = state.sessions[bridge][1]
+            return {**about, "connected": False, "in_sync": False, "state": "not connected", "reason": "",
+                    "drift": 0}
+        conn, session = state.sessions[bridge]
         return {**about, "connected": True, "in_sync": session.state is State.IN_SYNC, "state": session.state.value,
                 "reason": session.reason, "flows": len(session.have), "strangers": session.strangers,
-                "vlans": dict(sorted((state.vlans or {}).items())), "counters": vars(session.counters)}
+                "vlans": dict(sorted((state.vlans or {}).items())), "counters": vars(session.counters),
+                **self._fleet.healing.described(conn)}
 
     def _ports(self) -> Json:
         return self._plugged(self._fleet.topology.ports())
@@ -139,9 +142,10 @@ class Control:
                 return {"host": host, "bridge": bridge, "connected": False, "flows": []}
             raise Unanswerable(f"{host}/{bridge} is not connected. Look at `tunbridge status`.", missing=True)
         conn, session = found
-        rows = self._dump(conn)
+        want = session.want
+        rows = self._dump(conn, want)
         learned = partial(self._learned_words, self._fleet.hosts[host])
-        return {"host": host, "bridge": bridge, "connected": True, "flows": merge(session.want, rows, learned)}
+        return {"host": host, "bridge": bridge, "connected": True, "flows": merge(want, rows, learned)}
 
     def _spoofers(self, request: Json) -> Json:
         """Who was refused what, on one host or on all: the rows that have dropped something, most packets first.

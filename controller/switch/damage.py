@@ -60,10 +60,10 @@ class Finding:
 def findings(updates: Iterable[Update], find: Callable[[int], Row | None],
              owners: Callable[[Set[Key]], dict[Key, int]]) -> Iterator[Finding]:
     """What updates say, in their order. `find`: cookie -> what wears it by right; `owners`: see below."""
-    read = [(update, key) for update in updates if (key := key_of(update)) is not None]
-    held = owners({key for _, key in read})
+    read = [(update, key_of(update)) for update in updates if update.event in framing.NAMES_FLOW]
+    held = owners({key for _, key in read if key is not None})
     for update, key in read:
-        owner = held.get(key)
+        owner = None if key is None else held.get(key)
         if owner is not None:
             yield Finding(owner, False, _done_to(owner, find, update))
         elif is_compiled(update.cookie):
@@ -129,7 +129,7 @@ def _in_sheet(sheet: Sheet, matches: Iterable[Match]) -> Iterator[tuple[Key, int
 
 def key_of(update: Update) -> Key | None:
     """What the switch knows the flow by; None if no flow of ours can have it."""
-    match = match_of(update.match) if update.event in framing.NAMES_FLOW else None
+    match = match_of(update.match)
     return None if match is None else (update.table, update.priority, match)
 
 

@@ -38,6 +38,7 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
         strangers = f"  [yellow]{switch['strangers']} strangers[/yellow]" if switch.get("strangers") else ""
         reason = f": {escape(switch['reason'])}" if switch["reason"] else ""
         yield f"  {name}  [{colour}]{switch['state']}[/{colour}]{reason}{flows}{strangers}"
+        yield from _done_by_others(switch)
     ports = status["ports"]
     yield f"VM ports plugged in: {ports['present']} of {ports['expected']}{_missing(ports['missing'])}"
     legs = status["router_ports"]
@@ -70,6 +71,18 @@ def _verdict(status: dict[str, Any]) -> str:
     if not status["in_sync"]:
         return "[red]not in sync[/red]"
     return "[green]in sync[/green]" if status["ok"] else "[red]in sync, but not all is set up[/red]"
+
+
+def _done_by_others(switch: dict[str, Any]) -> Iterator[str]:
+    """What was healed, and what is still not as it shall be."""
+    if switch.get("healed"):
+        yield f"    [yellow]healed {switch['healed']}[/yellow], the last time: {escape(switch['last_healed'])}"
+    if switch["drift"]:
+        named = switch["drifted"][:_SHOWN]
+        for one in named:
+            yield f"    [red]drift[/red]: {escape(one['words'])}"
+        if switch["drift"] > len(named):
+            yield f"    [red]drift[/red]: {switch['drift'] - len(named)} more"
 
 
 def _trouble(trouble: dict[str, str]) -> str:

@@ -95,6 +95,8 @@ def test_another_flow_with_our_cookie_is_one_too_many() -> None:
     row = known(MACS[0])
     copy = replace(row, match=when(tagged(2), f.ETH_DST(MACS[0])))
     unwanted = cookie_of(known(MACS[0], port=9))
+    odd = Update(dumps.ADDED, 60, 3, cookie_of(row), bytes.fromhex("00011e0400000001"), b"")  # it compares reg15
+    assert found(odd) == [Finding(cookie_of(row), True, Damage(What.COPIED, cookie_of(row)))]
     told = found(update(dumps.ADDED, copy, cookie=cookie_of(row)), update(dumps.REMOVED, copy, cookie=cookie_of(row)),
                  update(dumps.ADDED, copy, cookie=unwanted))
     assert told == [Finding(cookie_of(row), True, Damage(What.COPIED, cookie_of(row))),

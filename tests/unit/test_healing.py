@@ -320,7 +320,7 @@ def held(*rows: Flow) -> list[Content]:
 
 def test_rows_are_looked_at_once_a_switch_has_come_into_sync_and_then_each_hour() -> None:
     story = Story(row(1), row(2))
-    assert look(story, 9) is None
+    assert look(story, 2.9) is None
     asked = look(story, 2)
     assert asked == Inspect(CONN, 0, 0, 0)
     story.healing.inspected(CONN, asked, held(row(1), row(2), MISS), story.now)
@@ -330,7 +330,7 @@ def test_rows_are_looked_at_once_a_switch_has_come_into_sync_and_then_each_hour(
 
 def test_a_row_that_was_changed_before_we_came_is_found_and_healed() -> None:
     story = Story(row(1), row(2))
-    asked = look(story, 11)
+    asked = look(story, 4)
     assert asked
     wrong = content(row(1), doing=replace(row(1), actions=()))
     story.healing.inspected(CONN, asked, [wrong, *held(row(2), MISS)], story.now)
@@ -342,7 +342,7 @@ def test_many_rows_are_looked_at_group_by_group() -> None:
     story = Story(*rows)
     seen = 0
     for group in range(16):
-        asked = look(story, 11)
+        asked = look(story, 4)
         assert asked == Inspect(CONN, group, 15, group)
         mine = [one for one in (*rows, MISS) if cookie_of(one) & 15 == group]
         seen += len(mine)
@@ -354,7 +354,7 @@ def test_many_rows_are_looked_at_group_by_group() -> None:
 
 def test_rows_that_were_asked_for_before_a_write_do_not_count() -> None:
     story = Story(row(1), row(2))
-    asked = look(story, 11)
+    asked = look(story, 4)
     assert asked
     story.tells(deleted(row(1)))
     story.committed()
