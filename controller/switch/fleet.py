@@ -18,11 +18,10 @@ from controller.switch.events import Asked, Command, Drop, Installed, Log, Maste
 from controller.switch.healing import Hands, Healing
 from controller.switch.hoststate import HostState
 from controller.switch.intent import Piece
-from controller.switch.patience import Patience
 from controller.switch.pieces import Pieces, Work
-from controller.switch.roles import Role
 from controller.switch.routing import Routing
 from controller.switch.session import Session, State
+from controller.switch.vigil import Vigil
 from flows.host import Meter, SimulatedRouter
 from flows.tables import BR_INT
 
@@ -40,10 +39,8 @@ class Fleet:
         self.refusals = 0  # OpenFlow errors since the start
         self._sessions: dict[object, tuple[HostState, Session]] = {}  # connection -> whose it is
         self._dpids: dict[object, int] = {}  # connection -> datapath id, of those in _sessions
-        self._roles: dict[object, Role] = {}
         self._clock = clock  # seconds; only moves forward
-        self._patience = Patience()
-        self._waiting: set[object] = set()  # connections at which something is due some time, beside answers
+        self._vigil = Vigil()
         self.counters = Counters()
         self.healing = Healing(Hands(lambda conn, session, plan: self._send(conn, session, plan, was=State.IN_SYNC),
                                      lambda conn, session: [self._reread(conn, session)]), heal=heal)
@@ -83,9 +80,9 @@ class Fleet:
         session = Session(host, bridge)
         state.sessions[bridge] = (conn, session)
         self._sessions[conn], self._dpids[conn] = (state, session), dpid
-        self._roles[conn] = Role(conn, self.generation)
+        claims = self._vigil.begin(conn, dpid, self.generation)
         return [*commands, Log("info", "connected", {"switch": f"{host}/{bridge}", "ports": len(ports)}),
-                *self._roles[conn].claim(), *self.healing.begin(conn, session), self._ask(conn, session)]
+                *claims, *self.healing.begin(conn, session), self._ask(conn, session)]
 
     def disconnected(self, conn: object) -> list[Command]:
         """A connection is over. The flows stay where they are."""
@@ -98,9 +95,8 @@ class Fleet:
     def _end(self, conn: object) -> tuple[HostState, Session]:
         """A session is over. What its switch was to forget is for the next one to say."""
         state, session = self._sessions.pop(conn)
-        del state.sessions[session.bridge], self._dpids[conn], self._roles[conn]
-        self._patience.answered(conn)
-        self._waiting.discard(conn)
+        del state.sessions[session.bridge], self._dpids[conn]
+        self._vigil.end(conn)
         self.healing.end(conn)
         state.forgets_of(session.bridge).extend(session.unsaid)
         if session.bridge == BR_INT:
@@ -122,7 +118,7 @@ class Fleet:
         state, session = found
         if session.state is not State.READING:
             return []  # it was asked before something happened that made the answer useless
-        self._patience.answered(conn)
+        self._vigil.answered(conn)
         rows = list(rows)
         about = {"switch": f"{state.name}/{session.bridge}", "flows": len(rows)}
         commands: list[Command] = [Log("info", "read", about)]
@@ -145,7 +141,7 @@ class Fleet:
         session = found[1]
         if session.state is not State.WRITING:
             return []
-        self._patience.answered(conn)
+        self._vigil.answered(conn)
         return self._send(conn, session, session.committed(), was=State.WRITING)
 
     def refused(self, conn: object, reason: str) -> list[Command]:
@@ -155,33 +151,31 @@ class Fleet:
         """
         found = self._sessions.get(conn)
         if found:
-            self._patience.answered(conn)
             found[1].refused(reason, self._clock())
-            self._waiting.add(conn)
+            self._vigil.retry(conn, found[1].retry_at)
         return self.complained(conn, reason)
 
     def heard(self, conn: object) -> None:
         """The switch has said a part of what it owes us, and may take its time for the next."""
-        self._patience.heard(conn, self._clock())
+        self._vigil.heard(conn, self._clock())
 
     def role(self, conn: object, said: Mastery) -> list[Command]:
         """The switch has said whether this daemon is its master."""
         if conn not in self._sessions:
             return []
-        self._waiting.add(conn)
-        return [*self._roles[conn].heard(said, self._clock()), *self._follow(conn)]
+        return [*self._vigil.role(conn, said, self._clock()), *self._follow(conn)]
 
     def _follow(self, conn: object) -> list[Command]:
         """Write to a switch as long as it is ours, and only then."""
         state, session = self._sessions[conn]
-        switch, ours = f"{state.name}/{session.bridge}", self._roles[conn].ours
+        switch, ours = f"{state.name}/{session.bridge}", self._vigil.ours(conn)
         if ours == (session.state is not State.STANDING_BACK):
             return []
         if ours:
             session.reread()
             return [Log("info", "master again", {"switch": switch}), self._ask(conn, session)]
         session.stand_back()
-        self._patience.answered(conn)
+        self._vigil.answered(conn)
         if session.bridge == BR_INT:
             state.routing.conn = None
         return [Log("warning", "standing back", {"switch": switch, "why": "a newer daemon is its master",
@@ -298,24 +292,18 @@ class Fleet:
     @property
     def due(self) -> float:
         """When `tick` has something to do, at the latest; infinity if nothing waits."""
-        times = [self._patience.due, self.healing.due, *(state.routing.due for state in self.hosts.values())]
-        return min(*times, *(self._due_at(conn) for conn in self._waiting), inf)
-
-    def _due_at(self, conn: object) -> float:
-        return min(self._sessions[conn][1].retry_at, self._roles[conn].due)
+        return min(self._vigil.due, self.healing.due, *(state.routing.due for state in self.hosts.values()))
 
     def tick(self, now: float) -> list[Command]:
         """What time alone brings about. `now`: seconds of a clock that only moves forward."""
         commands = [command for state in self.hosts.values() for command in state.routing.tick(now)]
-        for conn in self._patience.over(now):
+        happened = self._vigil.tick(now)
+        for conn in happened.silent:
             state, session = self._sessions[conn]
             about = {"switch": f"{state.name}/{session.bridge}", "while": session.state.value}
             commands += [Log("warning", "no answer", about), Drop(conn)]
-        for conn in list(self._waiting):
-            if self._sessions[conn][1].retry_at <= now:
-                commands.append(self._reread(conn, self._sessions[conn][1]))
-            commands += [*self._roles[conn].tick(now), *self._follow(conn)]
-        self._waiting = {conn for conn in self._waiting if self._due_at(conn) < inf}
+        commands += [self._reread(conn, self._sessions[conn][1]) for conn in happened.again]
+        commands += [*happened.claims, *(command for conn in happened.ours for command in self._follow(conn))]
         return commands + self.healing.tick(now)
 
     # ---- decisions
@@ -378,7 +366,7 @@ class Fleet:
                  "flush": len(plan.flush)}
         if len(session.parts) > 1:
             about["bundles"] = len(session.parts)
-        self._patience.asked(conn, self._clock())
+        self._vigil.asked(conn, self._clock())
         return [Log("info", "write", about), Write(conn, plan, session.parts)]
 
     def _reread(self, conn: object, session: Session) -> ReadFlows:
@@ -386,7 +374,7 @@ class Fleet:
         return self._ask(conn, session)
 
     def _ask(self, conn: object, session: Session) -> ReadFlows:
-        self._patience.asked(conn, self._clock())
+        self._vigil.asked(conn, self._clock())
         return ReadFlows(conn, meters=session.bridge == BR_INT)
 
 

@@ -42,12 +42,12 @@ class Role:
     """Our role at one switch. Every method returns what is to be said there."""
 
     def __init__(self, conn: object, own: int) -> None:
-        """`own`: what `generation` gave this daemon."""
+        """`own`: what `generation` gave this daemon, or its last claim of the same switch that held."""
         self.stand = Stand.OURS  # until the switch says otherwise, which it does before it obeys anything else
         self.due = inf  # when `tick` has something to do
         self._conn = conn
         self._own = own
-        self._claimed = own  # our last claim
+        self.claimed = own  # our last claim
         self._latest = own  # anybody's last claim, as far as we know
         self._defended = -inf
         self._defences = 0
@@ -89,7 +89,7 @@ class Role:
 
     def _defends(self, now: float) -> bool:
         """Whether somebody has only knocked at our claim; many times in a row is no knocking, but a fight."""
-        if self._latest >> _NUMBER_BITS != self._claimed >> _NUMBER_BITS:
+        if self._latest >> _NUMBER_BITS != self.claimed >> _NUMBER_BITS:
             return False
         self._defences = 1 if now - self._defended > _GRACE else self._defences + 1
         self._defended = now
@@ -97,7 +97,7 @@ class Role:
 
     def _next(self) -> list[Claim]:
         self._latest += 1
-        self._claimed = self._latest
+        self.claimed = self._latest
         return [Claim(self._conn, self._latest)]
 
     def _step_back(self, now: float) -> None:
