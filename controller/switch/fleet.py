@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import inf
 
 from controller.model.succession import Succession, succeed
 from controller.model.topology import Topology
