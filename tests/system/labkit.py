@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import io
 import os
 import re
 import signal
@@ -21,7 +21,8 @@ import pytest
 from controller.host import netns
 from controller.model import reading
 from controller.model.topology import Port, Topology
-from controller.tools import client, lab
+from controller.tools import changes, client, demo, lab
+from controller.tools.handover import hand_over
 from controller.tools.rundir import Rundir
 from flows.cookie import LEARNED_COOKIE, NEIGHBOUR_COOKIE
 
@@ -90,10 +91,13 @@ def mac_bytes(mac: str) -> bytes:
 
 
 class Cloud:
-    """A running daemon and lab. Close it with `finish`, which makes the two checks."""
+    """A running daemon and lab. Close it with `finish`, which makes the two checks.
 
-    def __init__(self, text: str, *, daemon: Sequence[str] = TUNBRIDGE) -> None:
-        self.rundir = Path(tempfile.mkdtemp(prefix="tb", dir="/tmp"))
+    What every test needs is done in this process, as the commands do it: each would take a second to start.
+    """
+
+    def __init__(self, text: str, *, daemon: Sequence[str] = TUNBRIDGE, rundir: Path | None = None) -> None:
+        self.rundir = rundir or Path(tempfile.mkdtemp(prefix="tb", dir="/tmp"))
         self.file = self.rundir / "topology.yaml"
         self.file.write_text(text)
         self.log = self.rundir / "daemon.log"
@@ -101,6 +105,7 @@ class Cloud:
         self._command = daemon
         self.daemon: subprocess.Popen[bytes] | None = None
         self._sniffers: list[Sniffer] = []
+        self.said: list[str] = []
         self.expected_refusals = 0
 
     # ---- life
@@ -120,7 +125,7 @@ class Cloud:
         return code
 
     def up(self) -> None:
-        tunbridge("lab", "up", str(self.file), rundir=self.rundir)
+        demo.lab_up(str(self.file), self.where, self.said.append)
 
     def status(self) -> dict[str, Any]:
         return client.ask(self.where, {"do": "status"})
@@ -135,10 +140,11 @@ class Cloud:
         return tunbridge(*arguments, rundir=self.rundir).stdout
 
     def change(self, text: str) -> None:
-        """The daemon and the lab obey another topology."""
+        """The daemon and the lab, which is made if there is none, obey another topology."""
         self.file.write_text(text)
-        tunbridge("apply", str(self.file), rundir=self.rundir)
-        self.up()
+        if not demo.lab_follow(hand_over(self.where, "apply", str(self.file), io.BytesIO()), self.where,
+                               self.said.append):
+            self.up()
 
     def finish(self, *, failed: bool = False) -> None:
         """The checks of every test's end, then everything is removed."""
@@ -150,7 +156,7 @@ class Cloud:
                 sniffer.close()
             if self.daemon:
                 self.kill_daemon(signal.SIGTERM)
-            tunbridge("lab", "down", rundir=self.rundir)
+            lab.down(self.rundir, self.said.append)
             words = self.log.read_text() if self.log.exists() else ""
             subprocess.run(["rm", "-r", str(self.rundir)], check=True)
         assert "Traceback" not in words, f"the daemon logged an exception:\n{words}"
@@ -160,8 +166,7 @@ class Cloud:
         assert (status["errors"], status["refusals"]) == (self.expected_refusals, self.expected_refusals), (
             self.log.read_text())
         before = self.dump()
-        done = json.loads(tunbridge("recompute", "--json", rundir=self.rundir).stdout)
-        assert done == {"ok": True, "changed": 0}
+        assert changes.recompute(self.where) == 0
         assert self.dump() == before, "a recompute from scratch changed the flows"
 
     # ---- looking

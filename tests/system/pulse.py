@@ -98,17 +98,12 @@ class Way:
         return [(round(self._sent[run[0][0]] - self._sent[0], 3), len(run)) for run in runs]
 
 
-class _End(BaseException):
-    pass
-
-
-def _stop(*_: object) -> None:
-    raise _End
-
-
 def _pulse(ways: list[Way], rate: int) -> None:
+    """Until SIGTERM, which may come at any moment and must not come between the arrival of a packet and its note."""
+    over: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: over.append(number))
     start, beats = time.monotonic(), 0
-    while True:
+    while not over:
         due = int((time.monotonic() - start) * rate) - beats
         for _ in range(min(due, rate // 10)):  # after a long sleep of this process, in pieces
             for way in ways:
@@ -124,11 +119,7 @@ def _pulse(ways: list[Way], rate: int) -> None:
 def main() -> None:
     rate, words = int(sys.argv[1]), [word.split(",") for word in sys.argv[2:]]
     ways = [Way(int(begin), int(end), address, int(port)) for begin, end, address, port in words]
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        _pulse(ways, rate)
-    except _End:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _pulse(ways, rate)
     for way in ways:
         way.closed()
     while any(way.waits for way in ways):
