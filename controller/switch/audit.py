@@ -34,6 +34,10 @@ class Audit:
             if is_compiled(row.cookie):
                 yield from self._row(row)
 
+    def promised(self, row: Content) -> bool:
+        """Whether a row is one of ours, and as it shall be."""
+        return is_compiled(row.cookie) and not any(True for _ in self._row(row))
+
     def missing(self, expected: Set[int]) -> Iterator[Finding]:
         """Of these cookies, all rows have been seen: those of which there was none."""
         for cookie in expected - self._seen:

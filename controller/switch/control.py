@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,8 @@ from controller.model.problems import Problem, to_json
 from controller.model.reading import Reading
 from controller.model.topology import DhcpPort, Port, RouterPort, Topology
 from controller.switch import refusals, routers
+from controller.switch.audit import Audit
+from controller.switch.dumps import Content
 from controller.switch.events import Command, Counted, Row
 from controller.switch.fleet import Fleet
 from controller.switch.hoststate import HostState
@@ -22,7 +24,7 @@ from flows.tables import BEHIND, Table
 
 Json = dict[str, Any]
 Obey = Callable[[Iterable[Command]], None]
-Dump = Callable[[object, Container[int]], list[Row]]  # whose cookie is known needs no text
+Dump = Callable[[object, Callable[[Content], bool]], list[Row]]  # what is known needs no text
 Count = Callable[[object, Iterable[Table]], dict[int, Counted]]
 
 
@@ -143,7 +145,7 @@ class Control:
             raise Unanswerable(f"{host}/{bridge} is not connected. Look at `tunbridge status`.", missing=True)
         conn, session = found
         want = session.want
-        rows = self._dump(conn, want)
+        rows = self._dump(conn, Audit(session.intent.find).promised)
         learned = partial(self._learned_words, self._fleet.hosts[host])
         return {"host": host, "bridge": bridge, "connected": True, "flows": merge(want, rows, learned)}
 

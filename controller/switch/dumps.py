@@ -95,11 +95,15 @@ class Content(NamedTuple):
 
 def contents(message: bytes) -> Iterator[Content]:
     """What is in the rows of a part of a dump."""
-    for row in whole(message):
-        _, table, priority, cookie = _ROW.unpack_from(row)
-        stop, behind = _match(row)
-        yield Content(table, priority, cookie, row[MATCH_AT + _MATCH.size:stop], row[behind:],
-                      _TIMEOUTS.unpack_from(row, _TIMEOUTS_AT))
+    return map(content, whole(message))
+
+
+def content(row: bytes) -> Content:
+    """What is in a row as it stands in a dump."""
+    _, table, priority, cookie = _ROW.unpack_from(row)
+    stop, behind = _match(row)
+    return Content(table, priority, cookie, row[MATCH_AT + _MATCH.size:stop], row[behind:],
+                   _TIMEOUTS.unpack_from(row, _TIMEOUTS_AT))
 
 
 def _match(row: bytes) -> tuple[int, int]:

@@ -5,7 +5,7 @@ A dump of many flows would hold a switch for as long as it takes, so it is asked
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.switch import answers, dumps, framing, listing, wire
 from controller.switch.control import Unanswerable
+from controller.switch.dumps import Content
 from controller.switch.events import Counted, Installed, Row
 from flows.host import Meter
 from flows.tables import Table
@@ -99,10 +100,10 @@ class Inquiries:
 
     # ---- what people ask
 
-    def dump(self, conn: Any, known: Container[int] = ()) -> list[Row]:
+    def dump(self, conn: Any, known: Callable[[Content], bool] = lambda _: False) -> list[Row]:
         """All flows of a switch, as rows for people; waits for the answer. Unanswerable if none comes.
 
-        Rows whose cookie is `known` have no text: whoever knows it has better words.
+        Rows that are `known` have no text: whoever knows them has better words.
         """
         (counted,) = self._wait(conn, wire.count_flows(conn))
         requests = _requests(conn, counted.flow_count > _AT_ONCE)

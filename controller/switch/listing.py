@@ -1,7 +1,7 @@
 """The rows of a dump as text for people, as near to ovs-ofctl's as os-ken's decoding allows."""
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.switch import dumps, framing
 from controller.switch.answers import actions
+from controller.switch.dumps import Content
 from controller.switch.events import Row
 from flows import cookie as cookies
 from flows import fields as f
@@ -25,13 +26,13 @@ _NXM: Final = {  # os-ken's names of what Nicira's actions load, copy and write
     "vlan_tci": "NXM_OF_VLAN_TCI[]"}
 
 
-def row(raw: bytes, known: Container[int] = ()) -> Row:
-    """A row as it stands in a dump; without text if its cookie is `known`. What os-ken cannot read is said to be so."""
+def row(raw: bytes, known: Callable[[Content], bool] = lambda _: False) -> Row:
+    """A row as it stands in a dump; without text if it is `known`. What os-ken cannot read is said to be so."""
     head = dumps.head(raw)
-    if head.cookie in known:
-        return head
     try:
         framing.flow(raw, dumps.MATCH_AT, len(raw))
+        if known(dumps.content(raw)):
+            return head
         stats = parser.OFPFlowStats.parser(raw, 0)
         return replace(head, **_text(stats))
     except Exception:  # os-ken's parsers meet what they do not know in any way; a stranger's row is no fault of ours

@@ -14,22 +14,34 @@ Json = dict[str, Any]
 
 
 def merge(want: dict[int, Flow], rows: Iterable[Row], learned: Callable[[Row], str]) -> list[Json]:
-    """Every wanted flow and every installed row, once: `status` is installed, missing, surplus, learned or stranger.
+    """Every wanted flow and every installed row, once.
 
-    `learned` puts a learned row into words.
+    `status` is installed, altered (it does something else than its flow, `wanted_actions`), missing, surplus, learned
+    or stranger. A row without text is known to be as its flow. `learned` puts a learned row into words.
     """
     merged, seen = [], set()
     for row in rows:
         flow = want.get(row.cookie)
-        seen.add(row.cookie)
-        if flow:
-            merged.append({**flow_json(flow), **_counters(row), "status": "installed"})
+        if flow and (not row.actions or _is_at(row, flow)):
+            seen.add(row.cookie)
+            merged.append({**flow_json(flow), **_counters(row), **_altered(row, flow)})
         else:
             merged.append({"cookie": f"{row.cookie:#018x}", "table": row.table, "priority": row.priority,
                            "match": row.match, "actions": row.actions, **_counters(row), **_unwanted(row, learned)})
     for flow in sorted((flow for cookie, flow in want.items() if cookie not in seen), key=reading_order):
         merged.append({**flow_json(flow), "packets": 0, "bytes": 0, "seconds": 0, "status": "missing"})
     return sorted(merged, key=lambda one: (one["table"], -one["priority"], one["match"]))
+
+
+def _is_at(row: Row, flow: Flow) -> bool:
+    """Whether a row has table, priority and match of a flow."""
+    return (row.table, row.priority, row.match) == (flow.table.id, flow.priority, ",".join(match_words(flow.match)))
+
+
+def _altered(row: Row, flow: Flow) -> Json:
+    if not row.actions:
+        return {"status": "installed"}
+    return {"status": "altered", "actions": row.actions, "wanted_actions": actions_text(flow.actions)}
 
 
 def flow_json(flow: Flow) -> Json:

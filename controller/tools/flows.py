@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from rich.markup import escape
 
@@ -14,6 +14,7 @@ from flows.compile import compile_host
 from flows.tables import table
 
 Json = dict[str, Any]
+_DRIFT: Final = ("missing", "altered", "surplus")
 
 
 def split_target(target: str | None) -> tuple[str | None, str | None]:
@@ -48,15 +49,15 @@ def intended(topology: Topology, host: str | None = None, bridge: str | None = N
 
 
 def differing(bridges: Iterable[Json]) -> list[Json]:
-    """Only what is not as wanted: missing, surplus and strangers."""
-    return [{**bridge, "flows": [flow for flow in bridge["flows"]
-                                 if flow["status"] in ("missing", "surplus", "stranger")]} for bridge in bridges]
+    """Only what is not as wanted: missing, altered, surplus and strangers."""
+    return [{**bridge, "flows": [flow for flow in bridge["flows"] if flow["status"] in {*_DRIFT, "stranger"}]}
+            for bridge in bridges]
 
 
 def in_sync(bridges: Iterable[Json]) -> bool:
     """Whether every bridge was asked and holds exactly what is wanted of us; strangers are not ours to judge."""
     return all(bridge.get("connected", True) and
-               not any(flow["status"] in ("missing", "surplus") for flow in bridge["flows"]) for bridge in bridges)
+               not any(flow["status"] in _DRIFT for flow in bridge["flows"]) for bridge in bridges)
 
 
 def ofctl_lines(bridge: Json) -> Iterator[str]:
@@ -89,7 +90,7 @@ def _question(bridge: str, number: int) -> str:
     return f"{found.name}: {found.question}"
 
 
-_COLOURS = {"missing": "red", "surplus": "red", "stranger": "yellow", "learned": "green"}
+_COLOURS = {**dict.fromkeys(_DRIFT, "red"), "stranger": "yellow", "learned": "green"}
 
 
 def _flow_lines(flow: Json, source: str) -> Iterator[str]:
@@ -99,3 +100,5 @@ def _flow_lines(flow: Json, source: str) -> Iterator[str]:
     origin = f"  [dim]{escape(source)}: {flow['origin']}[/dim]" if flow["origin"] not in ("", "pipeline") else ""
     yield f"    {mark}{escape(flow['why'])}{count}{origin}"
     yield f"      [dim]{flow['priority']:>2} {escape(flow['match']) or 'any packet'} -> {escape(flow['actions'])}[/dim]"
+    if "wanted_actions" in flow:
+        yield f"      [red]instead of[/red] [dim]{escape(flow['wanted_actions'])}[/dim]"
