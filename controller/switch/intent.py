@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from flows.flow import Flow
 from flows.host import Meter
@@ -24,39 +25,51 @@ class Piece:
 Pieces = Mapping[str, Piece]  # by name
 
 
+class Changed(NamedTuple):
+    """What has to be said of an intent that has changed."""
+
+    add: dict[int, Row]  # cookie -> row
+    delete: list[int]  # cookies
+    compared: int  # rows that were looked up among those that are there
+
+
 class Intent:
-    """All pieces of one bridge."""
+    """All pieces of one bridge. A change costs as much as the pieces that it is made of, however many there are."""
 
     def __init__(self) -> None:
         self._pieces: dict[str, Piece] = {}
-        self._rows: dict[str, dict[int, Row]] = {}  # piece -> cookie -> row
-        self._wanted: Counter[int] = Counter()  # cookie -> pieces that want it
+        self._of: dict[str, dict[int, Row]] = {}  # piece -> cookie -> row
+        self._rows: dict[int, Row] = {}  # of all pieces
+        self._again: Counter[int] = Counter()  # cookie -> pieces that want it, beside a first one
         self._dirty: set[str] = set()
         self._doomed: set[int] = set()
-
-    @property
-    def rows(self) -> dict[int, Row]:
-        """Cookie -> row: all that the switch shall hold."""
-        return {cookie: row for piece in self._rows.values() for cookie, row in piece.items()}
-
-    @property
-    def want(self) -> dict[int, Flow]:
-        """The same as flows, all of them built: for people."""
-        return {cookie: flow_of(row) for cookie, row in self.rows.items()}
-
-    @property
-    def meters(self) -> dict[int, Meter]:
-        """Id -> meter: all that the switch shall hold."""
-        return {meter.id: meter for piece in self._pieces.values() for meter in piece.meters}
+        self._meters: dict[int, Meter] | None = {}
 
     @property
     def names(self) -> Set[str]:
         """Of the pieces."""
         return self._pieces.keys()
 
+    @property
+    def rows(self) -> Mapping[int, Row]:
+        """Cookie -> row: all that the switch shall hold."""
+        return self._rows
+
+    @property
+    def want(self) -> dict[int, Flow]:
+        """The same as flows, all of them built: for people."""
+        return {cookie: flow_of(row) for cookie, row in self._rows.items()}
+
+    @property
+    def meters(self) -> Mapping[int, Meter]:
+        """Id -> meter: all that the switch shall hold. The very same mapping as long as none comes or goes."""
+        if self._meters is None:
+            self._meters = {meter.id: meter for piece in self._pieces.values() for meter in piece.meters}
+        return self._meters
+
     def find(self, cookie: int) -> Row | None:
-        """What wears this cookie; None if nothing shall."""
-        return next((rows[cookie] for rows in self._rows.values() if cookie in rows), None)
+        """The flow with this cookie, unbuilt; None if none shall wear it."""
+        return self._rows.get(cookie)
 
     def parts(self, name: str | None = None) -> Iterator[Part]:
         """All that shall be held, or one piece of it, unbuilt."""
@@ -65,17 +78,17 @@ class Intent:
 
     def cookies_of(self, name: str) -> Set[int]:
         """The cookies of a piece."""
-        return self._rows[name].keys()
+        return self._of[name].keys()
 
     def holds(self, name: str, have: Set[int]) -> bool:
         """Whether every flow of a piece is among these cookies."""
-        return name in self._rows and self._rows[name].keys() <= have
+        return name in self._of and self._of[name].keys() <= have
 
     def renew(self, pieces: Pieces) -> int:
         """These pieces and no others. Returns how many flows were computed for them; nothing counts as changed."""
-        self._pieces.clear()
-        self._rows.clear()
-        self._wanted.clear()
+        for known in (self._pieces, self._of, self._rows, self._again):
+            known.clear()
+        self._meters = None
         computed = self.take(pieces)
         self.settle()
         return computed
@@ -84,46 +97,52 @@ class Intent:
         """These pieces shall be so; others stay. Returns how many of their flows are not the very ones of before."""
         computed = 0
         for name, piece in pieces.items():
-            before = self._pieces.get(name)
-            known = {id(part) for part in before.flows} if before else set()
-            computed += sum(1 if isinstance(part, Flow) else len(part)
-                            for part in piece.flows if id(part) not in known)
-            self._replace(name, dict(numbered(piece.flows)))
-            self._pieces[name] = piece
+            before = self._pieces.get(name, _NOTHING)
+            known = {id(part) for part in before.flows}
+            computed += sum([1 if isinstance(part, Flow) else len(part)
+                             for part in piece.flows if id(part) not in known])
+            self._replace(name, piece, dict(numbered(piece.flows)))
         return computed
 
     def drop(self, names: Iterable[str]) -> None:
         """These pieces are gone."""
         for name in names:
-            self._replace(name, {})
-            del self._rows[name]
-            self._pieces.pop(name, None)
+            self._replace(name, _NOTHING, {})
+            del self._of[name], self._pieces[name]
 
-    def changed(self, have: Set[int]) -> tuple[dict[int, Row], list[int]]:
+    def changed(self, have: Set[int]) -> Changed:
         """Of what changed since: the rows that are not among these cookies, and the cookies that nobody wants.
 
         From now on, that is said.
         """
-        add = {cookie: row for name in sorted(self._dirty) for cookie, row in self._rows.get(name, {}).items()
-               if cookie not in have}
+        pieces = [self._of.get(name, {}) for name in sorted(self._dirty)]
+        add = {cookie: row for rows in pieces for cookie, row in rows.items() if cookie not in have}
         delete = sorted(self._doomed & have)
         self.settle()
-        return add, delete
+        return Changed(add, delete, sum(map(len, pieces)))
 
     def settle(self) -> None:
         """What has changed so far is said."""
         self._dirty.clear()
         self._doomed.clear()
 
-    def _replace(self, name: str, rows: dict[int, Row]) -> None:
-        old = self._rows.get(name, {})
-        self._rows[name] = rows
-        self._wanted.update(rows.keys())
-        self._wanted.subtract(old.keys())
+    def _replace(self, name: str, piece: Piece, rows: dict[int, Row]) -> None:
+        old = self._of.get(name, {})
+        came = rows.keys() - old.keys() if old else rows.keys()
+        self._again.update(came & self._rows.keys())
+        self._rows.update(rows)
         for cookie in old.keys() - rows.keys():
             # Another piece may want the very same flow: a VLAN that changes its network keeps `dl_vlan=5 -> br-tun`.
-            if self._wanted[cookie] <= 0:
-                del self._wanted[cookie]
+            if self._again[cookie]:
+                self._again[cookie] -= 1
+            else:
+                del self._rows[cookie]
                 self._doomed.add(cookie)
         self._doomed -= rows.keys()
         self._dirty.add(name)
+        if piece.meters != self._pieces.get(name, _NOTHING).meters:
+            self._meters = None
+        self._of[name], self._pieces[name] = rows, piece
+
+
+_NOTHING: Final = Piece(())

@@ -13,7 +13,8 @@ time, be it of one bundle or of many; what changes meanwhile waits and goes out 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+import itertools
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
@@ -22,10 +23,9 @@ from typing import Final
 from controller.switch import cutting, zones
 from controller.switch.diff import Forget, Plan, diff, twins
 from controller.switch.events import Installed
+from controller.switch.found import Found
 from controller.switch.intent import Intent, Pieces
 from controller.switch.meters import made_here
-from controller.switch.zones import Tenants
-from flows.cookie import OWNER, OWNER_MASK, is_compiled
 from flows.flow import Flow
 from flows.host import Meter
 
@@ -50,6 +50,7 @@ class Counters:
     """Work done for a switch since it connected; equal inputs give equal counts."""
 
     compiled: int = 0  # flows computed
+    compared: int = 0  # of what shall be there, those that were looked up in what is there
     added: int = 0  # flow-mods that add
     deleted: int = 0  # flow-mods that delete a compiled flow
     forgotten: int = 0  # flow-mods that delete learned flows
@@ -78,7 +79,8 @@ class Session:
         self._twins: frozenset[int] = frozenset()  # cookies that more than one row wore when the switch was read
         self._doubted: set[int] = set()
         self._have_meters: dict[int, Meter] = {}
-        self._tenants: dict[int, Tenants] = {}  # cookie -> who has zones by it; of flows that the switch holds
+        self._settled: Mapping[int, Meter] = {}  # the meters of the intent, as the switch is known to have them
+        self._tenants = zones.Register()  # of flows that the switch holds
 
     @property
     def want(self) -> dict[int, Flow]:
@@ -111,7 +113,7 @@ class Session:
         return [*(self._under_way.forget if self._under_way else ()), *self._forget]
 
     @property
-    def meters(self) -> dict[int, Meter]:
+    def meters(self) -> Mapping[int, Meter]:
         """Id -> meter: all that the switch shall hold."""
         return self._intent.meters
 
@@ -119,14 +121,14 @@ class Session:
         """Whether the switch has every flow of a piece, as far as we know."""
         return self._intent.holds(name, self._have.keys())
 
-    def flows_read(self, rows: Iterable[Installed], meters: Iterable[Meter] = ()) -> None:
+    def flows_read(self, rows: Found | Iterable[Installed], meters: Iterable[Meter] = ()) -> None:
         """The dump is whole: these are all flows, and all meters."""
-        rows = list(rows)
-        self._have = {row.cookie: cutting.place(row.table, row.priority) for row in rows if is_compiled(row.cookie)}
-        self._twins = twins(row.cookie for row in rows if row.cookie in self._have)
-        self._tenants = zones.installed(row for row in rows if row.cookie in self._have)
-        self._have_meters = {meter.id: meter for meter in meters}
-        self.strangers = sum(row.cookie & OWNER_MASK != OWNER << 56 for row in rows)
+        found = rows if isinstance(rows, Found) else Found.of(rows)
+        self._have = found.places()
+        self._twins = twins(itertools.chain.from_iterable(found.compiled.values()))
+        self._tenants = zones.Register(zones.installed(found.telling))
+        self._have_meters, self._settled = {meter.id: meter for meter in meters}, {}
+        self.strangers = found.strangers
         self.state = State.WAITING
 
     def intend_all(self, pieces: Pieces, forget: Iterable[Forget] = ()) -> Plan | None:
@@ -134,6 +136,7 @@ class Session:
         self.counters.compiled += self._intent.renew(pieces)
         forget, self._forget = [*self._forget, *forget], []
         rows = self._intent.rows
+        self.counters.compared += len(rows)
         for cookie in (self._doubted | self._twins) & rows.keys():
             self._have.pop(cookie, None)
         renew = tuple(sorted(self._twins & rows.keys()))
@@ -175,9 +178,8 @@ class Session:
         self._have.update((cookie, cutting.place_of(row)) for cookie, row in plan.add)
         for cookie in plan.delete:
             self._have.pop(cookie, None)
-        self._tenants.update(zones.of_rows(plan.add))
-        for cookie in plan.delete:
-            self._tenants.pop(cookie, None)
+        self._tenants.come(zones.of_rows(plan.add))
+        self._tenants.go(plan.delete)
         self.counters.metered += len(plan.meters_add) + len(plan.meters_change) + len(plan.meters_delete)
         self._have_meters.update((meter.id, meter) for meter in (*plan.meters_add, *plan.meters_change))
         for number in plan.meters_delete:
@@ -209,8 +211,9 @@ class Session:
 
     def _next(self) -> Plan | None:
         """Only the pieces that changed."""
-        add, delete = self._intent.changed(self._have.keys())
-        plan = Plan(tuple(add.items()), tuple(delete), tuple(dict.fromkeys(self._forget)))
+        changed = self._intent.changed(self._have.keys())
+        self.counters.compared += changed.compared
+        plan = Plan(tuple(changed.add.items()), tuple(changed.delete), tuple(dict.fromkeys(self._forget)))
         self._forget = []
         return self._write(plan)
 
@@ -226,13 +229,17 @@ class Session:
 
     def _with_meters(self, plan: Plan) -> Plan:
         """The flows of a plan find their meters there. A meter goes once the switch has said that its flows are."""
-        want, have = self.meters, self._have_meters
+        want, have = self._intent.meters, self._have_meters
+        if want is self._settled:
+            return plan
         plan = replace(plan, meters_add=tuple(meter for number, meter in want.items() if number not in have),
                        meters_change=tuple(meter for number, meter in want.items() if have.get(number, meter) != meter))
-        gone = (number for number, meter in have.items() if number not in want and made_here(meter))
-        return plan or Plan(meters_delete=tuple(sorted(gone)))
+        gone = tuple(sorted(number for number, meter in have.items() if number not in want and made_here(meter)))
+        if not (plan.meters_add or plan.meters_change or gone):
+            self._settled = want
+        return plan or Plan(meters_delete=gone)
 
     def _with_zones(self, plan: Plan) -> Plan:
         """Zones of connection tracking that get their first flows, or other ones, start empty."""
-        change = zones.change(zones.of_rows(plan.add).values(), self._tenants.values())
+        change = self._tenants.change(zones.of_rows(plan.add).values())
         return replace(plan, flush=change.before, flush_again=change.after) if change.before else plan

@@ -4,8 +4,10 @@ What a zone remembers says who began a conversation. Of somebody who had the zon
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from controller.switch.events import Installed
@@ -60,11 +62,34 @@ def installed(rows: Iterable[Installed]) -> dict[int, Tenants]:
     return {row.cookie: frozenset({Tenant(row.zone, row.in_port or 0)}) for row in rows if row.zone}
 
 
-def change(arriving: Iterable[Tenants], here: Iterable[Tenants]) -> Change:
-    """Zones that get somebody who did not have them. Whoever is `here` has spoken already, and is not interrupted."""
-    have = _NOBODY.union(*here)
-    new = {tenant.zone for tenant in _NOBODY.union(*arriving) - have}
-    return Change(tuple(sorted(new)), tuple(sorted(new & {tenant.zone for tenant in have})))
+class Register:
+    """Who has zones on a switch, by the flows that it holds. To ask it costs as much as those who come."""
+
+    def __init__(self, known: Mapping[int, Tenants] = MappingProxyType({})) -> None:
+        self._by_cookie: dict[int, Tenants] = {}
+        self._tenants: Counter[Tenant] = Counter()  # how many flows each has
+        self._zones: Counter[int] = Counter()
+        self.come(known)
+
+    def come(self, arriving: Mapping[int, Tenants]) -> None:
+        """The switch holds these, too: cookie -> tenants."""
+        self.go(arriving)
+        self._by_cookie.update(arriving)
+        for some in arriving.values():
+            self._tenants.update(some)
+            self._zones.update(tenant.zone for tenant in some)
+
+    def go(self, cookies: Iterable[int]) -> None:
+        """The switch does not hold these any more; those of others do not matter."""
+        for cookie in cookies:
+            for tenant in self._by_cookie.pop(cookie, _NOBODY):
+                self._tenants[tenant] -= 1
+                self._zones[tenant.zone] -= 1
+
+    def change(self, arriving: Iterable[Tenants]) -> Change:
+        """Zones that get somebody who did not have them. Whoever is here has spoken already, and is not interrupted."""
+        new = {tenant.zone for some in arriving for tenant in some if not self._tenants[tenant]}
+        return Change(tuple(sorted(new)), tuple(sorted(zone for zone in new if self._zones[zone])))
 
 
 def of_rows(rows: Iterable[tuple[int, Row]]) -> dict[int, Tenants]:
