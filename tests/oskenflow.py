@@ -245,7 +245,8 @@ def _forget(datapath: Any, forget: Forget) -> Any:
 
 def installed(row: Any) -> Installed:
     """A row of a dump, as os-ken reads it."""
-    written = {action.key: action.value for action in answers.actions(row) if isinstance(action, parser.OFPActionSetField)}
+    written = {action.key: action.value for action in answers.actions(row)
+               if isinstance(action, parser.OFPActionSetField)}
     if cookies.is_neighbour(row.cookie):
         leg, address = _next_hop(row)
         return Installed(row.cookie, row.table_id, priority=row.priority,

@@ -33,7 +33,6 @@ from controller.switch.events import (
     Count,
     Drop,
     Inspect,
-    Installed,
     Log,
     Mastery,
     ReadFlows,
@@ -41,6 +40,7 @@ from controller.switch.events import (
     Write,
 )
 from controller.switch.fleet import Fleet
+from controller.switch.found import Found
 from controller.switch.inquiries import Inquiries
 from controller.switch.line import Line, drop
 from controller.switch.sending import Finished, Sending
@@ -141,7 +141,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                 reading = self._readings[conn] = object()
                 self.inquiries.read(conn, meters, partial(self._flows_read, conn, reading))
 
-    def _flows_read(self, conn: Any, reading: object, rows: list[Installed], meters: list[Meter]) -> None:
+    def _flows_read(self, conn: Any, reading: object, rows: Found, meters: list[Meter]) -> None:
         """All has been read. What it says holds for packets, too, when nothing of before is cached."""
         settle = partial(self._settle, conn, lambda: self._readings.get(conn) is reading,
                          lambda: self._fleet.flows_read(conn, rows, meters))

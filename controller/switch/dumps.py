@@ -5,13 +5,14 @@ Nothing here trusts a length: `framing.Broken` says that one leads astray.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from typing import Final, NamedTuple
 
-from controller.switch import framing
+from controller.switch import cutting, framing
 from controller.switch.events import Counted, Installed, NextHop, Row
+from controller.switch.found import Found
 from controller.switch.framing import Broken
 from controller.switch.packing import HEADERS
 from flows import cookie as cookies
@@ -35,31 +36,59 @@ _ZONE: Final = HEADERS[f.REG_ZONE.name]
 _COMPILED, _NEIGHBOUR = cookies.of_kind(cookies.COMPILED) >> 48, cookies.NEIGHBOUR_COOKIE >> 48
 
 
-def installed(message: bytes) -> list[Installed]:
-    """The rows of a part of a dump, as reconciling needs them. Only ours that tell more than their cookie are read."""
-    rows: list[Installed] = []
+Head = tuple[int, int, int, int]  # length, table, priority, cookie
+
+
+def take(message: bytes, found: Found) -> None:
+    """Add the rows of a part of a dump. Only ours that may tell more than their cookie are read."""
     tells_zones = _ZONE in message or _TRACK in message
-    plain, add = partial(tuple.__new__, Installed), rows.append  # the quick way: there may be 100,000 of them
-    for at, (length, table, priority, cookie) in _heads(message):
+    compiled, at = found.compiled, framing.MULTIPART_HEADER
+    for length, table, priority, cookie in _heads(message):
         kind = cookie >> 48
-        if kind == _NEIGHBOUR or (kind == _COMPILED and (tells_zones or table in _TO_VLAN)):
-            add(_told(cookie, table, priority, message[at:at + length]))
+        if kind == _COMPILED and table not in _TO_VLAN and not (tells_zones and _tells(message[at:at + length])):
+            place = cutting.place(table, priority)
+            if place in compiled:
+                compiled[place].append(cookie)
+            else:
+                compiled[place] = [cookie]
+        elif kind in (_COMPILED, _NEIGHBOUR):
+            found.add(_told(cookie, table, priority, message[at:at + length]))
         else:
-            add(plain((cookie, table, None, None, None, None, None, None, priority)))
-    return rows
+            found.add(Installed(cookie, table, priority=priority))
+        at += length
 
 
-def _heads(message: bytes) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-    """Where each row begins, and its length, table, priority and cookie."""
+def _tells(row: bytes) -> bool:
+    """Whether it may name a zone of connection tracking."""
+    return _ZONE in row or _TRACK in row
+
+
+def _heads(message: bytes) -> Iterable[Head]:
+    """What stands in front of each row."""
+    rows = memoryview(message)[framing.MULTIPART_HEADER:]
+    size = int.from_bytes(rows[:2])
+    if size >= _LEAST and len(rows) % size == 0:
+        alike = list(_all_of(size).iter_unpack(rows))
+        if {head[0] for head in alike} == {size}:  # as in a large table: then each begins where the last one ends
+            return alike
+    return _one_by_one(message)
+
+
+@lru_cache(maxsize=64)
+def _all_of(size: int) -> struct.Struct:
+    return struct.Struct(f"{_ROW.format}{size - _ROW.size}x")
+
+
+def _one_by_one(message: bytes) -> Iterator[Head]:
     at, end, read = framing.MULTIPART_HEADER, len(message), _ROW.unpack_from
     while at < end:
         if end - at < _LEAST:
             raise Broken("it ends in the middle of a row")
-        found = read(message, at)
-        if not _LEAST <= found[0] <= end - at:
-            raise Broken(f"an item of {found[0]} bytes where {_LEAST} to {end - at} may be")
-        yield at, found
-        at += found[0]
+        head: Head = read(message, at)
+        if not _LEAST <= head[0] <= end - at:
+            raise Broken(f"an item of {head[0]} bytes where {_LEAST} to {end - at} may be")
+        yield head
+        at += head[0]
 
 
 def counted(message: bytes) -> Iterator[tuple[int, Counted]]:
@@ -78,8 +107,10 @@ def head(row: bytes) -> Row:
 
 def whole(message: bytes) -> Iterator[bytes]:
     """The rows of a part of a dump, each as it stands there."""
-    for at, (length, *_) in _heads(message):
+    at = framing.MULTIPART_HEADER
+    for length, *_ in _heads(message):
         yield message[at:at + length]
+        at += length
 
 
 class Content(NamedTuple):

@@ -14,6 +14,7 @@ from controller.switch import editing, pieces
 from controller.switch.diff import Forget, Plan
 from controller.switch.editing import Counters, Edit
 from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, ReadFlows, Removed, Write
+from controller.switch.found import Found
 from controller.switch.healing import Hands, Healing
 from controller.switch.hoststate import HostState
 from controller.switch.intent import Piece
@@ -109,7 +110,8 @@ class Fleet:
             if ports.get(name) != ofport:
                 state.port_gone(self.topology, bridge, name, ofport)
 
-    def flows_read(self, conn: object, rows: Iterable[Installed], meters: Iterable[Meter] = ()) -> list[Command]:
+    def flows_read(self, conn: object, rows: Found | Iterable[Installed],
+                   meters: Iterable[Meter] = ()) -> list[Command]:
         """A dump is whole."""
         found = self._sessions.get(conn)
         if not found:
@@ -118,7 +120,7 @@ class Fleet:
         if session.state is not State.READING:
             return []  # it was asked before something happened that made the answer useless
         self._vigil.answered(conn)
-        rows = list(rows)
+        rows = rows if isinstance(rows, Found) else Found.of(rows)
         about = {"switch": f"{state.name}/{session.bridge}", "flows": len(rows)}
         commands: list[Command] = [Log("info", "read", about)]
         state.take_rows(self.topology, session.bridge, rows)

@@ -10,10 +10,11 @@ from controller.model.differing import Speaker
 from controller.model.placement import Seen
 from controller.model.topology import Topology
 from controller.switch.diff import Forget
-from controller.switch.events import Installed, NextHop
+from controller.switch.events import NextHop
+from controller.switch.found import Found
 from controller.switch.routing import Routing
 from controller.switch.session import Session
-from flows.cookie import KIND_MASK, is_compiled, is_learned
+from flows.cookie import KIND_MASK, is_learned
 from flows.flow import Flow
 from flows.tables import BR_INT, BR_TUN
 
@@ -43,22 +44,21 @@ class HostState:
     def seen(self) -> Seen:
         return Seen(self.ports, self.vlans or {})
 
-    def take_rows(self, topology: Topology, bridge: str, rows: Iterable[Installed]) -> None:
+    def take_rows(self, topology: Topology, bridge: str, rows: Found) -> None:
         """A bridge has been read: take over the local VLANs in use, as soon as all that know of them are read.
 
         The VLANs of the overlay stand in br-tun. Those of provider networks are taken from br-int, by the row that lets
         them in from their bridge, and not from that bridge: it may connect later. While no port leads there, nothing
         comes in, and the VLAN is not kept.
         """
-        rows = list(rows)
         if bridge == BR_INT:
-            self.neighbours = [row.neighbour for row in rows if row.neighbour is not None]
-            self.taught = {row.cookie & ~KIND_MASK for row in rows if is_learned(row.cookie)}
+            self.neighbours = [row.neighbour for row in rows.others if row.neighbour is not None]
+            self.taught = {row.cookie & ~KIND_MASK for row in rows.others if is_learned(row.cookie)}
             devices = {ofport: name for name, ofport in self.ports[BR_INT].items()}
             self.segments = [(devices.get(row.in_port, ""), row.segment, vlan)
-                             for row in rows if (vlan := _given(row)) and row.in_port is not None]
+                             for row in rows.telling if (vlan := row.vlan) and row.in_port is not None]
         elif bridge == BR_TUN:
-            self.tunnels = [(row.tunnel_id, vlan) for row in rows if (vlan := _given(row))]
+            self.tunnels = [(row.tunnel_id, vlan) for row in rows.telling if (vlan := row.vlan)]
         self._recover(topology)
 
     def _may_teach(self, topology: Topology, source: int) -> bool:
@@ -174,8 +174,3 @@ class HostState:
         """The physical networks that these ports lead to: every port of a provider bridge, and br-int's to one."""
         return {physical for physical, provider in topology.hosts[self.name].bridge_mappings.items()
                 if provider == bridge or (bridge == BR_INT and names.int_device(provider) in changed)}
-
-
-def _given(row: Installed) -> int:
-    """The local VLAN that a compiled row gives to frames; 0 if none."""
-    return row.vlan or 0 if is_compiled(row.cookie) else 0

@@ -17,7 +17,8 @@ from os_ken.ofproto import ofproto_v1_4_parser as parser
 from controller.switch import answers, dumps, framing, listing, wire
 from controller.switch.control import Unanswerable
 from controller.switch.dumps import Content
-from controller.switch.events import Counted, Installed, Row
+from controller.switch.events import Counted, Row
+from controller.switch.found import Found
 from flows.host import Meter
 from flows.tables import Table
 
@@ -27,7 +28,7 @@ _GROUP_BITS: Final = 0xF  # of a cookie, by which they are parted where there ar
 _BREATH: Final = 100  # rows that are put into words before anybody else may do something
 
 Send = Callable[[Any, bytes], object]
-Read = Callable[[list[Installed], list[Meter]], object]
+Read = Callable[[Found, list[Meter]], object]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Inquiries:
     def _read_rows(self, conn: Any, reading: _Reading) -> None:
         """The next part of the flows. The switch has it ready while what it has said before it is read."""
         def part(reply: Any) -> None:
-            reading.rows += dumps.installed(reply.body)
+            dumps.take(reply.body, reading.found)
             if reply.xid == reading.latest and reading.requests and self._readings.get(conn) is reading:
                 self._read_rows(conn, reading)
 
@@ -93,7 +94,7 @@ class Inquiries:
             reading.open -= 1
             if not reading.open and self._readings.get(conn) is reading:
                 del self._readings[conn]
-                reading.done(reading.rows, reading.meters)
+                reading.done(reading.found, reading.meters)
 
         reading.open += 1
         reading.latest = self.ask(conn, reading.requests.popleft(), part, whole)
@@ -171,7 +172,7 @@ class _Reading:
 
     done: Read
     requests: deque[Any] = field(default_factory=deque)
-    rows: list[Installed] = field(default_factory=list)
+    found: Found = field(default_factory=Found)
     meters: list[Meter] = field(default_factory=list)
     count: int = 0  # how many flows there are
     latest: int = 0  # transaction id of the last request for flows

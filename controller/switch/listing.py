@@ -31,10 +31,13 @@ def row(raw: bytes, known: Callable[[Content], bool] = lambda _: False) -> Row:
     head = dumps.head(raw)
     try:
         framing.flow(raw, dumps.MATCH_AT, len(raw))
-        if known(dumps.content(raw)):
-            return head
-        stats = parser.OFPFlowStats.parser(raw, 0)
-        return replace(head, **_text(stats))
+        content = dumps.content(raw)
+    except framing.Broken:
+        return replace(head, match=_STRANGE, actions=_STRANGE)
+    if known(content):
+        return head
+    try:
+        return replace(head, **_text(parser.OFPFlowStats.parser(raw, 0)))
     except Exception:  # os-ken's parsers meet what they do not know in any way; a stranger's row is no fault of ours
         return replace(head, match=_STRANGE, actions=_STRANGE)
 

@@ -13,6 +13,7 @@ import pytest
 from controller.switch import answers, dumps, listing, wire
 from controller.switch.diff import Plan
 from controller.switch.events import Asked, NextHop, Removed
+from controller.switch.found import Found
 from flows import fields as f
 from flows.cookie import NEIGHBOUR_COOKIE, cookie_of
 from flows.flow import Flow
@@ -23,7 +24,7 @@ from tests import routed_rows
 from tests.private_ovs import PATIENCE, OpenFlow, PrivateOvs
 from tests.wirekit import BRIDGE, Counting, asked, dumped, heard, held, plan_for, send, texts
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 METERS = tuple(Meter(number, 100, 50) for number in (5, 6, CONTROLLER_METER))
 SET_CONFIG = struct.pack("!BBHIHH", wire.VERSION, 9, 12, 1, 0, 0xFFFF)  # a connection of ours is sent packet-ins, too
@@ -119,8 +120,9 @@ def test_a_learned_neighbour_is_read_back_whole_and_its_end_is_told(bridge: Priv
     row, said = neighbour()
     with bridge.openflow(BRIDGE) as connection:
         connection.send(SET_CONFIG + wire.learn(1, row))
-        (found,) = dumps.installed(dumped(asked(connection, wire.read_flows(Counting()))))
-        assert (found.cookie, found.neighbour) == (NEIGHBOUR_COOKIE, said)
+        rows = Found()
+        dumps.take(dumped(asked(connection, wire.read_flows(Counting()))), rows)
+        assert [(row.cookie, row.neighbour) for row in rows.others] == [(NEIGHBOUR_COOKIE, said)]
         lasts = f"idle_timeout={wire.NEIGHBOUR_IDLE}, send_flow_rem "
         assert held(bridge) == [f"cookie={NEIGHBOUR_COOKIE:#x}, {line(row).replace('priority', lasts + 'priority')}"]
         connection.send(wire.unlearn(1, row))
@@ -231,6 +233,8 @@ def test_whatever_strangers_install_can_be_read_and_listed(bridge: PrivateOvs) -
     assert taken > len(STRANGERS)
     with bridge.openflow(BRIDGE) as connection:
         rows = asked(connection, wire.read_flows(Counting()))
-    assert len(rows) == taken == len(dumps.installed(dumped(rows)))
+    found = Found()
+    dumps.take(dumped(rows), found)
+    assert len(rows) == taken == len(found)
     for row in rows:
         assert listing.row(row).actions not in ("", "(not understood)")

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Iterable
 
 import pytest
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.switch import dumps, listing, packing
 from controller.switch.events import Counted, Installed
+from controller.switch.found import Found
 from flows import fields as f
 from flows import tables as t
 from flows.cookie import LEARNED_COOKIE, NEIGHBOUR_COOKIE, cookie_of
@@ -30,13 +32,19 @@ def by_osken(raw: bytes) -> Installed:
     return oskenflow.installed(parser.OFPFlowStats.parser(raw, 0))
 
 
+def read(rows: Iterable[bytes]) -> Found:
+    found = Found()
+    dumps.take(dumped(rows), found)
+    return found
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_every_golden_flow_is_read_back_as_osken_does(case: str) -> None:
     cloud = golden(case)
     for host in cloud.hosts:
         for flows in tables(cloud, host).values():
             rows = [row(flow) for flow in flows]
-            assert dumps.installed(dumped(rows)) == [by_osken(raw) for raw in rows]
+            assert read(rows) == Found.of(map(by_osken, rows))
 
 
 LEG = (f.REG_LEAVES_BY(5), f.REG_NEXT_HOP(0x0A000107))
@@ -59,15 +67,15 @@ TELLING = {
 @pytest.mark.parametrize("what", TELLING)
 def test_what_a_row_tells_is_read(what: str) -> None:
     raw = row(TELLING[what])
-    assert dumps.installed(dumped([raw])) == [by_osken(raw)]
+    assert read([raw]) == Found.of([by_osken(raw)])
 
 
 def test_a_neighbour_is_read_whole() -> None:
     raw = row(Flow(t.LEAVE, 2, Match(LEG), (SetField(f.ETH_DST("02:00:00:00:00:07")),
                                             SetField(f.ETH_SRC("fa:16:3e:00:00:01"))), "", ""), NEIGHBOUR_COOKIE)
-    found = dumps.installed(dumped([raw]))
-    assert found == [by_osken(raw)]
-    assert found[0].neighbour
+    found = read([raw])
+    assert found == Found.of([by_osken(raw)])
+    assert found.others[0].neighbour
 
 
 def test_of_rows_that_are_not_compiled_only_the_head_is_looked_at() -> None:
@@ -75,8 +83,8 @@ def test_of_rows_that_are_not_compiled_only_the_head_is_looked_at() -> None:
     nonsense = bytes(range(200, 240))
     rows = [struct.pack("!HBxIIHHHHHxxQQQ", 88, table, 0, 0, 3, 0, 0, 0, 0, cookie, 1, 2) + nonsense
             for table in (0, 4, 20) for cookie in (5, LEARNED_COOKIE)]
-    assert dumps.installed(dumped(rows)) == [
-        Installed(cookie, table, priority=3) for table in (0, 4, 20) for cookie in (5, LEARNED_COOKIE)]
+    assert read(rows) == Found(others=[
+        Installed(cookie, table, priority=3) for table in (0, 4, 20) for cookie in (5, LEARNED_COOKIE)])
     found = listing.row(rows[0])
     assert (found.cookie, found.priority, found.packets, found.match) == (5, 3, 1, "(not understood)")
 

@@ -11,6 +11,7 @@ import pytest
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.switch import answers, dumps, framing, listing, packing
+from controller.switch.found import Found
 from flows import fields as f
 from flows import tables as t
 from flows.flow import Clone, Conjunction, LearnPort, Output, OutputTo, Resubmit, SetField, Track
@@ -133,7 +134,7 @@ def every_way(body: bytes) -> None:
     rows = [listing.row(row) for row in dumps.whole(body)]
     assert len(rows) == len(list(dumps.counted(body)))
     list(dumps.contents(body))
-    dumps.installed(body)
+    dumps.take(body, Found())
 
 
 def test_a_hello_whose_element_is_empty_is_not_walked_forever() -> None:
@@ -156,7 +157,7 @@ def test_an_action_inside_another_is_walked_too(row: bytes, action: bytes) -> No
 def test_a_row_that_lies_about_its_length_breaks_the_dump() -> None:
     for length in (0, 8, len(FLOW) + 8):
         with watchdog(10), pytest.raises(framing.Broken, match=f"an item of {length} bytes"):
-            dumps.installed(bytes(16) + struct.pack("!H", length) + FLOW[2:])
+            dumps.take(bytes(16) + struct.pack("!H", length) + FLOW[2:], Found())
 
 
 def test_what_a_flow_monitor_says_is_read() -> None:

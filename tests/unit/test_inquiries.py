@@ -1,6 +1,7 @@
 """What is asked of switches, in which order, and who hears the answer."""
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from controller.switch import answers
 from controller.switch.control import Unanswerable
-from controller.switch.events import Counted, Installed
+from controller.switch.cutting import place_of
+from controller.switch.events import Counted
+from controller.switch.found import Found
 from controller.switch.inquiries import Inquiries
 from flows import tables as t
 from flows.cookie import cookie_of
@@ -58,14 +61,14 @@ def rows(flows: Iterable[Flow]) -> bytes:
     return b"".join(map(row, flows))
 
 
-def cookies(found: Iterable[Installed]) -> list[int]:
-    return [one.cookie for one in found]
+def cookies(found: Found) -> list[int]:
+    return list(itertools.chain.from_iterable(found.compiled.values()))
 
 
 class Heard(list[Any]):
     """What a reading has found, once it is over."""
 
-    def __call__(self, rows: list[Installed], meters: list[Meter]) -> None:
+    def __call__(self, rows: Found, meters: list[Meter]) -> None:
         self.append((rows, meters))
 
 
@@ -78,8 +81,7 @@ def test_few_flows_are_asked_for_at_once() -> None:
     assert not heard
     switch.say(rows(DROPS[3:]))
     ((found, meters),) = heard
-    assert cookies(found) == [cookie_of(flow) for flow in DROPS]
-    assert [one.priority for one in found] == [0, 1, 2, 3]
+    assert found.compiled == {place_of(flow): [cookie_of(flow)] for flow in DROPS}
     assert meters == []
 
 
@@ -95,7 +97,7 @@ def test_many_are_asked_for_in_parts_each_when_the_one_before_it_is_on_its_way()
         assert len(switch.masks()) == group + 2
     assert not heard
     switch.say(rows(DROPS[:2]))
-    assert cookies(heard[0][0]) == [cookie_of(flow) for flow in DROPS[:2]] * 16
+    assert cookies(heard[0][0]) == [cookie_of(DROPS[0])] * 16 + [cookie_of(DROPS[1])] * 16
     assert len(switch.asked) == 17
 
 
@@ -106,7 +108,7 @@ def test_meters_are_read_first_where_they_are_wanted() -> None:
     switch.count(0)
     switch.say(b"")
     assert switch.kinds() == [METERS, AGGREGATE, FLOW]
-    assert heard == [([], [Meter(5, 100, 50)])]
+    assert heard == [(Found(), [Meter(5, 100, 50)])]
 
 
 def test_a_switch_without_meters_that_does_not_count_is_read_in_parts() -> None:
@@ -117,7 +119,7 @@ def test_a_switch_without_meters_that_does_not_count_is_read_in_parts() -> None:
     for at in range(2, 18):
         switch.say(b"", to=at)
     assert switch.masks() == [(group, 15) for group in range(16)]
-    assert heard == [([], [])]
+    assert heard == [(Found(), [])]
     assert not switch.refuse(), "nothing is open any more"
 
 
@@ -145,7 +147,7 @@ def test_an_answer_that_makes_no_sense_ends_the_connection_and_one_to_nobody_not
 
 def test_people_see_every_row_and_its_counters() -> None:
     switch = Switch()
-    seen = eventlet.spawn(switch.inquiries.dump, switch.conn, {cookie_of(DROPS[0])})
+    seen = eventlet.spawn(switch.inquiries.dump, switch.conn, lambda content: content.priority == 0)
     eventlet.sleep(0)
     switch.count(2)
     eventlet.sleep(0)
