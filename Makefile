@@ -34,7 +34,8 @@ cli:  ## the commands and the daemon as processes; no root, no Open vSwitch
 
 system:  ## system tests alone (root)
 	@$(SETUP) venv
-	@$(SETUP) root $(PYTHON) -m pytest tests/system
+	@$(SETUP) root $(PYTHON) -m pytest -n 2 --dist loadfile -m shared tests/system
+	@$(SETUP) root $(PYTHON) -m pytest -m 'not shared' tests/system
 
 bench: setup  ## the measurements of bench/README.md (root)
 	@$(SETUP) root $(PYTHON) bench/run.py

@@ -1,21 +1,19 @@
 """A cloud with DHCP for two tenants of equal addresses, and what tests ask of its servers and clients."""
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import socket
 import struct
-from typing import Any, ClassVar
+from typing import Any
 
 from labkit import PATIENCE, Cloud, mac_bytes, until
 
 from controller.host import netns
 from controller.model import names
 from controller.model.topology import Port
-from controller.tools import demo, leases
-from controller.tools.handover import hand_over
+from controller.tools import leases
 
 ROUTES = ("host_routes: [{destination: 198.51.100.0/24, nexthop: 10.0.1.7}, "
           "{destination: 10.9.0.0/16, nexthop: 10.0.1.8}]")
@@ -49,19 +47,12 @@ vms:
 
 
 class Served(Cloud):
-    """That cloud, running. What happens often here happens in this process."""
-
-    said: ClassVar[list[str]] = []
+    """That cloud, running."""
 
     def change(self, text: str) -> None:
-        """The daemon obeys another topology, and the lab follows; nothing if it does so already."""
+        """As any cloud's; nothing if it is so already."""
         if self.file.read_text() != text:
-            self.file.write_text(text)
-            given = hand_over(self.where, "apply", str(self.file), io.BytesIO())
-            assert demo.lab_follow(given, self.where, self.said.append)
-
-    def up(self) -> None:
-        demo.lab_up(str(self.file), self.where, self.said.append)
+            super().change(text)
 
     def has_leases(self) -> None:
         """Wait until every VM that asks has its address."""

@@ -28,7 +28,7 @@ from tests.clouds import CASES, golden, tables
 from tests.ovstrace import Traced, larger_too, traced
 from tests.private_ovs import Control, PrivateOvs
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 PACKETS = 200  # for each case, over all of its bridges
 ROUTED = 10  # times as many where there are routers

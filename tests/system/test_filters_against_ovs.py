@@ -29,7 +29,7 @@ from flows.tracking import Conntrack
 from tests import filter_rows
 from tests.clouds import golden, tables
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 PACKETS = 800  # for each scene
 GRE = 47

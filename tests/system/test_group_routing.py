@@ -15,7 +15,7 @@ from tests import hopcloud
 from tests.edge_packets import ICMP, Packet
 from tests.groupcloud import rule
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 _PORTS = count(30000)
 _WEB, _DB = 0x80000301, 0x80000302

@@ -14,7 +14,7 @@ from tests import edge_packets as packets
 from tests import groupcloud
 from tests.edge_packets import GRE, ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 _PORTS = count(20000)  # nobody speaks twice from the same port
 BROADCAST = "ff:ff:ff:ff:ff:ff"

@@ -19,7 +19,7 @@ from flows.routing.wireformat import Arp, Datagram, Frame
 from tests.hopcloud import FAR, GATEWAY, MTU_INSIDE
 from tests.routerkit import number, ping, summed, tcp_to, udp_to
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 QG1, FIP_WEB, FIP_DB = "203.0.113.10", "203.0.113.50", "203.0.113.51"
 QG2, FIP_TWO = "203.0.113.20", "203.0.113.60"

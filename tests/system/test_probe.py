@@ -16,7 +16,7 @@ from controller.host import netns, probe
 from controller.host.campaign import Leak, Observation, Options
 from controller.host.probe import Endpoint
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 QUICK = Options(listen=0.3, tries=4, patience=0.1)
 Wire = Callable[..., Endpoint]

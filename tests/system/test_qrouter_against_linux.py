@@ -13,7 +13,7 @@ from routerkit import Traffic, router
 
 from flows.router import Router
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 ROUTERS: dict[str, Router] = {
     "snat": router(),

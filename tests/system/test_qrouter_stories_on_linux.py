@@ -30,7 +30,7 @@ from flows.qrouter import Sent
 from flows.router import Limits
 from flows.routing.wireformat import Datagram, Frame
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 VM, OTHER = "10.0.1.12", "10.0.2.12"
 

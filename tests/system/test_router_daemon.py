@@ -21,7 +21,7 @@ from tests.commands import Daemon, daemon, place
 from tests.private_ovs import Control, PrivateOvs
 from tests.routerkit import arp_in, number, ping
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 PORT = 26653
 PATIENCE = 20  # seconds
 CLOUD = """

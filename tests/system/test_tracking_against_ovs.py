@@ -27,7 +27,7 @@ from flows.tracking import Conntrack
 from tests import hopcloud
 from tests.routerkit import ping, udp_to
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 PACKETS = 400
 OUTSIDE_MAC = "02:00:cb:00:71:01"

@@ -16,7 +16,7 @@ from tests.clouds import CASES, golden, tables
 from tests.private_ovs import PrivateOvs
 from tests.wirekit import BRIDGE, held, plan_for, send, texts
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 TABLE_FULL = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL)
 MACS = ("fa:16:3e:00:00:01", "fa:16:3e:00:00:02")
@@ -75,13 +75,13 @@ def learn(ovs: PrivateOvs, vlan: int, mac: str, port: int) -> str:
 
 
 @pytest.mark.parametrize(("forget", "gone"), [
-    (Forget(vlan=5), {"5a", "5b"}),
-    (Forget(vlan=5, mac=MACS[0]), {"5a"}),
-    (Forget(ofport=8), {"5b", "6a"}),
-    (Forget(vlan=6, ofport=8), {"6a"}),
-    (Forget(vlan=7), set()),
+    (Forget(vlan=5), ["5a", "5b"]),
+    (Forget(vlan=5, mac=MACS[0]), ["5a"]),
+    (Forget(ofport=8), ["5b", "6a"]),
+    (Forget(vlan=6, ofport=8), ["6a"]),
+    (Forget(vlan=7), []),
 ], ids=repr)
-def test_learned_flows_are_forgotten_by_vlan_mac_and_port(bridge: PrivateOvs, forget: Forget, gone: set[str]) -> None:
+def test_learned_flows_are_forgotten_by_vlan_mac_and_port(bridge: PrivateOvs, forget: Forget, gone: list[str]) -> None:
     compiled = tables(golden("one-network-two-hosts"), "compute1")["br-tun"]
     send(bridge, plan_for(compiled))
     bridge.add_flow(BRIDGE, "table=20,cookie=0x77,priority=9,dl_vlan=5 actions=output:8")

@@ -18,7 +18,7 @@ from tests.private_ovs import PrivateOvs
 from tests.routerkit import udp_to
 from tests.wirekit import BRIDGE, Counting, asked, held, plan_for, send, texts
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 VM, OTHER, STRANGER = (filter_rows.VMS[5][0], "10.0.0.5"), (filter_rows.VMS[6][0], "10.0.0.6"), (
     "fa:16:3e:00:00:09", "10.0.1.3")
