@@ -28,7 +28,8 @@ def of_kind(kind: int) -> int:
     return OWNER << 56 | kind << 48
 
 
-_DIGEST_BYTES: Final = 6
+DIGEST_BITS: Final = 48
+_DIGEST_BYTES: Final = DIGEST_BITS // 8
 _COMPILED_COOKIE: Final = of_kind(COMPILED)
 _UPPER_BYTES: Final = bytes((OWNER, COMPILED))
 LEARNED_COOKIE: Final = of_kind(LEARNED)

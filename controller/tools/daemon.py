@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from controller.model import reading
 from controller.model.topology import Topology
-from controller.tools import nodes, topologies, troubles
+from controller.tools import garbage, nodes, topologies, troubles
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.rundir import Rundir, make
 
@@ -85,6 +85,7 @@ def run(options: Options) -> None:
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}
 
         listeners = sockets.Listeners(options.where.openflow, options.where.control, tcp)
+        garbage.spare()
         try:
             switch_app.run(Fleet(topology, serve, heal=options.heal), listeners, prepare)
         except sockets.CannotListen as error:
