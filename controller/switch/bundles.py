@@ -8,6 +8,7 @@ import contextlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any, Final
 
 from controller.switch import nicira, packing, wire
@@ -24,6 +25,7 @@ _FLAGS: Final = 1 | 2  # atomic, ordered
 _CONTROL_MESSAGE: Final = struct.Struct("!BBHIIHH")  # header, bundle, type, flags
 _ADD_MESSAGE: Final = struct.Struct("!BBHIIHH")  # header, bundle, padding, flags; the message follows
 _PIECE: Final = 1 << 16  # bytes, about
+_AT_ONCE: Final = 400  # rows of a sheet that are packed in one go
 _LARGEST: Final = 0xFFFF - _ADD_MESSAGE.size
 _VLAN_ID_BITS: Final = 0xFFF
 _XID: Final = _ADD_MESSAGE.size + 4  # where the inner message has its transaction id, and its cookie
@@ -160,16 +162,23 @@ def _wrapped(message: bytes, number: int, xid: int) -> bytes:
     return _ADD_MESSAGE.pack(packing.VERSION, _ADD, _ADD_MESSAGE.size + len(message), xid, number, 0, _FLAGS) + message
 
 
-def _adds(first: int, number: int, rows: Iterable[tuple[int, Row]]) -> Iterator[bytes]:
-    sheet: Sheet | None = None
-    for xid, (cookie, row) in enumerate(rows, first):
-        if isinstance(row, Spliced):
-            if row.sheet is not sheet:
-                sheet = row.sheet
-                splice = _splicing(sheet, number)
-            yield splice(xid, cookie, row.index)
+def _adds(xid: int, number: int, rows: Iterable[tuple[int, Row]]) -> Iterator[bytes]:
+    """Messages; of a sheet, some at once. `xid`: of the first; those that follow count on."""
+    for sheet, run in groupby(rows, _sheet_of):
+        if sheet is None:
+            for cookie, row in run:
+                yield _wrapped(_add(xid, cookie, flow_of(row)), number, xid)
+                xid += 1
         else:
-            yield _wrapped(_add(xid, cookie, row), number, xid)
+            splice = _splicing(sheet, number)
+            while some := [(cookie, row.index) for cookie, row in islice(run, _AT_ONCE) if isinstance(row, Spliced)]:
+                yield splice(xid, some)
+                xid += len(some)
+
+
+def _sheet_of(one: tuple[int, Row]) -> Sheet | None:
+    row = one[1]
+    return row.sheet if isinstance(row, Spliced) else None
 
 
 def _add(xid: int, cookie: int, flow: Flow) -> bytes:
@@ -180,8 +189,8 @@ def _add(xid: int, cookie: int, flow: Flow) -> bytes:
     raise packing.TooLarge(f"no message is large enough for: {_added(flow)}")
 
 
-def _splicing(sheet: Sheet, number: int) -> Callable[[int, int, int], bytes]:
-    """The function (xid, cookie, index of a row) -> its message in a bundle."""
+def _splicing(sheet: Sheet, number: int) -> Callable[[int, list[tuple[int, int]]], bytes]:
+    """The function (first xid, cookie and index of each row) -> their messages in a bundle."""
     whole = _wrapped(_add(0, 0, sheet.model), number, 0)
     width = (sheet.field.bits + 7) // 8
     value_at = _ADD_MESSAGE.size + packing.place(sheet.model.match, sheet.field)
@@ -190,12 +199,14 @@ def _splicing(sheet: Sheet, number: int) -> Callable[[int, int, int], bytes]:
     layout = f"!4sI{len(between)}sIQ{len(before)}s{width}s"
     if outputs is None:
         pack = struct.Struct(f"{layout}{len(behind)}s").pack
-        return lambda xid, cookie, index: pack(
-            head, xid, between, xid, cookie, before, values[index].to_bytes(width), behind)
+        return lambda first, rows: b"".join([
+            pack(head, xid, between, xid, cookie, before, values[index].to_bytes(width), behind)
+            for xid, (cookie, index) in enumerate(rows, first)])
     middle, rest = behind[:_PORT], behind[_PORT + 4:]
     pack = struct.Struct(f"{layout}{len(middle)}sI{len(rest)}s").pack
-    return lambda xid, cookie, index: pack(
-        head, xid, between, xid, cookie, before, values[index].to_bytes(width), middle, outputs[index], rest)
+    return lambda first, rows: b"".join([
+        pack(head, xid, between, xid, cookie, before, values[index].to_bytes(width), middle, outputs[index], rest)
+        for xid, (cookie, index) in enumerate(rows, first)])
 
 
 def _forget(xid: int, forget: Forget) -> bytes:
