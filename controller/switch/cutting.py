@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Final
 
 from controller.switch.diff import Plan
-from flows.sheet import Row, Spliced
+from flows.sheet import Row, Sheet, Spliced
 from flows.tables import BR_INT
 
 LIMIT: Final = 2000  # messages of a bundle: a commit of as many takes a switch about 2 ms
@@ -34,6 +34,11 @@ def place_of(row: Row) -> int:
     """The place of a flow."""
     flow = row.sheet.model if isinstance(row, Spliced) else row
     return flow.table.id << _PRIORITY_BITS | flow.priority
+
+
+def places(add: Iterable[tuple[int, Row]]) -> dict[int, int]:
+    """Cookie -> place of each flow."""
+    return {cookie: at for at, some in _by_place(add).items() for cookie, _ in some}
 
 
 def cut(plan: Plan, bridge: str, have: Mapping[int, int], limit: int = 0) -> tuple[Plan, ...]:
@@ -59,15 +64,29 @@ def _grows(plan: Plan, have: Mapping[int, int]) -> bool:
         return True
     if plan.delete or plan.forget:
         return False
-    return min(have.values()) >= max(place_of(row) for _, row in plan.add)
+    return min(have.values()) >= max(_by_place(plan.add))
 
 
 def _falling(add: Iterable[tuple[int, Row]]) -> list[tuple[int, Row]]:
     """By place, the last first; those of one place in the order given: the rows of a sheet stay together."""
-    by_place: dict[int, list[tuple[int, Row]]] = {}
-    for one in add:
-        by_place.setdefault(place_of(one[1]), []).append(one)
+    by_place = _by_place(add)
     return [one for at in sorted(by_place, reverse=True) for one in by_place[at]]
+
+
+def _by_place(add: Iterable[tuple[int, Row]]) -> dict[int, list[tuple[int, Row]]]:
+    found: dict[int, list[tuple[int, Row]]] = {}
+    here: list[tuple[int, Row]] = []
+    sheet: Sheet | None = None
+    for one in add:
+        row = one[1]
+        if not isinstance(row, Spliced):
+            found.setdefault(place_of(row), []).append(one)
+        elif row.sheet is sheet:
+            here.append(one)
+        else:
+            sheet, here = row.sheet, found.setdefault(place_of(row), [])
+            here.append(one)
+    return found
 
 
 def _rising(delete: Iterable[int], have: Mapping[int, int]) -> list[int]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flows.cookie import is_compiled
+from flows.cookie import COMPILED, KIND_MASK, of_kind
 from flows.host import Meter
 from flows.sheet import Row
 
@@ -52,8 +52,10 @@ def diff(want: Mapping[int, Row], have: Iterable[int], forget: Iterable[Forget] 
     A changed flow with the same match overwrites its old self (OpenFlow 1.4, 6.4); the deletion of the old cookie
     then finds nothing.
     """
-    present = {cookie for cookie in have if is_compiled(cookie)}
-    return Plan(add=tuple((cookie, row) for cookie, row in want.items() if cookie not in present),
+    ours = of_kind(COMPILED)
+    present = {cookie for cookie in have if cookie & KIND_MASK == ours}
+    missing = want.keys() - present
+    return Plan(add=tuple((cookie, row) for cookie, row in want.items() if cookie in missing) if missing else (),
                 delete=tuple(sorted(present - want.keys())),
                 forget=tuple(dict.fromkeys(forget)))
 

@@ -175,7 +175,7 @@ class Session:
         self.counters.deleted += len(plan.delete) + len(plan.renew)
         self.counters.forgotten += len(plan.forget)
         self.counters.flushed += len(plan.flush)
-        self._have.update((cookie, cutting.place_of(row)) for cookie, row in plan.add)
+        self._have.update(cutting.places(plan.add))
         for cookie in plan.delete:
             self._have.pop(cookie, None)
         self._tenants.come(zones.of_rows(plan.add))
