@@ -13,7 +13,7 @@ from controller.switch.damage import Damage, Finding, Key, What
 from controller.switch.dumps import Content, Update
 from controller.switch.events import Inspect
 from controller.switch.session import Session, State
-from flows.cookie import is_compiled, is_learned, is_neighbour
+from flows.cookie import EXACT, is_compiled, is_learned, is_neighbour
 from flows.tables import pipeline
 
 _MANY: Final = 2000  # updates; of more than that at once, only their cookies are looked at
@@ -38,7 +38,6 @@ class Case:
     _early: list[Update] = field(default_factory=list)  # from before the switch had been read whole
     _seen: frozenset[int] = frozenset()  # our cookies that it had then
     _rough: list[Finding] = field(default_factory=list)  # of too many updates, and of rows that were looked at
-    _audit: Audit | None = None
     _places: frozenset[tuple[int, int]] = frozenset()  # tables and priorities of ours
 
     def __post_init__(self) -> None:
@@ -89,11 +88,13 @@ class Case:
 
     def inspect(self, asked: Inspect, rows: Iterable[Content]) -> bool:
         """These rows have the cookies that were asked for. Whether they count: nothing was written meanwhile."""
-        session = self.session
-        if self._audit is None or asked.group == 0:
-            self._audit = Audit(session.intent.find)
-        expected = {cookie for cookie in session.have if cookie & asked.mask == asked.group}
-        found = [*self._audit.rows(rows), *self._audit.missing(expected)]
+        session, audit = self.session, Audit(self.session.intent.find)
+        found = list(audit.rows(rows))
+        if asked.mask == EXACT:
+            expected = {asked.cookie} & session.intent.rows.keys()
+        else:
+            expected = {cookie for cookie in session.intent.rows if cookie & asked.mask == asked.cookie}
+        found += audit.missing(expected)
         if session.state is not State.IN_SYNC or session.counters.writes != asked.writes:
             return False
         self._rough += found

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from controller.switch.diff import Plan
 from controller.switch.monitor import Monitor
 from flows.conversations import Ended
-from flows.cookie import EXACT
 from flows.fields import Criterion
 from flows.flow import Flow
 from flows.tables import Table
@@ -192,15 +191,15 @@ class Count:
 
     conn: Any
     cookie: int
-    mask: int = EXACT
+    mask: int
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Ask for the rows whose cookies have these lowest bits, with all that they match and do."""
+    """Ask for the rows with this cookie, where the mask has bits, and for all that they match and do."""
 
     conn: Any
-    group: int
+    cookie: int
     mask: int
     writes: int  # that the switch had got by then
 

@@ -1,10 +1,10 @@
 """Self-healing: what others do to our flows is noticed, put right, and told. Decisions only; no I/O, no clock.
 
-Flow monitors tell at once (`monitor`, `damage`). What has no monitor is counted; where a count is wrong, or more has
-changed than can be looked at flow by flow, the switch is read again and compared whole. And once a switch is in sync,
-its rows are looked at in the background, a few at a time (`audit`): for what was changed before we came. A flow that
-somebody changes again and again is put right less and less often: a fight with another controller must not keep the
-switch busy.
+Flow monitors tell at once (`monitor`, `damage`). What no monitor sees is asked for each second, or counted; where a
+count is wrong, or more has changed than can be looked at flow by flow, the switch is read again and compared whole. And
+once a switch is in sync, its rows are looked at in the background, a few at a time (`audit`): for what was changed
+before we came. A flow that somebody changes again and again is put right less and less often: a fight with another
+controller must not keep the switch busy.
 """
 from __future__ import annotations
 
@@ -117,22 +117,19 @@ class Healing:
         case = self._cases.get(conn)
         if case is None or case.session.state is not State.IN_SYNC:
             return
-        if asked.mask != EXACT and flows != case.session.held:
+        if flows != case.session.held:
             case.unread = f"it has {flows} flows of ours instead of {case.session.held}"
-        elif asked.mask == EXACT and flows == 0:
-            case.damages.setdefault((asked.cookie, False), Damage(What.DELETED, asked.cookie))
-        else:
-            return
-        self._look(conn, now)
+            self._look(conn, now)
 
     def inspected(self, conn: object, asked: Inspect, rows: Iterable[Content], now: float) -> None:
         """These are the rows that were asked for."""
         case = self._cases.get(conn)
-        if case is None or asked.group != case.group or not case.inspect(asked, rows):
+        if case is None or not case.inspect(asked, rows):
             return  # it is asked again
-        case.group = (case.group + 1) & asked.mask
-        case.look_at = now + (_BREATH if case.group else _BLIND_ROUND if case.blind else _ROUND)
-        self._look(conn, case.look_at)
+        if asked.mask != EXACT and asked.cookie == case.group:
+            case.group = (case.group + 1) & asked.mask
+            case.look_at = now + (_BREATH if case.group else _BLIND_ROUND if case.blind else _ROUND)
+            self._look(conn, case.look_at)
         if case.waits:
             self._look(conn, now)
 
@@ -183,7 +180,7 @@ class Healing:
         if now >= case.count_at:
             case.count_at = now + self._pause
             self._look(conn, case.count_at)
-            yield from _counts(conn, case)
+            yield from _unseen(conn, case)
         if now >= case.look_at:
             case.look_at = now + _NO_ANSWER
             self._look(conn, case.look_at)
@@ -244,12 +241,13 @@ class Healing:
                             for one in wrong[:_SHOWN]]}
 
 
-def _counts(conn: object, case: Case) -> Iterator[Count]:
+def _unseen(conn: object, case: Case) -> Iterator[Command]:
     """What no monitor sees."""
     if case.blind:
         yield Count(conn, of_kind(COMPILED), KIND_MASK)
     else:
-        yield from (Count(conn, cookie) for cookie in monitor.unseen(case.session.intent.parts(BASE)))
+        writes = case.session.counters.writes
+        yield from (Inspect(conn, cookie, EXACT, writes) for cookie in monitor.unseen(case.session.intent.parts(BASE)))
 
 
 def _told(case: Case, event: str, damages: Sequence[Damage]) -> Iterator[Log]:

@@ -1,8 +1,8 @@
-"""Which of a bridge's flows a flow monitor watches (OpenFlow 1.4, 7.3.5.17), and which have to be counted instead.
+"""Which of a bridge's flows a flow monitor watches (OpenFlow 1.4, 7.3.5.17), and which have to be asked for instead.
 
 A table that the switch teaches itself would tell of every MAC that comes and goes, and a flood of them would bury the
 daemon. There, only flows are watched that compare the bit which says that there is a VLAN tag: compiled ones do, and
-what our learn actions make does not. What is left over, the tables' misses, is counted once in a while.
+what our learn actions make does not. What is left over, the tables' misses, is asked for each second.
 """
 from __future__ import annotations
 

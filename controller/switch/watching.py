@@ -39,9 +39,9 @@ class Watching:
             case Count(_, cookie, mask):
                 request = wire.count_flows(conn, cookie=cookie, mask=mask)
                 self._inquiries.ask(conn, request, part=partial(self._counted, command))
-            case Inspect(_, group, mask):
+            case Inspect(_, cookie, mask):
                 bodies: list[Any] = []
-                self._inquiries.ask(conn, wire.read_flows(conn, cookie=group, mask=mask),
+                self._inquiries.ask(conn, wire.read_flows(conn, cookie=cookie, mask=mask),
                                     part=lambda reply: bodies.append(reply.body),
                                     whole=lambda: self._look(command, bodies))
 

@@ -261,8 +261,9 @@ def questions(story: Story, seconds: float) -> list[Command]:
     return found
 
 
-def counts(story: Story, seconds: float) -> list[Count]:
-    return [one for one in questions(story, seconds) if isinstance(one, Count)]
+def exact(story: Story, seconds: float) -> list[Inspect]:
+    """What is asked for rows that no monitor sees."""
+    return [one for one in questions(story, seconds) if isinstance(one, Inspect) and one.mask == EXACT]
 
 
 def look(story: Story, seconds: float) -> Inspect | None:
@@ -270,19 +271,20 @@ def look(story: Story, seconds: float) -> Inspect | None:
     end = story.now + seconds
     while story.healing.due <= end:
         story.now = max(story.now, story.healing.due)
-        if found := [one for one in story.healing.tick(story.now) if isinstance(one, Inspect)]:
+        if found := [one for one in story.healing.tick(story.now) if isinstance(one, Inspect) and one.mask != EXACT]:
             return found[0]
     story.now = end
     return None
 
 
-def test_a_row_that_no_monitor_sees_is_counted_each_second_and_missed() -> None:
+@pytest.mark.parametrize("there", [(), (content(MISS, doing=replace(MISS, actions=())),)])
+def test_a_row_that_no_monitor_sees_is_asked_for_each_second_and_put_right(there: tuple[Content, ...]) -> None:
     story = Story(row(1))
-    asked = counts(story, 3)
-    assert asked == [Count(CONN, cookie_of(MISS), EXACT)] * 3
-    story.healing.counted(CONN, asked[0], 1, story.now)
+    asked = exact(story, 2.9)
+    assert asked == [Inspect(CONN, cookie_of(MISS), EXACT, 0)] * 2
+    story.healing.inspected(CONN, asked[0], held(MISS), story.now)
     assert story.passes(0.5) == []
-    story.healing.counted(CONN, asked[0], 0, story.now)
+    story.healing.inspected(CONN, asked[0], there, story.now)
     assert added(story.passes(0)) == {cookie_of(MISS)}
 
 
@@ -291,7 +293,7 @@ def test_a_switch_without_monitors_is_counted_whole_and_read_again_when_somethin
     (log,) = story.healing.blind(CONN)
     assert isinstance(log, Log)
     assert story.healing.blind(CONN) == [], "said once"
-    (asked,) = counts(story, 1)
+    (asked,) = questions(story, 1)
     assert asked == Count(CONN, of_kind(COMPILED), KIND_MASK)
     story.healing.counted(CONN, asked, 3, story.now)
     assert story.passes(0.5) == []
@@ -308,8 +310,8 @@ def test_counts_of_many_switches_are_spread() -> None:
     story = Story(row(1))
     for number in range(999):
         story.healing.begin(number, Session(f"c{number}", BR_TUN))
-    counts(story, 1)
-    assert len(counts(story, 10)) == 2, "200 a second for 1,000 switches: each every five seconds"
+    questions(story, 1)
+    assert len(exact(story, 10)) == 2, "200 a second for 1,000 switches: each every five seconds"
 
 
 # ---- what was done before we came
