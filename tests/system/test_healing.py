@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from controller.model import placement
+from controller.tools import flows, rundir, status
 from flows.cookie import LEARNED_COOKIE
 from flows.routing.wireformat import Arp, mac_bytes
 from tests.clouds import parse
-from tests.commands import Daemon, daemon, place, run
+from tests.commands import Daemon, daemon, place
 from tests.private_ovs import Control, PrivateOvs
 from tests.routerkit import number
 
@@ -53,8 +54,8 @@ STRANGER = 0x7700000000000001
 class Site:
     """The host n1."""
 
-    def __init__(self, ovs: PrivateOvs, control: Control, rundir: Path) -> None:
-        self.ovs, self.rundir = ovs, rundir
+    def __init__(self, ovs: PrivateOvs, control: Control, where: Path) -> None:
+        self.ovs, self.rundir = ovs, where
         self._control = control
         self._read = 24
 
@@ -90,16 +91,16 @@ class Site:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     seen, host = placement.imagined(TOPOLOGY, "n1"), TOPOLOGY.hosts["n1"]
-    with place() as rundir, PrivateOvs() as ovs, ovs.control() as control:
-        (rundir / "topology.yaml").write_text(CLOUD)
-        (ovs.dir / "of.sock").symlink_to(rundir / "openflow.sock")  # it takes no path outside of its own directory
+    with place() as made, PrivateOvs() as ovs, ovs.control() as control:
+        (made / "topology.yaml").write_text(CLOUD)
+        (ovs.dir / "of.sock").symlink_to(made / "openflow.sock")  # it takes no path outside of its own directory
         for bridge, ports in seen.ports.items():
             ovs.add_bridge(bridge, ports)
             ovs.vsctl("set", "bridge", bridge, f"other-config:datapath-id={host.datapath_ids[bridge]:016x}",
                       "--", "set-controller", bridge, f"unix:{ovs.dir}/of.sock",
                       "--", "set", "controller", bridge, "max_backoff=1000")
         ovs.vsctl("set", "interface", PORTS["b"].device, f"options:tx_pcap={ovs.dir}/b.pcap")
-        yield Site(ovs, control, rundir)
+        yield Site(ovs, control, made)
 
 
 @contextmanager
@@ -112,8 +113,8 @@ def served(site: Site, *options: str) -> Iterator[Daemon]:
         assert " ERROR " not in made.words(), made.words()
 
 
-def asked(made: Daemon) -> Any:
-    return json.loads(made.asks(b'{"do": "status"}'))
+def asked(made: Daemon, verb: str = "status") -> Any:
+    return json.loads(made.asks(json.dumps({"do": verb}).encode()))
 
 
 def described(made: Daemon, bridge: str) -> Any:
@@ -266,11 +267,11 @@ def test_a_hole_made_by_hand_is_told_of_or_closed_and_who_makes_it_again_is_name
         site.ofctl("--strict", "mod-flows", "br-int", hole)
         until(lambda: described(watching, "br-int")["drift"] == 1, watching.words)
         assert site.claims_anothers_address() in site.heard(), "or this test would show nothing"
-        told = run("status", rundir=site.rundir)
-        assert told.code == 1, told
-        assert "drift: altered: table 24 arp-spoof" in told.out
-        assert described(watching, "br-int")["drifted"][0]["what"] == "altered"
-        assert run("flows", "n1/br-int", "--diff", rundir=site.rundir).code == 1
+        assert not asked(watching)["ok"]
+        assert any("drift[/red]: altered: table 24 arp-spoof" in line for line in status.lines(
+            status.with_dead(asked(watching), rundir.rundir(str(site.rundir)))))
+        differing = flows.differing(asked(watching, "flows")["bridges"])
+        assert [(one["status"], one["actions"]) for one in differing[0]["flows"]] == [("altered", "goto_table:25")]
         assert "WARNING drift switch=n1/br-int what=altered" in watching.words()
     with served(site) as healing:  # the hole was made while it was away
         until(lambda: guard in site.ours("br-int"), healing.words)
