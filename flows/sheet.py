@@ -68,12 +68,12 @@ class Sheet:
         """The cookie of each row: the very same that `cookie_of(sheet.flow(index))` gives. Computed once."""
         if self._cookies is None:
             before, behind = line_around(self.model, self.field)
-            show = self.field.shower
+            shown = self.field.show_all(self.values)
             if self.outputs is None:
-                rest = [f"{show(value)}{behind}" for value in self.values]
+                rest = [f"{value}{behind}" for value in shown]
             else:
                 behind = behind.removesuffix(actions_text(self.model.actions[-1:])) + "output:"
-                rest = [f"{show(value)}{behind}{port}" for value, port in zip(self.values, self.outputs, strict=True)]
+                rest = [f"{value}{behind}{port}" for value, port in zip(shown, self.outputs, strict=True)]
             self._cookies = cookies_of_lines(before, rest)
         return self._cookies
 
@@ -143,13 +143,15 @@ def whole(parts: Iterable[Part]) -> Iterator[Flow]:
             yield from part
 
 
-def numbered(parts: Iterable[Part]) -> Iterator[tuple[int, Row]]:
-    """Cookie and row of every flow; the rows of a sheet stay together."""
+def numbered(parts: Iterable[Part]) -> dict[int, Row]:
+    """Cookie -> row of every flow, each once; the rows of a sheet stay together."""
+    found: dict[int, Row] = {}
     for part in parts:
         if isinstance(part, Flow):
-            yield cookie_of(part), part
+            found[cookie_of(part)] = part
         else:
-            yield from zip(part.cookies(), part.rows(), strict=True)
+            found.update(zip(part.cookies(), part.rows(), strict=False))
+    return found
 
 
 def flow_of(row: Row) -> Flow:

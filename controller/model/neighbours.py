@@ -4,8 +4,8 @@ What a host adds is which of these are elsewhere, and the numbers of its ports (
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -43,7 +43,7 @@ class Neighbours:
         """The ports of VMs on a network, then the legs of routers, then its DHCP server, on whatever host they are."""
         found = self._of.get(network)
         if found is None:
-            found = self._of[network] = tuple(self._find(network))
+            found = self._of[network] = (*self._vms(network), *self._ours(network))
         return found
 
     @cached_property
@@ -57,10 +57,12 @@ class Neighbours:
         """The same for each name."""
         return {end.host: end for end in self.ends}
 
-    def _find(self, network: str) -> Iterator[Neighbour]:
+    def _vms(self, network: str) -> list[Neighbour]:
+        found = list(map(_neighbour, map(_AS_NEIGHBOUR, self._topology.ports_by_network.get(network, ()))))
+        return [_narrowed(one) if one.also else one for one in found] if any(one.also for one in found) else found
+
+    def _ours(self, network: str) -> Iterator[Neighbour]:
         topology = self._topology
-        for one in map(Neighbour._make, map(_AS_NEIGHBOUR, topology.ports_by_network.get(network, ()))):
-            yield _narrowed(one) if one.also else one
         for leg in topology.legs_by_network.get(network, ()):
             yield Neighbour(leg.name, leg.path, leg.mac, leg.ip, leg.host, secured=True)
         server = topology.dhcp_by_network.get(network)
@@ -69,6 +71,8 @@ class Neighbours:
 
 
 # In the order of Neighbour's fields: a network may have thousands. Its pairs are still to be narrowed to their MACs.
+# And they are made without the function of Python's that a named tuple has around its making.
+_neighbour: Final[Callable[[tuple[Any, ...]], Neighbour]] = partial(tuple.__new__, Neighbour)
 _AS_NEIGHBOUR: Final = attrgetter("name", "path", "mac", "ip", "host", "port_security", "allowed_address_pairs")
 
 

@@ -11,7 +11,7 @@ from flows import host as narrow
 
 def place_filter(topology: Topology, port: Port) -> narrow.Filter | None:
     """How a port is filtered; None if it is not."""
-    profile = topology.filters.profile(port)
+    profile = topology.filters.profile(port) if topology.is_filtered(port) else None
     if profile is None:
         return None
     numbers = topology.filters.numbers(port.host)

@@ -5,10 +5,12 @@ that a switch has a say in (VLANs and OpenFlow ports are allotted in `placement`
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address
+from operator import attrgetter
 from typing import TypeVar
 from uuid import UUID
 
@@ -97,12 +99,12 @@ class Topology:
     @cached_property
     def ports_by_network(self) -> Mapping[str, tuple[Port, ...]]:
         """Network name -> its ports; networks without ports are absent."""
-        return _grouped((port.network, port) for port in self.ports())
+        return _grouped_by(attrgetter("network"), self.ports())
 
     @cached_property
     def ports_by_host(self) -> Mapping[str, tuple[Port, ...]]:
         """Host name -> the ports of its VMs; hosts without VMs are absent."""
-        return _grouped((port.host, port) for port in self.ports())
+        return _grouped_by(attrgetter("host"), self.ports())
 
     @cached_property
     def legs_by_router(self) -> Mapping[str, tuple[RouterPort, ...]]:
@@ -266,6 +268,14 @@ class Topology:
     def has_qbr(self) -> bool:
         """Whether a Linux bridge with iptables stands between tap and br-int (Neutron's hybrid plug)."""
         return self.firewall == "iptables_hybrid"
+
+
+def _grouped_by(key: Callable[[_T], str], ones: Iterable[_T]) -> dict[str, tuple[_T, ...]]:
+    """For the ports, which are many."""
+    found: defaultdict[str, list[_T]] = defaultdict(list)
+    for one in ones:
+        found[key(one)].append(one)
+    return {name: tuple(mine) for name, mine in found.items()}
 
 
 def _grouped(pairs: Iterable[tuple[str, _T]]) -> dict[str, tuple[_T, ...]]:

@@ -101,7 +101,7 @@ class Intent:
             known = {id(part) for part in before.flows}
             computed += sum([1 if isinstance(part, Flow) else len(part)
                              for part in piece.flows if id(part) not in known])
-            self._replace(name, piece, dict(numbered(piece.flows)))
+            self._replace(name, piece, numbered(piece.flows))
         return computed
 
     def drop(self, names: Iterable[str]) -> None:
