@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""A port appears: how long until its first packet is delivered, on a hypervisor that carries 1,000 networks.
+
+The hypervisor is hv1 of a lab; 10,000 VMs of its networks live elsewhere. 200 devices are plugged into br-int one after
+the other, each with a VM behind it that speaks all the time, to a VM of its network on the same hypervisor. The time
+counts from when the switch says that it has the port, and once more from when its database does; between the two Open
+vSwitch is at work alone. Needs root.
+"""
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import clouds
+from daemons import Daemon
+from labs import ROOT, TUNBRIDGE, environment
+from reports import Report, finish, parser, say
+from stage import Stage, stage
+
+from controller.model.topology import Topology
+
+LIMIT = 20.0  # ms at the 99th percentile
+RECEIVERS = 10  # networks on which ports appear
+PROBE = str(ROOT / "bench" / "plug_probe.py")
+
+
+def cloud(networks: int, ports: int) -> Topology:
+    """1,000 networks on hv1, ten VMs of each elsewhere; `ear` and `new` are the VMs that are plugged in."""
+    base = clouds.crowd(networks * 10, networks)
+    ears = [(f"ear{n}", "hv1", f"net{n}", "10.0.240.1", clouds.mac((1 << 22) + n)) for n in range(RECEIVERS)]
+    new = [(f"new{n}", "hv1", f"net{n % RECEIVERS}", f"10.0.241.{n // RECEIVERS + 1}", clouds.mac((1 << 21) + n))
+           for n in range(ports)]
+    return replace(clouds.grown(base, [*ears, *new]), source="plug")
+
+
+def described(topology: Topology, kind: str) -> list[dict[str, str]]:
+    """For the probe."""
+    found = [vm.ports[0] for name, vm in topology.vms.items() if name.startswith(kind)]
+    return [{"device": port.device, "mac": port.mac, "ip": str(port.ip), "network": port.network} for port in found]
+
+
+def measure(here: Stage, topology: Topology) -> list[dict[str, float]]:
+    """Every port's times, in ms."""
+    daemon = Daemon(here.where, ("hv1",))
+    daemon.start(clouds.kept(topology, here.where / "plug"))
+    lab = here.where / "lab" / "hv1"
+    argv = [*TUNBRIDGE, "lab", "exec", "hv1", "--", sys.executable, PROBE, str(lab / "db.sock"),
+            str(lab / "br-int.mgmt")]
+    try:
+        for bridge in ("br-int", "br-tun"):
+            daemon.first("in sync", switch=f"hv1/{bridge}")
+        plan: dict[str, Any] = {"receivers": described(topology, "ear"), "senders": described(topology, "new")}
+        probe = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                 env=environment(here.where))
+        assert probe.stdin and probe.stdout
+        probe.stdin.write(json.dumps(plan) + "\n")
+        probe.stdin.flush()
+        if probe.stdout.readline() != "plugged\n":
+            sys.exit("the probe in hv1 fails")
+        for one in plan["receivers"]:
+            daemon.first("ports", changed=one["device"])
+        said, _ = probe.communicate("go\n", timeout=300)
+        found: list[dict[str, float]] = json.loads(said)
+        return found
+    finally:
+        daemon.kill()
+
+
+def percentile(values: Sequence[float]) -> float:
+    """The 99th."""
+    return statistics.quantiles(values, n=100, method="inclusive")[98]
+
+
+def report(asked: Namespace) -> Report:
+    """Figures and verdicts."""
+    say("the topology")
+    topology = cloud(asked.networks, asked.ports)
+    with stage() as here:
+        found = measure(here, topology)
+    made = Report(f"a port appears on a hypervisor with {asked.networks:,} networks")
+    words = {"appeared": "the switch has the port, until its first packet is delivered",
+             "committed": "  the same from the database's word", "switch": "  of which Open vSwitch alone"}
+    for key, what in words.items():
+        made.add(what, "ms", [one[key] for one in found])
+    late = {key: percentile([one[key] for one in found]) for key in words}
+    made.notes.append("at the 99th percentile: " + ", ".join(f"{words[key].strip()} {value:.1f} ms"
+                                                             for key, value in late.items()))
+    made.promise(f"a port appears until its first packet, p99 of {len(found)}, in {LIMIT:.0f} ms",
+                 f"{late['appeared']:.1f} ms", late["appeared"] <= LIMIT)
+    return made
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--networks", type=int, default=1000)
+    options.add_argument("--ports", type=int, default=200)
+    finish(report, options.parse_args())

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Inside a hypervisor of a lab: devices are plugged in one by one, and it is seen when the first packet of each comes.
+
+    plug_probe.py DATABASE MANAGEMENT < PLAN.json
+
+PLAN: `{"receivers": [...], "senders": [...]}`, each `{"device", "mac", "ip", "network"}`. Every device is one end of a
+veth pair made here; from the other end, its VM speaks. Prints `plugged` when the receivers are, waits for a line, and
+then prints JSON: for each sender the milliseconds from the database's answer, and from the switch's word that the port
+is there (OFPT_PORT_STATUS, which the daemon hears at the same moment), until the first of its packets arrives.
+"""
+from __future__ import annotations
+
+import json
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ovsdb import Ovsdb
+
+EVERY = 0.0003  # seconds between two packets of a VM that waits to be heard
+PATIENCE = 10.0
+REST = 0.03  # seconds between two plugs
+MARK = b"tunbridge-plug"
+SO_TIMESTAMPNS, ETH_P_IP = 35, 0x0800
+VERSION, HELLO, ECHO, SET_CONFIG, PORT_STATUS = 5, 0, 2, 9, 12
+
+
+def ethernet(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def frame(source: dict[str, str], target: dict[str, str], number: int) -> bytes:
+    """UDP from one VM to another, without checksums."""
+    data = MARK + struct.pack("!I", number)
+    udp = struct.pack("!HHHH", 7777, 7777, 8 + len(data), 0) + data
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, socket.inet_aton(source["ip"]),
+                       socket.inet_aton(target["ip"]))
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    head = head[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[12:]
+    return ethernet(target["mac"]) + ethernet(source["mac"]) + struct.pack("!H", ETH_P_IP) + head + udp
+
+
+class Switch:
+    """Hears when ports come, as a controller does."""
+
+    def __init__(self, path: str) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(path)
+        self._heard = b""
+        self._send(HELLO)
+        self._send(SET_CONFIG, struct.pack("!HH", 0, 0xFFFF))  # who wants packets is told of ports, too
+
+    def _send(self, kind: int, body: bytes = b"", xid: int = 1) -> None:
+        self.sock.sendall(struct.pack("!BBHI", VERSION, kind, 8 + len(body), xid) + body)
+
+    def came(self) -> list[str]:
+        """The names of ports of which the switch has just spoken, if it has."""
+        while select.select([self.sock], [], [], 0)[0]:
+            self._heard += self.sock.recv(1 << 16)
+        names = []
+        while len(self._heard) >= 8 and len(self._heard) >= (length := int.from_bytes(self._heard[2:4], "big")):
+            message, self._heard = self._heard[:length], self._heard[length:]
+            if message[1] == PORT_STATUS:
+                names.append(message[40:56].rstrip(b"\0").decode())
+            elif message[1] == ECHO:
+                self._send(ECHO + 1, message[8:], int.from_bytes(message[4:8], "big"))
+        return names
+
+
+def far(device: str) -> str:
+    """The VM's end of a device."""
+    return "x" + device[3:]
+
+
+def make(device: str) -> socket.socket:
+    """Both ends of a device, and an ear at the VM's."""
+    for words in (("link", "add", device, "type", "veth", "peer", "name", far(device)), ("link", "set", device, "up"),
+                  ("link", "set", far(device), "up")):
+        subprocess.run(["ip", *words], check=True)
+    for end in (device, far(device)):
+        Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
+    sock.bind((far(device), ETH_P_IP))
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    return sock
+
+
+def plug(database: Ovsdb, bridge: Any, device: str) -> None:
+    """What `ovs-vsctl add-port` writes."""
+    database.transact(
+        "Open_vSwitch", {"op": "insert", "table": "Interface", "row": {"name": device}, "uuid-name": "i"},
+        {"op": "insert", "table": "Port", "row": {"name": device, "interfaces": ["named-uuid", "i"]}, "uuid-name": "p"},
+        {"op": "mutate", "table": "Bridge", "where": [["_uuid", "==", bridge]],
+         "mutations": [["ports", "insert", ["named-uuid", "p"]]]})
+
+
+def arrival(sock: socket.socket, number: int) -> float | None:
+    """When this VM's packet came, by the kernel's clock; None if what came is another's."""
+    data, about, _, _ = sock.recvmsg(256, 64)
+    at = data.find(MARK)
+    if at < 0 or int.from_bytes(data[at + len(MARK):at + len(MARK) + 4], "big") != number:
+        return None
+    seconds, nanoseconds = struct.unpack("qq", about[0][2][:16])
+    return float(seconds + nanoseconds / 1e9)
+
+
+def first(switch: Switch, ears: tuple[socket.socket, socket.socket], data: bytes, number: int,
+          device: str) -> tuple[float, float]:
+    """Speak until heard: when the switch has told of the port, and when the first packet came."""
+    mouth, ear = ears
+    told, deadline = 0.0, time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        mouth.send(data)
+        heard, _, _ = select.select([switch.sock, ear], [], [], EVERY)
+        if switch.sock in heard and device in switch.came() and not told:
+            told = time.time()
+        if ear in heard and (at := arrival(ear, number)) is not None:
+            return told, at
+    sys.exit(f"no packet of {device} comes within {PATIENCE:.0f} s")
+
+
+def main() -> None:
+    """See above."""
+    database, management = sys.argv[1:]
+    plan = json.loads(sys.stdin.readline())
+    server, switch = Ovsdb(Path(database)), Switch(management)
+    rows = server.transact("Open_vSwitch", {"op": "select", "table": "Bridge", "where": [["name", "==", "br-int"]],
+                                            "columns": ["_uuid"]})[0]["rows"]
+    bridge, ears = rows[0]["_uuid"], {}
+    for one in plan["receivers"]:
+        ears[one["network"]] = one, make(one["device"])
+        plug(server, bridge, one["device"])
+    mouths = [make(one["device"]) for one in plan["senders"]]
+    print("plugged", flush=True)
+    sys.stdin.readline()
+    found = []
+    for number, (one, mouth) in enumerate(zip(plan["senders"], mouths, strict=True)):
+        target, ear = ears[one["network"]]
+        plug(server, bridge, one["device"])
+        committed = time.time()
+        told, at = first(switch, (mouth, ear), frame(one, target, number), number, one["device"])
+        found.append({"committed": (at - committed) * 1e3, "appeared": (at - (told or at)) * 1e3,
+                      "switch": ((told or at) - committed) * 1e3})
+        time.sleep(REST)
+        switch.came()
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
