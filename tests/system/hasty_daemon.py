@@ -4,8 +4,8 @@
     hasty_daemon.py lives RUNDIR FILE N   a nursery of daemons
 
 A nursery reads lines, `sparse` or `crowded:SALT`; for each it starts a daemon of that topology and writes its pid. FILE
-is the sparse one; in a crowded one, host c2 also has N VMs on the network `crowd`, whose MACs depend on the salt. What
-a daemon does before it listens has been done by then.
+is the sparse one; in a crowded one, host c2 also has N VMs on the network `crowd`, whose MACs and addresses depend
+on the last letter of the salt. What a daemon does before it listens has been done by then.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from uuid import NAMESPACE_OID, uuid5
 
 from controller.model import names, reading
-from controller.model.topology import Port, Topology, Vm
+from controller.model.topology import Address, Port, Topology, Vm
 
 QUICKLY = 1.5  # seconds instead of a minute
 
@@ -35,15 +35,16 @@ def hurry() -> None:
 def crowded(sparse: Topology, count: int, salt: str) -> Topology:
     """The same cloud, with so many VMs more."""
     one = next(port for port in sparse.ports() if port.network == "crowd")
-    first = int(sparse.subnets[one.subnet].cidr[1000])
-    vms = (_vm(one, f"crowd{number}", first + number, f"{salt}/{number}") for number in range(count))
+    first, which = int(sparse.subnets[one.subnet].cidr[1]), ord(salt[-1]) % 4
+    vms = (_vm(one, number, ip_address(first + number), f"fa163e{number:06x}")
+           for number in range(which * count, (which + 1) * count))
     return replace(sparse, vms={**sparse.vms, **{vm.name: vm for vm in vms}})
 
 
-def _vm(like: Port, name: str, address: int, seed: str) -> Vm:
-    identity = uuid5(NAMESPACE_OID, seed)
-    port = replace(like, name=name, path=f"vms.{name}", id=identity, vm=name, host="c2", ip=ip_address(address),
-                   mac=f"fa:16:3e:{identity.hex[:2]}:{identity.hex[2:4]}:{identity.hex[4:6]}",
+def _vm(like: Port, number: int, address: Address, mac: str) -> Vm:
+    name, identity = f"crowd{number}", uuid5(NAMESPACE_OID, mac)
+    port = replace(like, name=name, path=f"vms.{name}", id=identity, vm=name, host="c2", ip=address,
+                   mac=":".join(mac[at:at + 2] for at in range(0, len(mac), 2)),
                    device=names.device("qvo", identity))
     return Vm(name, "c2", (port,), line=0)
 
