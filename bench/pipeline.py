@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """TCP and 64-byte UDP between VMs on two hosts: the whole pipeline, beside four hand-written flows on the same bridges.
 
-A lab of two hypervisors with `firewall: none`. In every other stream, table 0 of each hypervisor's bridges has four more
-flows, of the highest priority, that lead from one port to the other and back: two on br-int, two on br-tun. TCP is one
-connection, UDP one sender as fast as it can (`traffic.py`). Needs root.
+A lab of two hypervisors with `firewall: none`. In every other stream, table 0 of each hypervisor's bridges has four
+more flows, of the highest priority, that lead from one port to the other and back: two on br-int, two on br-tun. TCP is
+one connection, UDP one sender as fast as it can (`traffic.py`). Needs root.
 """
 from __future__ import annotations
 

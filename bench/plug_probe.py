@@ -67,7 +67,7 @@ class Switch:
         while len(self._heard) >= 8 and len(self._heard) >= (length := int.from_bytes(self._heard[2:4], "big")):
             message, self._heard = self._heard[:length], self._heard[length:]
             if message[1] == PORT_STATUS:
-                names.append(message[40:56].rstrip(b"\0").decode())
+                names.append(message[32:48].rstrip(b"\0").decode())
             elif message[1] == ECHO:
                 self._send(ECHO + 1, message[8:], int.from_bytes(message[4:8], "big"))
         return names
@@ -145,8 +145,10 @@ def main() -> None:
         plug(server, bridge, one["device"])
         committed = time.time()
         told, at = first(switch, (mouth, ear), frame(one, target, number), number, one["device"])
-        found.append({"committed": (at - committed) * 1e3, "appeared": (at - (told or at)) * 1e3,
-                      "switch": ((told or at) - committed) * 1e3})
+        if not told:
+            sys.exit(f"the switch has not told of {one['device']}")
+        found.append({"committed": (at - committed) * 1e3, "appeared": (at - told) * 1e3,
+                      "switch": (told - committed) * 1e3})
         time.sleep(REST)
         switch.came()
     print(json.dumps(found), flush=True)
