@@ -214,7 +214,7 @@ class Peer:
     (hello() + b"\x04" + message(5)[1:], "a message of version 0x04"),
     (hello(elements=ENDLESS), "an item of 0 bytes"),
     (hello() + FEATURES + message(19, struct.pack("!HH4x", 13, 0) + bytes(64)), "an item of 0 bytes"),
-    (hello() + FEATURES + PORTS + message(19, struct.pack("!HH4x", 1, 0) + bytes(64)), "an item of 0 bytes"),
+    (hello() + FEATURES + PORTS + message(19, struct.pack("!HH4x", 16, 0) + bytes(64)), "an item of 0 bytes"),
     (hello(1), "WARNING wrong version"),
     (hello(4, struct.pack("!HHI", 1, 8, 1 << 4 | 1 << 1)), "protocols=OpenFlow14")])
 def test_garbage_is_one_warning_and_the_end_of_its_connection(lasting: Daemon, data: bytes, said: str) -> None:
