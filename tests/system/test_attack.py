@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from labkit import Cloud, cloud, tunbridge
+from labkit import Cloud, cloud, tunbridge, udp_frame, until
 
 from controller.tools import lab
 
@@ -40,6 +41,7 @@ BEHIND_THE_CARD = {  # what leads straight from evil's port to others lets all o
     "forbidden-traffic", "fragments"}
 LIES = {"mac-spoofing", "ip-spoofing", "arp-spoofing", "gateway-arp", "nd-spoofing", "rogue-dhcp-server",
         "router-advertisement", "dhcp-starvation"}
+ROOM = 24  # rows of a table that is to be filled
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +175,37 @@ def test_what_is_not_there_is_refused(hostile: Cloud, words: tuple[str, ...], co
     done = tunbridge("attack", *words, rundir=hostile.rundir, check=False)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
+
+
+@pytest.fixture
+def little_room(hostile: Cloud) -> Iterator[int]:
+    """c1's br-tun has room for few learned MACs, and is as before in the end; how many rows its table may hold."""
+    row = hostile.run("c1", "ovs-vsctl", "get", "Bridge", "br-tun", "flow_tables:20").strip()
+    limit = hostile.run("c1", "ovs-vsctl", "get", "Flow_Table", row, "flow_limit").strip()
+    hostile.run("c1", "ovs-vsctl", "set", "Flow_Table", row, f"flow_limit={ROOM}")
+    yield ROOM
+    hostile.run("c1", "ovs-vsctl", "set", "Flow_Table", row, f"flow_limit={limit}")
+    for mac in forged():
+        hostile.run("c1", "ovs-ofctl", "-O", "OpenFlow14", "del-flows", "br-tun", f"table=20,dl_dst={mac}")
+
+
+def forged() -> list[str]:
+    return [f"02:54:55:00:00:{number:02x}" for number in range(4 * ROOM)]
+
+
+def test_a_table_that_is_full_takes_its_room_from_whoever_filled_it(hostile: Cloud, little_room: int) -> None:
+    """What is compiled stays, and so does what was learned in other networks; the flooder's own go."""
+    assert hostile.pings("good", "10.0.1.1") and hostile.pings("near", "10.0.2.12")
+    compiled, vlan = hostile.dump(), hostile.vlan("c1", "blue")
+    neighbours = [row for row in hostile.learned("c1") if f"vlan_tci={vlan:#06x}/0x0fff" in row]
+    assert neighbours, "the gateway of blue is on the other host"
+    near, free = hostile.port("near"), hostile.port("free")
+    with hostile.raw("free") as card:
+        for mac in forged():
+            card.send(udp_frame(free, near.mac, str(near.ip), b"flood", source_mac=mac))
+    until(lambda: any(forged()[-1] in row for row in hostile.learned("c1")), "the last of the flood has come")
+    held = [row for row in hostile.flows("c1", "br-tun") if re.search("cookie=[^,]*, table=20,", row)]
+    assert len(held) == little_room, "the table is full"
+    assert set(neighbours) <= set(held)
+    assert hostile.dump() == compiled
+    assert hostile.pings("good", "10.0.1.1") and hostile.pings("near", "10.0.2.12")
