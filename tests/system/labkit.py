@@ -115,7 +115,7 @@ class Cloud:
             environment = {**os.environ, "TUNBRIDGE_RUNDIR": str(self.rundir), "PYTHONPATH": str(ROOT)}
             self.daemon = subprocess.Popen([*self._command, "run", str(self.file), "--listen", "none"], cwd=ROOT,
                                            env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        client.wait_for_status(self.where, PATIENCE, lambda _: True)
+        client.wait_for_status(self.where, 3 * PATIENCE, lambda _: True)
 
     def kill_daemon(self, number: int = signal.SIGKILL) -> int:
         assert self.daemon
