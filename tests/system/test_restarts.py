@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from labkit import Cloud, cloud, tunbridge, until
@@ -97,6 +98,31 @@ def test_a_daemon_that_returns_with_another_topology_changes_what_differs_and_no
         running.start_daemon()
         running.in_sync()
     assert {host: running.vlan(host, "blue") for host in ("c1", "c2")} == vlans
+
+
+# ---- others at the tables
+
+def test_a_foreign_flow_that_comes_and_goes_and_a_flow_that_is_healed_cost_no_packet(running: Cloud) -> None:
+    """Not one of the ways that are under the pulse: what is deleted there is missed until it is back."""
+    before, stranger = running.dump(), "table=0,priority=99,dl_type=0x1234"
+
+    def ofctl(host: str, *words: str) -> None:
+        running.run(host, "ovs-ofctl", "-O", "OpenFlow14", "--strict", *words)
+
+    def ours(name: str) -> list[str]:
+        return [line for line in running.dump()[name] if stranger.rpartition(",")[2] not in line]
+
+    with pulse(running, *WAYS) as beating:
+        for name in before:
+            host, bridge = name.split("/")
+            ofctl(host, "add-flow", bridge, f"cookie=0xbeef,{stranger},actions=drop")
+            ofctl(host, "del-flows", bridge, "table=0,priority=0")
+            ofctl(host, "add-flow", bridge, "cookie=0xbeef,table=0,priority=0,actions=drop")
+            until(partial(lambda name: ours(name) == before[name], name), "all is as it was beside the stranger")
+            ofctl(host, "del-flows", bridge, stranger)
+            beating.beats(100)
+    assert running.dump() == before
+    assert all(one["healed"] for one in running.status()["switches"])
 
 
 # ---- the connection
