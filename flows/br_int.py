@@ -8,7 +8,7 @@ not name: there is no NORMAL.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 from flows import delivery, port_security, routed, rules, security
@@ -24,8 +24,7 @@ _PIPELINE: Final = "pipeline"
 
 def base(host: Host) -> Iterator[Flow]:
     """What br-int holds whatever its networks are."""
-    yield flow(CANARY, "miss", ANY, origin=_PIPELINE, why="nothing goes here; it is gone when the switch restarted")
-    yield flow(CLASSIFY, "miss", ANY, origin=_PIPELINE, why="a port that the topology does not know reaches nobody")
+    yield from _constant(host.firewall)
     if host.patch_tun is not None:
         yield flow(CLASSIFY, "admit", when(f.IN_PORT(host.patch_tun)), Goto(ROUTER),
                    origin=_PIPELINE, why="from br-tun, already tagged with the local VLAN")
@@ -33,10 +32,14 @@ def base(host: Host) -> Iterator[Flow]:
         if bridge.int_port is not None:
             yield flow(CLASSIFY, "tagged", when(f.IN_PORT(bridge.int_port)),
                        origin=_PIPELINE, why=f"no network of this host has that VLAN on {bridge.name}")
-    yield from port_security.base()
-    yield from routed.base()
-    yield from delivery.base()
-    yield from security.base(host)
+
+
+@cache
+def _constant(firewall: str) -> tuple[Flow, ...]:
+    """Of these, the same flows on every host."""
+    return (flow(CANARY, "miss", ANY, origin=_PIPELINE, why="nothing goes here; it is gone when the switch restarted"),
+            flow(CLASSIFY, "miss", ANY, origin=_PIPELINE, why="a port that the topology does not know reaches nobody"),
+            *port_security.base(), *routed.base(), *delivery.base(), *security.base(firewall))
 
 
 def port(host: Host, net: Network, plug: Port) -> Iterator[Flow]:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -24,7 +24,7 @@ _PIPELINE: Final = "pipeline"
 def base(host: Host) -> Iterator[Part]:
     """What br-tun holds whatever its networks are."""
     from_tunnel = TUNNEL_TO_VLAN[host.tunnel_type]
-    yield flow(FROM, "miss", ANY, origin=_PIPELINE, why="neither br-int nor a tunnel of this cloud")
+    yield from _constant(host.tunnel_type, host.l2population, host.arp_responder)
     if host.patch_int is not None:
         yield flow(FROM, "known", when(f.IN_PORT(host.patch_int)), Goto(TO_TUNNEL),
                    origin=_PIPELINE, why="from this host's br-int")
@@ -34,18 +34,25 @@ def base(host: Host) -> Iterator[Part]:
     if host.strangers is not None:
         yield flow(FROM, "stranger", when(f.IN_PORT(host.strangers)), origin=_PIPELINE,
                    why="a tunnel packet of a host that the topology does not know")
-    yield from _one_or_all(host)
-    yield flow(from_tunnel, "miss", ANY, origin=_PIPELINE, why="no network of this host has this tunnel id")
     yield from _learn(host)
-    yield from _misses(host)
 
 
 def _from(tunnels: Sequence[Tunnel], index: int) -> tuple[str, str]:
     return tunnels[index].origin, f"through the tunnel from {tunnels[index].remote}"
 
 
-def _one_or_all(host: Host) -> Iterator[Flow]:
-    if host.arp_responder:
+@cache
+def _constant(tunnel_type: str, l2population: bool, arp_responder: bool) -> tuple[Flow, ...]:
+    """Of these, the same flows on every host."""
+    return (flow(FROM, "miss", ANY, origin=_PIPELINE, why="neither br-int nor a tunnel of this cloud"),
+            *_one_or_all(arp_responder),
+            flow(TUNNEL_TO_VLAN[tunnel_type], "miss", ANY, origin=_PIPELINE,
+                 why="no network of this host has this tunnel id"),
+            *_misses(l2population, arp_responder))
+
+
+def _one_or_all(arp_responder: bool) -> Iterator[Flow]:
+    if arp_responder:
         yield flow(TO_TUNNEL, "arp", when(f.ETH_TYPE(f.ARP), f.ETH_DST(f.BROADCAST)), Goto(ARP_RESPONDER),
                    origin=_PIPELINE, why="somebody asks for a MAC: perhaps we can answer here")
     yield flow(TO_TUNNEL, "group", when(f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)), Goto(FLOOD),
@@ -77,12 +84,12 @@ def _learn(host: Host) -> Iterator[Flow]:
                origin=_PIPELINE, why="remember which tunnel its MAC lives behind")
 
 
-def _misses(host: Host) -> Iterator[Flow]:
-    if host.l2population:
+def _misses(l2population: bool, arp_responder: bool) -> Iterator[Flow]:
+    if l2population:
         yield flow(UNICAST, "miss", ANY, origin=_PIPELINE, why="the topology has no such MAC: nobody to send it to")
     else:
         yield flow(UNICAST, "miss", ANY, Goto(FLOOD), origin=_PIPELINE, why="not learned yet: ask every host")
-    if host.arp_responder:
+    if arp_responder:
         yield flow(ARP_RESPONDER, "miss", ANY, Goto(FLOOD), origin=_PIPELINE, why="we cannot answer: ask every host")
     yield flow(FLOOD, "miss", ANY, origin=_PIPELINE, why="no other host carries this network")
 

@@ -6,13 +6,14 @@ is. What a port is refused are rows of its own, so that it can be said who was r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from functools import cache
+from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 from flows import fields as f
 from flows.fields import Criterion
-from flows.flow import ANY, Flow, Goto, flow, when
-from flows.host import Identity, Port
+from flows.flow import ANY, Flow, Form, Goto, flow
+from flows.host import Identity, Port, Prefix
 from flows.tables import ARP_SPOOF, MAC_SPOOF, Table
 
 _PIPELINE: Final = "pipeline"
@@ -39,10 +40,10 @@ _ASKS_DHCP: Final = (_IPV4, f.IPV4_SRC("0.0.0.0"), f.IPV4_DST("255.255.255.255")
 _LOOKS_AROUND: Final = tuple((*_icmpv6(kind), f.IPV6_SRC("::")) for kind in (133, 135, 143))
 _REDIRECT = 137  # RFC 4861, 4.5
 _SERVERS: Final = (  # what only these may say
-    ("answers as a DHCP server", (_IPV4, *_udp(_DHCP_SERVER, _DHCP_CLIENT))),
-    ("answers as a DHCPv6 server", (_IPV6, *_udp(_DHCPV6_SERVER, _DHCPV6_CLIENT))),
-    ("advertises itself as a router", _icmpv6(f.ND_ROUTER_ADVERTISEMENT)),
-    ("redirects others as a router", _icmpv6(_REDIRECT)))
+    ((_IPV4, *_udp(_DHCP_SERVER, _DHCP_CLIENT)), "answers as a DHCP server"),
+    ((_IPV6, *_udp(_DHCPV6_SERVER, _DHCPV6_CLIENT)), "answers as a DHCPv6 server"),
+    (_icmpv6(f.ND_ROUTER_ADVERTISEMENT), "advertises itself as a router"),
+    (_icmpv6(_REDIRECT), "redirects others as a router"))
 
 
 def base() -> Iterator[Flow]:
@@ -51,81 +52,78 @@ def base() -> Iterator[Flow]:
     yield flow(MAC_SPOOF, "miss", ANY, origin=_PIPELINE, why="it came by no port whose addresses are known")
 
 
+_OWN_CLAIM: Final = Form(ARP_SPOOF, "own", Goto(MAC_SPOOF))
+_FOREIGN_CLAIM: Final = Form(ARP_SPOOF, "foreign")
+_FOREIGN_ADDRESS: Final = Form(MAC_SPOOF, "foreign-address")
+_FOREIGN_MAC: Final = Form(MAC_SPOOF, "foreign-mac")
+_SERVER: Final = Form(MAC_SPOOF, "server")
+
+
+@cache
+def _own_words(onward: Table) -> Form:
+    return Form(MAC_SPOOF, "own", Goto(onward))
+
+
 def secured(port: Port, onward: Table) -> Iterator[Flow]:
     """The rows of a port with port security; what it may say goes on in table `onward`."""
-    came = f.IN_PORT(port.ofport)
+    name, origin, came = port.name, port.origin, f.IN_PORT(port.ofport)
     for identity in port.identities:
-        ipv6 = _ipv6(identity)
-        yield from _own_claims(port, came, identity, ipv6)
-        yield from _own_source(port, (came, f.ETH_SRC(identity.mac)), identity, ipv6, onward)
-    yield from _foreign_claims(port, came)
-    for what, criteria in _SERVERS:  # whatever addresses it wears
-        yield flow(MAC_SPOOF, "server", when(came, *criteria), origin=port.origin, why=f"{port.name} {what}")
-    yield from _foreign_source(port, came)
-
-
-def _own_claims(port: Port, came: Criterion, identity: Identity, ipv6: Iterable[IPv6Network]) -> Iterator[Flow]:
-    """ARP and neighbour advertisements in which the port speaks of itself."""
-    def own(kind: str, *criteria: Criterion) -> Flow:
-        return flow(ARP_SPOOF, "own", when(came, *criteria), Goto(MAC_SPOOF), origin=port.origin,
-                    why=f"{port.name} {kind}")
-
-    sender = (_ARP, f.ARP_SHA(identity.mac))
-    yield own("probes whether an address is free", *sender, *_PROBE)
-    for address in _of_version(identity, 4):
-        yield own("claims its own IP address by ARP", *sender, f.ARP_SPA(address))
-    for target in ipv6:
-        yield own("claims its own IPv6 address", *_ADVERTISEMENT, f.ND_TARGET(target))
-
-
-def _foreign_claims(port: Port, came: Criterion) -> Iterator[Flow]:
-    yield flow(ARP_SPOOF, "foreign", when(came, _ARP), origin=port.origin,
-               why=f"{port.name} claims an IP address that is not its own")
-    if _EVERY_IPV6 not in (address for identity in port.identities for address in identity.addresses):
-        yield flow(ARP_SPOOF, "foreign", when(came, *_ADVERTISEMENT), origin=port.origin,
-                   why=f"{port.name} claims an IPv6 address that is not its own")
-
-
-def _own_source(port: Port, wears: tuple[Criterion, ...], identity: Identity, ipv6: Iterable[IPv6Network],
-                onward: Table) -> Iterator[Flow]:
-    """Frames that wear the port's own MAC, and inside it the port's own IP address."""
-    then = Goto(onward)
-
-    def own(what: str, *criteria: Criterion) -> Flow:
-        return flow(MAC_SPOOF, "own", when(*wears, *criteria), then, origin=port.origin, why=f"{port.name} {what}")
-
-    yield own("asks or answers with its own MAC", _ARP)
-    # QEMU announces a migrated guest by RARP (migration.c, qemu_announce_self).
-    yield own("announces where it lives now", _RARP)
-    for address in _of_version(identity, 4):
-        yield own("speaks with its own MAC and IP address", _IPV4, f.IPV4_SRC(address))
-    yield own("asks for an IP address", *_ASKS_DHCP)
-    for source in ipv6:
-        yield own("speaks with its own MAC and IPv6 address", _IPV6, f.IPV6_SRC(source))
-    for around in _LOOKS_AROUND:
-        yield own("looks around before it has an IPv6 address", *around)
-
-
-def _foreign_source(port: Port, came: Criterion) -> Iterator[Flow]:
+        ipv4, ipv6 = [each for each in identity.addresses if each.version == 4], _ipv6(identity)
+        for claim, what in _own_claims(identity, ipv4, ipv6):
+            yield _OWN_CLAIM((came, *claim), origin, f"{name} {what}")
+        own, wears = _own_words(onward), f.ETH_SRC(identity.mac)
+        for said, what in _own_source(ipv4, ipv6):
+            yield own((came, wears, *said), origin, f"{name} {what}")
+    yield _FOREIGN_CLAIM((came, _ARP), origin, f"{name} claims an IP address that is not its own")
+    if _EVERY_IPV6 not in [address for identity in port.identities for address in identity.addresses]:
+        yield _FOREIGN_CLAIM((came, *_ADVERTISEMENT), origin, f"{name} claims an IPv6 address that is not its own")
+    for said, what in _SERVERS:  # whatever addresses it wears
+        yield _SERVER((came, *said), origin, f"{name} {what}")
     for mac in dict.fromkeys(identity.mac for identity in port.identities):
-        yield flow(MAC_SPOOF, "foreign-address", when(came, f.ETH_SRC(mac)), origin=port.origin,
-                   why=f"{port.name} wears an IP address that is not its own, or speaks neither IP nor ARP")
-    yield flow(MAC_SPOOF, "foreign-mac", when(came), origin=port.origin,
-               why=f"{port.name} wears a MAC that is not its own")
+        yield _FOREIGN_ADDRESS((came, f.ETH_SRC(mac)), origin,
+                               f"{name} wears an IP address that is not its own, or speaks neither IP nor ARP")
+    yield _FOREIGN_MAC((came,), origin, f"{name} wears a MAC that is not its own")
 
 
-def _of_version(identity: Identity, version: int) -> Iterable[IPv4Network | IPv6Network]:
-    return [address for address in identity.addresses if address.version == version]
+Said = tuple[tuple[Criterion, ...], str]  # in what a frame says, and a clause for a person
 
 
-def _ipv6(identity: Identity) -> list[IPv6Network]:
-    """The IPv6 addresses of a MAC, each once: an address pair may spell out the link-local one."""
-    found = [address for address in identity.addresses if isinstance(address, IPv6Network)]
-    own = IPv6Network(link_local(identity.mac))
-    return [own, *(address for address in dict.fromkeys(found) if address != own)] if found else [own]
+def _own_claims(identity: Identity, ipv4: Iterable[Prefix], ipv6: Iterable[tuple[int, int]]) -> Iterator[Said]:
+    """ARP and neighbour advertisements in which a port speaks of itself."""
+    sender = f.ARP_SHA(identity.mac)
+    yield (_ARP, sender, *_PROBE), "probes whether an address is free"
+    for address in ipv4:
+        yield (_ARP, sender, f.ARP_SPA(address)), "claims its own IP address by ARP"
+    for target in ipv6:
+        yield (*_ADVERTISEMENT, f.ND_TARGET(*target)), "claims its own IPv6 address"
+
+
+def _own_source(ipv4: Iterable[Prefix], ipv6: Iterable[tuple[int, int]]) -> Iterator[Said]:
+    """What may be inside frames that wear a port's own MAC: its own IP address."""
+    yield (_ARP,), "asks or answers with its own MAC"
+    # QEMU announces a migrated guest by RARP (migration.c, qemu_announce_self).
+    yield (_RARP,), "announces where it lives now"
+    for address in ipv4:
+        yield (_IPV4, f.IPV4_SRC(address)), "speaks with its own MAC and IP address"
+    yield _ASKS_DHCP, "asks for an IP address"
+    for source in ipv6:
+        yield (_IPV6, f.IPV6_SRC(*source)), "speaks with its own MAC and IPv6 address"
+    for around in _LOOKS_AROUND:
+        yield around, "looks around before it has an IPv6 address"
+
+
+def _ipv6(identity: Identity) -> Iterable[tuple[int, int]]:
+    """The IPv6 addresses of a MAC and their masks, each once: an address pair may spell out the link-local one."""
+    own = _link_local(int(identity.mac.replace(":", ""), 16)), f.IPV6_SRC.full
+    found = ((int(each.network_address), int(each.netmask)) for each in identity.addresses if each.version == 6)
+    return dict.fromkeys((own, *found))
 
 
 def link_local(mac: str) -> IPv6Address:
     """The link-local address of a MAC (RFC 4291, appendix A: modified EUI-64)."""
-    number = int(mac.replace(":", ""), 16) ^ 0x02 << 40
-    return IPv6Address(0xFE80 << 112 | (number >> 24) << 40 | 0xFFFE << 24 | number & 0xFFFFFF)
+    return IPv6Address(_link_local(int(mac.replace(":", ""), 16)))
+
+
+def _link_local(mac: int) -> int:
+    upper, lower = (mac ^ 0x02 << 40) >> 24, mac & 0xFFFFFF
+    return 0xFE80 << 112 | upper << 40 | 0xFFFE << 24 | lower

@@ -66,13 +66,13 @@ def denied(host: Host, port: Port) -> Iterator[Flow]:
         yield flow(RULES, "denied", match, origin=port.origin, why=why)
 
 
-def base(host: Host) -> Iterator[Flow]:
+def base(firewall: str) -> Iterator[Flow]:
     """What the tables hold whatever the networks are."""
-    if host.firewall == OPENVSWITCH:
+    if firewall == OPENVSWITCH:
         yield from _leaves_freely()
         yield from _enters_freely()
         yield from _tracked()
-    elif host.firewall != _NONE:
+    elif firewall != _NONE:
         yield from _seen_by_iptables()
     yield from _misses()
 

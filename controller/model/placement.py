@@ -5,9 +5,10 @@ neither a restart nor an edit moves a network that works.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from typing import Final
 
@@ -146,8 +147,12 @@ def place_tunnels(topology: Topology, host: str, seen: Seen) -> tuple[narrow.Tun
 
 def _tunnels(ends: Iterable[End], host: str, seen: Seen) -> tuple[narrow.Tunnel, ...]:
     ofports = seen.ports.get("br-tun", {})
-    return tuple([narrow.Tunnel(name, origin, ofports[device]) for name, origin, device in ends
+    return tuple([_tunnel((name, origin, ofports[device])) for name, origin, device in ends
                   if device in ofports and name != host])
+
+
+# A million of them are made: this skips a function of Python's around the making of a tuple.
+_tunnel: Final[Callable[[tuple[str, str, int]], narrow.Tunnel]] = partial(tuple.__new__, narrow.Tunnel)
 
 
 def place_network(topology: Topology, host: str, network: str, seen: Seen) -> narrow.Network:
@@ -198,7 +203,8 @@ def identities(port: Port) -> tuple[narrow.Identity, ...]:
     """Who a port may say that it is: itself, and its allowed address pairs; one identity per MAC."""
     if not port.port_security:
         return ()
-    may: dict[str, list[narrow.Prefix]] = {port.mac: [ip_network(port.ip)]}
+    own = int(port.ip), port.ip.max_prefixlen
+    may: dict[str, list[narrow.Prefix]] = {port.mac: [IPv4Network(own) if port.ip.version == 4 else IPv6Network(own)]}
     for pair in port.allowed_address_pairs:
         addresses = may.setdefault(pair.mac, [])
         if pair.ip not in addresses:
