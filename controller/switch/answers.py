@@ -1,4 +1,4 @@
-"""What a switch says, in our values: its flows and meters, the packets it asks about, the rows it has dropped."""
+"""What a switch says, in our values: its meters, the packets it asks about, the rows it has dropped. Flows: `dumps`."""
 from __future__ import annotations
 
 import itertools

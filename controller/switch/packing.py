@@ -88,7 +88,7 @@ def fields(match: Match) -> bytes:
 
 def _ordered(match: Match) -> tuple[Criterion, ...]:
     criteria = match.criteria
-    if not any(one.field.name in _TRACKED for one in criteria):
+    if _TRACKED.isdisjoint([one.field.name for one in criteria]):
         return criteria
     first = [one for one in criteria if one.field.name in _ETHERTYPE_FIRST]
     last = [one for one in criteria if one.field.name in _TRACKED]
@@ -125,12 +125,14 @@ def instructions(actions: Iterable[Action]) -> bytes:
     first = last = b""
     middle = []
     for action in actions:
-        if isinstance(action, Goto):
+        if pack := _PACKED.get(type(action)):
+            middle.append(pack(action))
+        elif isinstance(action, Goto):
             last = struct.pack("!HHB3x", _GOTO, 8, action.table.id)
         elif isinstance(action, Metered):
             first += struct.pack("!HHI", _METER, 8, action.meter)
         else:
-            middle.append(_PACKED[type(action)](action))
+            raise TypeError(f"not an action: {action!r}")
     if middle:
         inside = b"".join(middle)
         return first + struct.pack("!HH4x", _APPLY, 8 + len(inside)) + inside + last
