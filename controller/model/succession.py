@@ -19,9 +19,9 @@ from controller.model.objects import DhcpPort, Port, RouterPort
 from controller.model.topology import Topology
 
 _T = TypeVar("_T")
-_OBJECTS: Final = ("hosts", "networks", "routers", "security_groups", "vms")
+OBJECTS: Final = ("hosts", "networks", "routers", "security_groups", "vms")
 _SETTINGS: Final = tuple(each.name for each in fields(Topology)
-                         if each.name not in (*_OBJECTS, "floating_ips", "source"))
+                         if each.name not in (*OBJECTS, "floating_ips", "source"))
 
 
 @dataclass(frozen=True)

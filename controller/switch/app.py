@@ -26,6 +26,7 @@ from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.switch import answers, outbox, roles, signals, sockets, wire
 from controller.switch.alarm import Alarm
+from controller.switch.aside import Aside
 from controller.switch.control import Control
 from controller.switch.events import (
     Claim,
@@ -63,6 +64,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         super().__init__()
         self.inquiries = Inquiries(self._say)
         self.control = Control(fleet, self.obey, self.inquiries.dump, self.inquiries.count)
+        self.control.applying.aside = Aside()
         self._fleet = fleet
         self._lines: dict[Any, Line] = {}  # connection -> the way to it
         self._claims: dict[Any, int] = {}  # connection -> transaction id of the last claim of a role

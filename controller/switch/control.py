@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from controller.model import placement, reading
-from controller.model.problems import Problem, to_json
-from controller.model.reading import Reading
+from controller.model import placement
 from controller.model.topology import DhcpPort, Port, RouterPort, Topology
 from controller.switch import refusals, routers
+from controller.switch.applying import Applying, Failed
 from controller.switch.audit import Audit
 from controller.switch.dumps import Content
 from controller.switch.events import Command, Counted, Row
 from controller.switch.fleet import Fleet
 from controller.switch.hoststate import HostState
-from controller.switch.planning import plan
 from controller.switch.rows import merge
 from controller.switch.session import State
 from flows.cookie import is_neighbour
@@ -44,7 +42,7 @@ class Control:
         self._obey = obey
         self._dump = dump
         self._count = count
-        self._last_apply: Json | None = None
+        self.applying = Applying(fleet, obey)
         self.errors = 0  # lines logged as errors
         self.lost_packets = 0  # of routers, for switches that took none at that moment
         self.listening: tuple[str, ...] = ()
@@ -73,6 +71,8 @@ class Control:
             return verb(request)
         except Unanswerable as error:
             return {"error": str(error), "missing": error.missing}
+        except Failed as error:
+            return {"error": str(error)}
 
     def count_error(self) -> None:
         """A line was logged as an error."""
@@ -99,7 +99,8 @@ class Control:
             "routers_failed": routers.failures(self._fleet),
             "packets_lost": self.lost_packets,
             "troubles": self.troubles(),
-            "last_apply": self._last_apply,
+            "last_apply": self.applying.last,
+            "work": vars(self._fleet.counters),
         }
 
     def _switch(self, host: str, bridge: str) -> Json:
@@ -191,37 +192,10 @@ class Control:
     # ---- changes
 
     def _apply(self, request: Json) -> Json:
-        found, source = self._read(request)
-        return self.apply(found, source)
+        return self.applying.apply(*_file_of(request))
 
     def _plan(self, request: Json) -> Json:
-        found, source = self._read(request)
-        problems = to_json(found.problems, source)["problems"]
-        if found.topology is None:
-            return {"ok": False, "problems": problems}
-        return {"ok": True, "problems": problems, **plan(self._fleet, found.topology)}
-
-    def _read(self, request: Json) -> tuple[Reading, str]:
-        text, source = request.get("text"), request.get("source", "topology.yaml")
-        if not isinstance(text, str) or not isinstance(source, str):
-            raise Unanswerable("`text` and `source` of a topology are strings.")
-        try:
-            content = text.encode("utf-8", "surrogateescape")  # as the client read it, be it UTF-8 or not
-        except UnicodeEncodeError:
-            raise Unanswerable("`text` has half a character: a lone surrogate.") from None
-        return reading.parse(content, source), source
-
-    def apply(self, found: Reading, source: str) -> Json:
-        """Put another topology in force, if it is valid; the old one stays in force if not."""
-        problems = to_json(found.problems, source)["problems"]
-        if found.topology is None:
-            self._last_apply = {"ok": False, "file": source, "problems": len(errors_of(found.problems)),
-                                "in_force": self._fleet.topology.source}
-            return {"ok": False, "problems": problems}
-        commands = self._fleet.apply(found.topology)
-        self._last_apply = {"ok": True, "file": source, "problems": 0, "in_force": source}
-        self._obey(commands)
-        return {"ok": True, "problems": problems}
+        return self.applying.plan(*_file_of(request))
 
     def _recompute(self, _: Json) -> Json:
         self._obey(self._fleet.recompute())
@@ -233,6 +207,12 @@ class Control:
         return self._fleet.topology
 
 
-def errors_of(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems that make a file invalid."""
-    return [problem for problem in problems if problem.severity == "error"]
+def _file_of(request: Json) -> tuple[bytes, str]:
+    """The content and the name of the file that a request brings."""
+    text, source = request.get("text"), request.get("source", "topology.yaml")
+    if not isinstance(text, str) or not isinstance(source, str):
+        raise Unanswerable("`text` and `source` of a topology are strings.")
+    try:
+        return text.encode("utf-8", "surrogateescape"), source  # as the client read it, be it UTF-8 or not
+    except UnicodeEncodeError:
+        raise Unanswerable("`text` has half a character: a lone surrogate.") from None

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import eventlet
 from eventlet.greenio import GreenSocket
 
 from controller.switch import sockets
@@ -31,4 +32,5 @@ def heed(arriving: Any, actions: Signals) -> None:
     while True:
         for number in arriving.recv(16):
             if number in actions:
-                sockets.guarded(f"signal {number} failed", actions[number])
+                # A greenlet of its own: who reads a large file does not keep the daemon from ending.
+                eventlet.spawn(sockets.guarded, f"signal {number} failed", actions[number])

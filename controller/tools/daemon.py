@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controller.model import reading
 from controller.model.topology import Topology
 from controller.tools import garbage, nodes, topologies, troubles
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
@@ -101,7 +100,7 @@ def _served(topology: Topology, hosts: tuple[str, ...]) -> frozenset[str] | None
 
 
 def _reload(control: Any, file: str) -> None:
-    answer = control.apply(reading.load(file), file)
+    answer = control.applying.load(file)
     if not answer["ok"]:
         LOG.warning("reload refused file=%s problems=%d cure=\"tunbridge check\"", file, len(answer["problems"]))
 

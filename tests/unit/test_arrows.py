@@ -27,7 +27,7 @@ THEIRS = {  # library -> the places that may import it
                "controller/switch/nicira.py", "controller/switch/inquiries.py", "controller/switch/app.py"),
     "eventlet": ("controller/switch/sockets.py", "controller/switch/alarm.py", "controller/switch/app.py",
                  "controller/switch/signals.py", "controller/switch/caches.py", "controller/switch/line.py",
-                 "controller/switch/inquiries.py"),
+                 "controller/switch/inquiries.py", "controller/switch/aside.py"),
     "ovs": ("controller/tools/",),
     "rich": ("controller/tools/",),
     "typer": ("controller/tools/",),

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 from dataclasses import replace
 
 import pytest
 import yaml
 
+from controller.model.delta import Chunk, Head, Splice, assembled, parts
 from controller.model.succession import succeed
 from controller.model.topology import Topology
 from tests.clouds import golden, parse
@@ -48,10 +50,24 @@ def test_whatever_is_edited_what_is_derived_equals_what_is_found_anew(run: int) 
         step = edited(pick, document)
         if step is not None:
             document, read = step
-            topology = succeed(topology, read).new
+            sent = pickle.loads(pickle.dumps([*parts(succeed(topology, read))]))
+            topology = assembled(topology, sent).new
             assert topology == read
             assert [*topology.vms] == [*read.vms]
             assert everything(topology) == everything(read)
+
+
+def test_an_edit_is_sent_as_what_it_brings() -> None:
+    old = golden("routed")
+    name, vm = next(iter(old.vms.items()))
+    new = replace(old, vms={"first": replace(vm, name="first"), **old.vms})
+    head, chunk = parts(succeed(old, new))
+    assert isinstance(head, Head)
+    assert isinstance(chunk, Chunk)
+    assert head.splices == {"vms": Splice(0, 0, ("first",))}
+    assert chunk.objects.keys() == {"first"}
+    assert [*assembled(old, [head, chunk]).new.vms] == ["first", *old.vms]
+    assert assembled(old, [head, chunk]).new.vms[name] is vm
 
 
 def test_what_is_equal_is_the_same_value() -> None:
