@@ -224,7 +224,7 @@ def quoted(value: str) -> str:
 _CONVERSATIONS = 100_000  # that a zone may hold; Open vSwitch tracks three million in all
 
 # Connection tracking of the userspace datapath, for routers that translate and for security groups (ovs-vswitchd(8)).
-_TRACKING = (
+TRACKING = (
     *(Step(("ovs-appctl", "--timeout=10", "dpctl/ipf-set-disabled", version),
            "fragments of all tenants would wait in one place, and come out with somebody else's packet", tolerant=True)
       for version in ("v4", "v6")),
@@ -244,7 +244,7 @@ def _underlay(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:
     if new is None:
         return
     if new.uplink and (old is None or old.device != new.device):
-        yield from _TRACKING
+        yield from TRACKING
     if old is None or (new.device, new.address) != (old.device, old.address):
         yield from steps.ip_batch(_addresses(new, old), "the address that the tunnels start from")
     known = set() if old is None or old.device != new.device else set(old.neighbours)

@@ -59,10 +59,15 @@ def revival(rundir: Path, footing: Iterable[Step]) -> Iterator[Step]:
     if DATABASE in gone:
         yield start(rundir, DATABASE)
     if SWITCH in gone:
-        yield Step(("ovs-vsctl", "--timeout=10", "--no-wait", "set", "Open_vSwitch", ".", f"other_config:{_WAITS}=true"),
-                   "ovs-vswitchd shall forward nothing before it has its footing")
+        yield hold()
         yield start(rundir, SWITCH)
     yield from footing
+
+
+def hold() -> Step:
+    """The step after which an ovs-vswitchd that starts waits; one that runs takes no notice."""
+    return Step(("ovs-vsctl", "--timeout=10", "--no-wait", "set", "Open_vSwitch", ".", f"other_config:{_WAITS}=true"),
+                "ovs-vswitchd shall forward nothing before it has its footing")
 
 
 def release() -> Step:
