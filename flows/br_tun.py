@@ -98,25 +98,25 @@ def network(host: Host, net: Network) -> Iterator[Part]:
     """What br-tun holds for one network: nothing if it is not in the overlay."""
     if net.tunnel_id is None:
         return
+    tag, into = tagged(net.vlan), _into_tunnel(net.tunnel_id)
     # A tag inside the tunnel is never ours: no host of this cloud sends one.
     yield flow(TUNNEL_TO_VLAN[host.tunnel_type], "known", when(f.TUN_ID(net.tunnel_id), f.UNTAGGED),
-               PushVlan(), SetField(tagged(net.vlan)), Goto(LEARN),
+               PushVlan(), SetField(tag), Goto(LEARN),
                origin=net.origin, why=f"tunnel id {net.tunnel_id} is {net.name}, here VLAN {net.vlan}")
     if net.tunnels:
-        yield flow(FLOOD, "network", when(tagged(net.vlan)), *_into_tunnel(net.tunnel_id),
-                   *(Output(tunnel.ofport) for tunnel in sorted(net.tunnels, key=lambda tunnel: tunnel.ofport)),
-                   origin=net.origin, why=f"{net.name} is also on {', '.join(sorted(t.remote for t in net.tunnels))}")
+        yield flow(FLOOD, "network", when(tag), *into, *map(Output, sorted([tunnel.ofport for tunnel in net.tunnels])),
+                   origin=net.origin, why=f"{net.name} is also on {', '.join(sorted([t.remote for t in net.tunnels]))}")
     tunnels = {tunnel.remote: tunnel.ofport for tunnel in net.tunnels}
     reached = [one for one in net.neighbours if one.remote in tunnels]
     if host.l2population:
-        yield from _populate(net, net.tunnel_id, reached, tunnels)
+        yield from _populate(net, into, reached, tunnels)
     if host.arp_responder:
         yield from _respond(net, reached)
 
 
-def _populate(net: Network, tunnel_id: int, reached: Sequence[Neighbour], tunnels: Mapping[str, int]) -> Iterator[Part]:
+def _populate(net: Network, into: tuple[Action, ...], reached: Sequence[Neighbour],
+              tunnels: Mapping[str, int]) -> Iterator[Part]:
     """Where the MACs live that the topology knows; any other can only live behind a port without port security."""
-    into = _into_tunnel(tunnel_id)
     alone = neighbours_alone(reached)
     if alone:
         outputs = tuple([tunnels[one.remote] for one in alone])

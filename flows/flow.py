@@ -34,9 +34,9 @@ from flows.fields import Criterion, Field
 from flows.shapes import ZONES, Condition, conditions, doings
 from flows.tables import Table, pipeline
 
-__all__ = ("ANY", "Action", "AnyPort", "Ask", "CheckLarger", "Clone", "Conjunction", "DecTtl", "Flow", "Form", "Goto",
-           "Learn", "LearnPort", "LookUp", "Match", "Metered", "Move", "Output", "OutputBack", "OutputTo", "PopVlan",
-           "PushVlan", "Resubmit", "SetField", "Track", "Translation", "Undeclared", "flow", "when")
+__all__ = ("ANY", "Action", "AnyPort", "Ask", "CheckLarger", "Clone", "Conjunction", "DecTtl", "Flow", "Goto", "Learn",
+           "LearnPort", "LookUp", "Match", "Metered", "Move", "Output", "OutputBack", "OutputTo", "PopVlan",
+           "PushVlan", "Resubmit", "SetField", "Shape", "Track", "Translation", "Undeclared", "flow", "when")
 
 
 class Undeclared(ValueError):
@@ -48,6 +48,7 @@ class Shape:
     """What all matches with conditions of the same kind have in common; one object for each, so compared as such."""
 
     order: tuple[int, ...]  # where each condition, in the order of `fields.FIELDS`, stands among those that were given
+    straight: bool  # they were given in that order, and all count
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def when(*criteria: Criterion) -> Match:
     shape = _SHAPES.get(key)
     if shape is None:
         shape = _SHAPES[key] = _shape(criteria)
-    return Match(tuple([criteria[place] for place in shape.order]), shape)
+    return Match(criteria if shape.straight else tuple([criteria[place] for place in shape.order]), shape)
 
 
 def _shape(criteria: tuple[Criterion, ...]) -> Shape:
@@ -99,7 +100,7 @@ def _shape(criteria: tuple[Criterion, ...]) -> Shape:
         if missing := [need for need in f.NEEDS.get(criterion.field, ()) if need not in ordered]:
             raise ValueError(f"{criterion.field.name} can only be matched together with {missing[0].field.name}")
     _conversation(Match(tuple(ordered)))
-    return Shape(tuple(places))
+    return Shape(tuple(places), places == list(range(len(criteria))))
 
 
 _KNOWN: Final = f.CT_FLAGS["trk"] | f.CT_FLAGS["inv"]
@@ -149,26 +150,6 @@ def flow(table: Table, rank: str, match: Match, *actions: Action, origin: str, w
 
 
 _FINE: Final[set[tuple[Table, str, Shape | None, tuple[object, ...]]]] = set()  # flows of these shapes may be made
-
-
-class Form:
-    """Flows of one rank of one table that do the same, as every port has them: `flow()`, with less to look at."""
-
-    def __init__(self, table: Table, rank: str, *actions: Action) -> None:
-        self._table, self._rank, self._actions = table, rank, actions
-        self._shapes: dict[tuple[Condition, ...], Shape] = {}  # of conditions that have been checked with the rest
-
-    def __call__(self, criteria: tuple[Criterion, ...], origin: str, why: str) -> Flow:
-        """The flow with these conditions, in any order. Undeclared or ValueError as `flow` and `when` say."""
-        key = conditions(criteria)
-        shape = self._shapes.get(key)
-        if shape is None:
-            made = flow(self._table, self._rank, when(*criteria), *self._actions, origin=origin, why=why)
-            assert made.match.shape is not None
-            self._shapes[key] = made.match.shape
-            return made
-        match = Match(tuple([criteria[place] for place in shape.order]), shape)
-        return Flow(self._table, self._table.ranks[self._rank], match, self._actions, origin, why)
 
 
 def _check_all(table: Table, rank: str, match: Match, actions: tuple[Action, ...]) -> None:

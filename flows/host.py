@@ -124,7 +124,7 @@ def wearers(ports: Iterable[_Wearer]) -> dict[str, list[_Wearer]]:
 
 def alone(neighbours: Sequence[Neighbour]) -> Sequence[Neighbour]:
     """Those whose own MAC nobody else of these wears, in order."""
-    if len({one.mac for one in neighbours}) == len(neighbours) and not any(one.also for one in neighbours):
+    if len({one.mac for one in neighbours}) == len(neighbours) and not [one for one in neighbours if one.also]:
         return neighbours  # as nearly always
     worn = wearers(neighbours)
     return [one for one in neighbours if len(worn[one.mac]) == 1]

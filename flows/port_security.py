@@ -12,7 +12,8 @@ from typing import Final
 
 from flows import fields as f
 from flows.fields import Criterion
-from flows.flow import ANY, Flow, Form, Goto, flow
+from flows.flow import ANY, Flow, Goto, flow
+from flows.forms import Fixed, Form
 from flows.host import Identity, Port, Prefix
 from flows.tables import ARP_SPOOF, MAC_SPOOF, Table
 
@@ -28,22 +29,24 @@ def _icmpv6(kind: int) -> tuple[Criterion, ...]:
     return f.ETH_TYPE(f.IPV6), f.IP_PROTO(f.ICMPV6), f.ICMPV6_TYPE(kind)
 
 
-_ARP, _RARP, _IPV4, _IPV6 = (f.ETH_TYPE(kind) for kind in (f.ARP, f.RARP, f.IPV4, f.IPV6))
+_IPV4, _IPV6 = f.ETH_TYPE(f.IPV4), f.ETH_TYPE(f.IPV6)
+_IS_ARP, _IS_RARP, _IS_IPV4, _IS_IPV6 = (Fixed((f.ETH_TYPE(kind),)) for kind in (f.ARP, f.RARP, f.IPV4, f.IPV6))
 # RFC 5227, 1.1: a probe claims nothing, it asks whether an address is free.
-_PROBE: Final = (f.ARP_OP(f.ARP_REQUEST), f.ARP_SPA("0.0.0.0"))
-_ADVERTISEMENT: Final = _icmpv6(f.ND_NEIGHBOR_ADVERTISEMENT)
+_PROBE: Final = Fixed((f.ETH_TYPE(f.ARP), f.ARP_OP(f.ARP_REQUEST), f.ARP_SPA("0.0.0.0")))
+_ADVERTISEMENT: Final = Fixed(_icmpv6(f.ND_NEIGHBOR_ADVERTISEMENT))
 _DHCP_CLIENT, _DHCP_SERVER = 68, 67  # RFC 2131, 4.1
 _DHCPV6_CLIENT, _DHCPV6_SERVER = 546, 547  # RFC 8415, 7.2
-_ASKS_DHCP: Final = (_IPV4, f.IPV4_SRC("0.0.0.0"), f.IPV4_DST("255.255.255.255"), *_udp(_DHCP_CLIENT, _DHCP_SERVER))
+_ASKS_DHCP: Final = Fixed((_IPV4, f.IPV4_SRC("0.0.0.0"), f.IPV4_DST("255.255.255.255"),
+                           *_udp(_DHCP_CLIENT, _DHCP_SERVER)))
 # Router solicitation, neighbour solicitation (RFC 4861), and a report that is sent before an address is confirmed
 # (RFC 3810).
-_LOOKS_AROUND: Final = tuple((*_icmpv6(kind), f.IPV6_SRC("::")) for kind in (133, 135, 143))
+_LOOKS_AROUND: Final = tuple(Fixed((*_icmpv6(kind), f.IPV6_SRC("::"))) for kind in (133, 135, 143))
 _REDIRECT = 137  # RFC 4861, 4.5
 _SERVERS: Final = (  # what only these may say
-    ((_IPV4, *_udp(_DHCP_SERVER, _DHCP_CLIENT)), "answers as a DHCP server"),
-    ((_IPV6, *_udp(_DHCPV6_SERVER, _DHCPV6_CLIENT)), "answers as a DHCPv6 server"),
-    (_icmpv6(f.ND_ROUTER_ADVERTISEMENT), "advertises itself as a router"),
-    (_icmpv6(_REDIRECT), "redirects others as a router"))
+    (Fixed((_IPV4, *_udp(_DHCP_SERVER, _DHCP_CLIENT))), "answers as a DHCP server"),
+    (Fixed((_IPV6, *_udp(_DHCPV6_SERVER, _DHCPV6_CLIENT))), "answers as a DHCPv6 server"),
+    (Fixed(_icmpv6(f.ND_ROUTER_ADVERTISEMENT)), "advertises itself as a router"),
+    (Fixed(_icmpv6(_REDIRECT)), "redirects others as a router"))
 
 
 def base() -> Iterator[Flow]:
@@ -69,47 +72,47 @@ def secured(port: Port, onward: Table) -> Iterator[Flow]:
     name, origin, came = port.name, port.origin, f.IN_PORT(port.ofport)
     for identity in port.identities:
         ipv4, ipv6 = [each for each in identity.addresses if each.version == 4], _ipv6(identity)
-        for claim, what in _own_claims(identity, ipv4, ipv6):
-            yield _OWN_CLAIM((came, *claim), origin, f"{name} {what}")
-        own, wears = _own_words(onward), f.ETH_SRC(identity.mac)
-        for said, what in _own_source(ipv4, ipv6):
-            yield own((came, wears, *said), origin, f"{name} {what}")
-    yield _FOREIGN_CLAIM((came, _ARP), origin, f"{name} claims an IP address that is not its own")
+        for fixed, own, what in _own_claims(identity, ipv4, ipv6):
+            yield _OWN_CLAIM((came, *own), origin, f"{name} {what}", fixed)
+        wears, speaks = (came, f.ETH_SRC(identity.mac)), _own_words(onward)
+        for fixed, own, what in _own_source(ipv4, ipv6):
+            yield speaks((*wears, *own), origin, f"{name} {what}", fixed)
+    yield _FOREIGN_CLAIM((came,), origin, f"{name} claims an IP address that is not its own", _IS_ARP)
     if _EVERY_IPV6 not in [address for identity in port.identities for address in identity.addresses]:
-        yield _FOREIGN_CLAIM((came, *_ADVERTISEMENT), origin, f"{name} claims an IPv6 address that is not its own")
-    for said, what in _SERVERS:  # whatever addresses it wears
-        yield _SERVER((came, *said), origin, f"{name} {what}")
-    for mac in dict.fromkeys(identity.mac for identity in port.identities):
+        yield _FOREIGN_CLAIM((came,), origin, f"{name} claims an IPv6 address that is not its own", _ADVERTISEMENT)
+    for fixed, what in _SERVERS:  # whatever addresses it wears
+        yield _SERVER((came,), origin, f"{name} {what}", fixed)
+    for mac in dict.fromkeys([identity.mac for identity in port.identities]):
         yield _FOREIGN_ADDRESS((came, f.ETH_SRC(mac)), origin,
                                f"{name} wears an IP address that is not its own, or speaks neither IP nor ARP")
     yield _FOREIGN_MAC((came,), origin, f"{name} wears a MAC that is not its own")
 
 
-Said = tuple[tuple[Criterion, ...], str]  # in what a frame says, and a clause for a person
+Said = tuple[Fixed, tuple[Criterion, ...], str]  # in what a frame says, and a clause for a person
 
 
 def _own_claims(identity: Identity, ipv4: Iterable[Prefix], ipv6: Iterable[tuple[int, int]]) -> Iterator[Said]:
     """ARP and neighbour advertisements in which a port speaks of itself."""
     sender = f.ARP_SHA(identity.mac)
-    yield (_ARP, sender, *_PROBE), "probes whether an address is free"
+    yield _PROBE, (sender,), "probes whether an address is free"
     for address in ipv4:
-        yield (_ARP, sender, f.ARP_SPA(address)), "claims its own IP address by ARP"
+        yield _IS_ARP, (f.ARP_SPA(address), sender), "claims its own IP address by ARP"
     for target in ipv6:
-        yield (*_ADVERTISEMENT, f.ND_TARGET(*target)), "claims its own IPv6 address"
+        yield _ADVERTISEMENT, (f.ND_TARGET(*target),), "claims its own IPv6 address"
 
 
 def _own_source(ipv4: Iterable[Prefix], ipv6: Iterable[tuple[int, int]]) -> Iterator[Said]:
     """What may be inside frames that wear a port's own MAC: its own IP address."""
-    yield (_ARP,), "asks or answers with its own MAC"
+    yield _IS_ARP, (), "asks or answers with its own MAC"
     # QEMU announces a migrated guest by RARP (migration.c, qemu_announce_self).
-    yield (_RARP,), "announces where it lives now"
+    yield _IS_RARP, (), "announces where it lives now"
     for address in ipv4:
-        yield (_IPV4, f.IPV4_SRC(address)), "speaks with its own MAC and IP address"
-    yield _ASKS_DHCP, "asks for an IP address"
+        yield _IS_IPV4, (f.IPV4_SRC(address),), "speaks with its own MAC and IP address"
+    yield _ASKS_DHCP, (), "asks for an IP address"
     for source in ipv6:
-        yield (_IPV6, f.IPV6_SRC(*source)), "speaks with its own MAC and IPv6 address"
+        yield _IS_IPV6, (f.IPV6_SRC(*source),), "speaks with its own MAC and IPv6 address"
     for around in _LOOKS_AROUND:
-        yield around, "looks around before it has an IPv6 address"
+        yield around, (), "looks around before it has an IPv6 address"
 
 
 def _ipv6(identity: Identity) -> Iterable[tuple[int, int]]:
