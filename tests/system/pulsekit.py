@@ -36,9 +36,10 @@ class Pulse:
         for begin, end in ways:  # neighbours know each other, tunnels are learned
             assert cloud.pings(begin, str(cloud.port(end).ip)), f"{begin} does not reach {end}"
         words = [f"{cloud.pid(begin)},{cloud.pid(end)},{cloud.port(end).ip},{next(_ports)}" for begin, end in ways]
-        self._process = subprocess.Popen([sys.executable, str(PULSE), str(rate), *words], stdout=subprocess.PIPE)
-        _favour(self._process.pid, *(daemons.pid(directory(cloud.rundir) / host, daemons.SWITCH)
-                                     for host in cloud.topology.hosts))
+        self._process = subprocess.Popen([sys.executable, str(PULSE), str(rate), *words], stdout=subprocess.PIPE,
+                                         start_new_session=True)
+        _favour(self._process.pid, *(daemons.pid(directory(cloud.rundir) / host, program)
+                                     for host in cloud.topology.hosts for program in daemons.PROGRAMS))
         self.beats(100)
 
     def beats(self, count: int) -> None:
@@ -70,12 +71,15 @@ class Pulse:
 
 def _favour(*pids: int | None) -> None:
     """What else this machine is busy with shall not be taken for the project's doing: a switch that is not let run for
-    a quarter of a second loses packets, since its sockets hold no more. All its threads: they wait for each other.
+    a quarter of a second loses packets, since its sockets hold no more; one whose database is not let run stands still
+    with it. All threads: they wait for each other. Where sessions share out the processors, a session has its own
+    niceness, see sched(7).
     """
     for pid in pids:
         with contextlib.suppress(OSError):
             for thread in os.listdir(f"/proc/{pid}/task"):
                 os.setpriority(os.PRIO_PROCESS, int(thread), _FIRST)
+            Path(f"/proc/{pid}/autogroup").write_text(str(_FIRST))
 
 
 @contextlib.contextmanager
