@@ -181,8 +181,7 @@ def run(file: File = DEFAULT_FILE,
                                                          help="Where switches may connect besides the Unix socket "
                                                               "(default: tcp:127.0.0.1:6653).")] = None,
         host: Annotated[list[str] | None, typer.Option("--host", metavar="NAME", help="Serve only this host.")] = None,
-        no_heal: Annotated[bool, typer.Option("--no-heal", help="Report what others do to our flows, and leave it "
-                                                                 "so.")] = False,
+        no_heal: Annotated[bool, typer.Option("--no-heal", help="Only report what others do to our flows.")] = False,
         verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every event.")] = False,
         rundir: RundirOption = None) -> None:
     """The daemon, in the foreground. SIGTERM ends it and leaves the flows in place; SIGHUP reads the file again."""

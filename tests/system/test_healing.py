@@ -22,7 +22,7 @@ from tests.commands import Daemon, daemon, place
 from tests.private_ovs import Control, PrivateOvs
 from tests.routerkit import number
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.shared]
 PATIENCE = 20  # seconds; only something that hangs needs them
 CLOUD = """
 cloud: healing

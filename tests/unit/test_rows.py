@@ -41,8 +41,8 @@ def test_a_row_with_our_cookie_that_does_something_else_is_altered_and_shows_bot
 
 
 def test_a_row_with_our_cookie_elsewhere_is_surplus_and_its_flow_is_missing() -> None:
-    assert merged(row(cookie_of(WANTED), "dl_vlan=2", "drop")) == [("missing", MATCH, DOES),
-                                                                  ("surplus", "dl_vlan=2", "drop")]
+    found = merged(row(cookie_of(WANTED), "dl_vlan=2", "drop"))
+    assert found == [("missing", MATCH, DOES), ("surplus", "dl_vlan=2", "drop")]
 
 
 @pytest.mark.parametrize(("cookie", "status"), [(LEARNED_COOKIE, "learned"), (0x77, "stranger")])
