@@ -64,6 +64,9 @@ MESSAGES = {
     "bundle": (33, struct.pack("!IHH", 1, 5, 1)),
 }
 
+# os-ken reads a row in a millisecond, and there are thousands of mutants.
+ONE_ROW = {"flows": (19, struct.pack("!HH4x", 1, 0) + FLOW), "firewall": (19, struct.pack("!HH4x", 1, 0) + FIREWALL)}
+
 
 def message(kind: int, body: bytes) -> bytes:
     return struct.pack("!BBHI", 5, kind, 8 + len(body), XID) + body
@@ -108,7 +111,7 @@ def test_actions_inside_of_actions_are_read_and_listed() -> None:
 @pytest.mark.parametrize("name", MESSAGES)
 def test_no_mutant_of_a_message_holds_the_daemon(name: str, seed: int) -> None:
     """Each 16-bit word becomes zero, huge, or anything; so do a few at once; and the message ends anywhere."""
-    whole, dice = message(*MESSAGES[name]), random.Random(seed)
+    whole, dice = message(*ONE_ROW.get(name, MESSAGES[name])), random.Random(seed)
     mutants = [whole[:at] + value + whole[at + 2:] for at in range(8, len(whole) - 1)
                for value in (b"\0\0", b"\xff\xff", b"\0\4", dice.randbytes(2))]
     mutants += [whole[:at] for at in range(8, len(whole))]
