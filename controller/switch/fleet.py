@@ -11,18 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from controller.model.succession import Succession, succeed
 from controller.model.topology import Topology
 from controller.switch import editing, pieces
-from controller.switch.diff import Forget, Plan
 from controller.switch.editing import Counters, Edit
-from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, ReadFlows, Removed, Write
+from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, Removed
 from controller.switch.found import Found
-from controller.switch.healing import Hands, Healing
 from controller.switch.hoststate import HostState
-from controller.switch.intent import Piece
-from controller.switch.pieces import Pieces, Work
+from controller.switch.pieces import Work
+from controller.switch.reconciling import Reconciling
 from controller.switch.routing import Routing
 from controller.switch.session import Session, State
-from controller.switch.vigil import Vigil
-from flows.host import Meter, SimulatedRouter
+from flows.host import Meter
 from flows.tables import BR_INT
 
 
@@ -40,10 +37,9 @@ class Fleet:
         self._sessions: dict[object, tuple[HostState, Session]] = {}  # connection -> whose it is
         self._dpids: dict[object, int] = {}  # connection -> datapath id, of those in _sessions
         self._clock = clock  # seconds; only moves forward
-        self._vigil = Vigil()
+        self._work = Reconciling(clock, heal=heal)
+        self._vigil, self.healing = self._work.vigil, self._work.healing
         self.counters = Counters()
-        self.healing = Healing(Hands(lambda conn, session, plan: self._send(conn, session, plan, was=State.IN_SYNC),
-                                     lambda conn, session: [self._reread(conn, session)]), heal=heal)
         self._enlist()
 
     def _enlist(self) -> None:
@@ -53,6 +49,7 @@ class Fleet:
         for name in list(self.hosts):
             if name not in self.topology.hosts:
                 del self.hosts[name]
+                self._work.routings.pop(name, None)
 
     def expected(self) -> Iterator[tuple[str, str]]:
         """Every (host, bridge) that shall connect."""
@@ -82,7 +79,7 @@ class Fleet:
         self._sessions[conn], self._dpids[conn] = (state, session), dpid
         claims = self._vigil.begin(conn, dpid, self.generation)
         return [*commands, Log("info", "connected", {"switch": f"{host}/{bridge}", "ports": len(ports)}),
-                *claims, *self.healing.begin(conn, session), self._ask(conn, session)]
+                *claims, *self.healing.begin(conn, session), self._work.ask(conn, session)]
 
     def disconnected(self, conn: object) -> list[Command]:
         """A connection is over. The flows stay where they are."""
@@ -127,7 +124,7 @@ class Fleet:
         self.healing.reading(conn)
         session.flows_read(rows, meters)
         self.healing.seen(conn)
-        return commands + self._intend_all(state)
+        return commands + self._work.intend_all(self.topology, state)
 
     def host_of(self, conn: object) -> str | None:
         """The host whose switch is connected so; None for strangers, and for who has gone."""
@@ -143,7 +140,7 @@ class Fleet:
         if session.state is not State.WRITING:
             return []
         self._vigil.answered(conn)
-        return self._send(conn, session, session.committed(), was=State.WRITING)
+        return self._work.send(conn, session, session.committed(), was=State.WRITING)
 
     def refused(self, conn: object, reason: str) -> list[Command]:
         """The switch refused the write under way, or a part of it.
@@ -174,7 +171,7 @@ class Fleet:
             return []
         if ours:
             session.reread()
-            return [Log("info", "master again", {"switch": switch}), self._ask(conn, session)]
+            return [Log("info", "master again", {"switch": switch}), self._work.ask(conn, session)]
         session.stand_back()
         self._vigil.answered(conn)
         if session.bridge == BR_INT:
@@ -209,7 +206,7 @@ class Fleet:
         about = {"switch": f"{state.name}/{session.bridge}", "changed": ",".join(sorted(changes)),
                  "networks": len(networks)}
         self.counters.networks += len(networks)
-        change = self._intend(state, (session.bridge,), Work(base, networks))
+        change = self._work.intend(self.topology, state, (session.bridge,), Work(base, networks))
         return [Log("info", "ports", about), *change]
 
     # ---- what people say
@@ -245,8 +242,8 @@ class Fleet:
         work = editing.work(edit, state, vlans, routers)
         done.update(work.networks, work.rules, work.members)
         self.counters.hosts += 1
-        commands = self._intend(state, tuple(state.sessions), work)
-        return commands + (state.routing.intend(routers.values()) if edit.routers else [])
+        commands = self._work.intend(self.topology, state, tuple(state.sessions), work)
+        return commands + (self._work.route(state, routers.values()) if edit.routers else [])
 
     def _expel(self) -> list[Command]:
         """Switches that are another bridge now, or none: they come back as what they are."""
@@ -275,7 +272,7 @@ class Fleet:
             for conn, session in state.sessions.values():
                 # One dump under way is enough; a second would be believed, too.
                 if session.state not in (State.READING, State.STANDING_BACK):
-                    commands.append(self._reread(conn, session))
+                    commands.append(self._work.reread(conn, session))
         return commands
 
     # ---- simulated routers
@@ -293,91 +290,16 @@ class Fleet:
     @property
     def due(self) -> float:
         """When `tick` has something to do, at the latest; infinity if nothing waits."""
-        return min(self._vigil.due, self.healing.due, *(state.routing.due for state in self.hosts.values()))
+        return min(self._vigil.due, self.healing.due, *(routing.due for routing in self._work.routings.values()))
 
     def tick(self, now: float) -> list[Command]:
         """What time alone brings about. `now`: seconds of a clock that only moves forward."""
-        commands = [command for state in self.hosts.values() for command in state.routing.tick(now)]
+        commands = [command for routing in self._work.routings.values() for command in routing.tick(now)]
         happened = self._vigil.tick(now)
         for conn in happened.silent:
             state, session = self._sessions[conn]
             about = {"switch": f"{state.name}/{session.bridge}", "while": session.state.value}
             commands += [Log("warning", "no answer", about), Drop(conn)]
-        commands += [self._reread(conn, self._sessions[conn][1]) for conn in happened.again]
+        commands += [self._work.reread(conn, self._sessions[conn][1]) for conn in happened.again]
         commands += [*happened.claims, *(command for conn in happened.ours for command in self._follow(conn))]
         return commands + self.healing.tick(now)
-
-    # ---- decisions
-
-    def _intend_all(self, state: HostState) -> list[Command]:
-        """Everything for the sessions of a host that have read their switch and wait."""
-        waiting = [(conn, session) for conn, session in state.sessions.values() if session.state is State.WAITING]
-        if state.vlans is None or not waiting:
-            return []
-        routers, carried = pieces.placed_routers(self.topology, state), state.carried(self.topology)
-        found = pieces.compiled(self.topology, state, Work(True, carried, carried, carried, routers.values()))
-        commands: list[Command] = []
-        for conn, session in waiting:
-            plan = session.intend_all(_of_bridge(found, session), self._forgets(state, session))
-            commands += self._send(conn, session, plan, was=State.WAITING)
-            if session.bridge == BR_INT:
-                commands += self._route(state, conn, session, routers)
-        return commands
-
-    def _route(self, state: HostState, conn: object, session: Session,
-               routers: Mapping[str, SimulatedRouter]) -> list[Command]:
-        """From now on br-int, which has been read, is the routers'."""
-        state.routing.conn = conn
-        settled = {name for name in routers if session.holds(pieces.of_router(name))}
-        commands = state.routing.intend(routers.values(), settled)
-        return commands + state.routing.adopt(state.neighbours)
-
-    def _intend(self, state: HostState, bridges: Iterable[str], work: Work) -> list[Command]:
-        """Compute these pieces and hand them to the host's sessions that are past their first intent."""
-        mine = [state.sessions[bridge] for bridge in bridges if bridge in state.sessions]
-        commands: list[Command] = []
-        for conn, session in mine:
-            if session.state is State.REFUSED:  # nobody knows what it holds; then it gets everything, not only this
-                commands.append(self._reread(conn, session))
-        ready = [(conn, session) for conn, session in mine if session.takes_changes]
-        if state.vlans is None or not ready:
-            return commands
-        found = pieces.compiled(self.topology, state, work)
-        for conn, session in ready:
-            was = session.state
-            plan = session.intend(_of_bridge(found, session), work.gone, self._forgets(state, session))
-            commands += self._send(conn, session, plan, was=was)
-        return commands
-
-    def _forgets(self, state: HostState, session: Session) -> list[Forget]:
-        """What this session shall tell its switch to forget; said once."""
-        due = state.forgets_of(session.bridge)
-        forgets = due.copy()
-        due.clear()
-        return forgets
-
-    def _send(self, conn: object, session: Session, plan: Plan | None, *, was: State) -> list[Command]:
-        switch = f"{session.host}/{session.bridge}"
-        if session.state is State.IN_SYNC and was is not State.IN_SYNC:
-            self.healing.in_sync(conn, self._clock())
-        if plan is None:
-            arrived = session.state is State.IN_SYNC and was is not State.IN_SYNC
-            return [Log("info", "in sync", {"switch": switch, "flows": len(session.have)})] if arrived else []
-        about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget),
-                 "flush": len(plan.flush)}
-        if len(session.parts) > 1:
-            about["bundles"] = len(session.parts)
-        self._vigil.asked(conn, self._clock())
-        return [Log("info", "write", about), Write(conn, plan, session.parts)]
-
-    def _reread(self, conn: object, session: Session) -> ReadFlows:
-        session.reread()
-        return self._ask(conn, session)
-
-    def _ask(self, conn: object, session: Session) -> ReadFlows:
-        self._vigil.asked(conn, self._clock())
-        return ReadFlows(conn, meters=session.bridge == BR_INT)
-
-
-def _of_bridge(found: Pieces, session: Session) -> dict[str, Piece]:
-    return {name: by_bridge[session.bridge] for name, by_bridge in found.items()}

@@ -74,7 +74,7 @@ class Session:
         self._have: dict[int, int] = {}  # cookie -> place (`cutting`) of what the switch holds, as far as we know
         self._intent = Intent()
         self._forget: list[Forget] = []
-        self.parts: tuple[Plan, ...] = ()  # the bundles of the write under way, or of the last one
+        self.parts: tuple[Plan, ...] = ()  # the bundles of the write under way
         self._under_way: Plan | None = None
         self._twins: frozenset[int] = frozenset()  # cookies that more than one row wore when the switch was read
         self._doubted: set[int] = set()
@@ -171,6 +171,7 @@ class Session:
         if plan is None:
             return None
         self.counters.writes += len(self.parts)
+        self.parts = ()
         self.counters.added += len(plan.add)
         self.counters.deleted += len(plan.delete) + len(plan.renew)
         self.counters.forgotten += len(plan.forget)
@@ -192,8 +193,8 @@ class Session:
         It shall be read again at `retry_at`, at the latest; `now` is of the same clock.
         """
         if self._under_way:
-            self._forget, self._under_way = self.unsaid, None
-            self.state, self.reason = State.REFUSED, reason
+            self._leave(State.REFUSED)
+            self.reason = reason
             self.retry_at = now + self._wait
             self._wait = min(self._wait * 2, _LONGEST_WAIT)
 
@@ -206,7 +207,7 @@ class Session:
         self._leave(State.STANDING_BACK)
 
     def _leave(self, state: State) -> None:
-        self._forget, self._under_way = self.unsaid, None
+        self._forget, self._under_way, self.parts = self.unsaid, None, ()
         self.state, self.retry_at = state, inf
 
     def _next(self) -> Plan | None:
