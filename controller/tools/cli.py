@@ -227,9 +227,9 @@ def apply(file: Annotated[str, typer.Argument(metavar="FILE", help="The topology
         return
     given = handover.hand_over(at, "apply", file, sys.stdin.buffer)
     # Not before: what this takes to load, the daemon takes to answer.
-    from controller.tools import demo
+    from controller.tools import following
 
-    if demo.lab_follow(given, at, say):
+    if following.follow(given, at, say):
         say(f"{file} is in force.")
     else:
         say(f"{file} is in force. `tunbridge status --wait 10` tells when every switch has it.")

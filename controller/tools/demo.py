@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import RenderableType
 
@@ -19,16 +19,15 @@ from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.reachability import INTERNET
 from controller.model.topology import Topology
-from controller.tools import changes, lab, leases, matrix, shortcut
+from controller.tools import lab, leases, matrix, shortcut
 from controller.tools import reach as reaching
 from controller.tools.client import ask, wait_for_status
-from controller.tools.errors import MISSING, NO, Refusal
-from controller.tools.handover import Handover
+from controller.tools.errors import MISSING, Refusal
+from controller.tools.following import settle
 from controller.tools.rundir import DEFAULT, Rundir, make
 from controller.tools.topologies import valid
 
 Say = Callable[[str], None]
-_SYNC: Final = 60.0  # seconds for all switches to have what the topology wants
 _LEASES: Final = 15.0  # seconds for DHCP clients to have their addresses
 _START: Final = 15.0  # seconds for a daemon to answer
 _AFTER_ARP: Final = 2  # legs of a journey: the question for the MAC, and its answer
@@ -53,47 +52,7 @@ def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = N
         say(f"Every VM is wired. No daemon runs at {where.path}, so nothing is forwarded yet: "
             f"start `tunbridge run {file}`.")
         return
-    _settle(where, say, f"Has it this topology? `tunbridge apply {file}`, then `tunbridge status`.")
-
-
-def lab_follow(given: Handover, where: Rundir, say: Say) -> bool:
-    """Turn the lab that runs into a topology that the daemon accepts, and wait for its flows; False without a lab.
-
-    Refusal if the daemon refuses it, and then nothing changes; or if the lab cannot follow: then the daemon has the
-    topology all the same.
-    """
-    if not lab.state(where.path):
-        changes.accepted(given)
-        return False
-    found = changes.read(given)  # while the daemon does the same
-    changes.accepted(given, found)
-    topology = found.topology
-    assert topology is not None and given.content is not None, "the daemon takes no invalid one"
-    try:
-        if not shortcut.follow(topology, given.content, where.path, say):
-            return False
-    except Refusal as refusal:
-        raise Refusal(f"{given.file} is in force, but the lab does not follow. {refusal}", refusal.code) from refusal
-    _settle(where, say, "`tunbridge status` says why.")
-    return True
-
-
-def _settle(where: Rundir, say: Say, cure: str) -> None:
-    """Wait until the switches have what they shall."""
-    status = wait_for_status(where, _SYNC, _whole)
-    if not _whole(status):
-        names = [f"{one['host']}/{one['bridge']}" for one in status["switches"] if not one["in_sync"]]
-        raise Refusal(f"The lab is wired, but the daemon lacks {', '.join(names + _missing(status))}. {cure}", NO)
-    say(f"Every VM is wired and {len(status['switches'])} switches are in sync.")
-
-
-def _whole(status: dict[str, Any]) -> bool:
-    return bool(status["ok"] and not _missing(status))
-
-
-def _missing(status: dict[str, Any]) -> list[str]:
-    """Ports of VMs, routers and DHCP servers that the switches do not have."""
-    return [name for kind in ("ports", "router_ports", "dhcp_ports") for name in status[kind]["missing"]]
+    settle(where, say, f"Has it this topology? `tunbridge apply {file}`, then `tunbridge status`.")
 
 
 def _kept(where: Rundir) -> Path:

@@ -21,7 +21,7 @@ import pytest
 from controller.host import netns
 from controller.model import reading
 from controller.model.topology import Port, Topology
-from controller.tools import changes, client, demo, lab
+from controller.tools import changes, client, demo, following, lab
 from controller.tools.handover import hand_over
 from controller.tools.rundir import Rundir
 from flows.cookie import LEARNED_COOKIE, NEIGHBOUR_COOKIE
@@ -142,8 +142,8 @@ class Cloud:
     def change(self, text: str) -> None:
         """The daemon and the lab, which is made if there is none, obey another topology."""
         self.file.write_text(text)
-        if not demo.lab_follow(hand_over(self.where, "apply", str(self.file), io.BytesIO()), self.where,
-                               self.said.append):
+        given = hand_over(self.where, "apply", str(self.file), io.BytesIO())
+        if not following.follow(given, self.where, self.said.append):
             self.up()
 
     def finish(self, *, failed: bool = False) -> None:
