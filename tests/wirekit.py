@@ -10,6 +10,8 @@ from typing import Any
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.switch import answers, bundles, dumps, framing, wire
+from controller.switch.audit import Audit
+from controller.switch.damage import Finding
 from controller.switch.diff import Plan, diff
 from flows.cookie import cookie_of
 from flows.flow import Flow, Metered
@@ -60,6 +62,14 @@ def asked(connection: OpenFlow, request: Any) -> list[Any]:
         found += dumps.whole(part.body) if isinstance(part.body, bytes) else part.body
         if not part.flags & MORE:
             return found
+
+
+def doubtful(ovs: PrivateOvs, flows: tuple[Flow, ...]) -> list[Finding]:
+    """Which of these flows the switch does not hold as they were sent, by what its rows match and do."""
+    with ovs.openflow(BRIDGE) as connection:
+        rows = asked(connection, wire.read_flows(Counting()))
+    audit = Audit({cookie_of(flow): flow for flow in flows}.get)
+    return [*audit.rows(map(dumps.content, rows)), *audit.missing({cookie_of(flow) for flow in flows})]
 
 
 def dumped(rows: Iterable[bytes]) -> bytes:

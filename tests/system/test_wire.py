@@ -14,7 +14,7 @@ from flows.flow import Flow, Output, PopVlan, flow, when
 from flows.tables import DELIVER
 from tests.clouds import CASES, golden, tables
 from tests.private_ovs import PrivateOvs
-from tests.wirekit import BRIDGE, held, plan_for, send, texts
+from tests.wirekit import BRIDGE, doubtful, held, plan_for, send, texts
 
 pytestmark = [pytest.mark.system, pytest.mark.shared]
 
@@ -44,6 +44,7 @@ def test_the_switch_holds_what_our_text_says_byte_for_byte(ovs: PrivateOvs, case
             try:
                 assert send(ovs, plan_for(flows)) == {}
                 assert held(ovs) == texts(flows)
+                assert doubtful(ovs, flows) == []
             finally:
                 ovs.del_bridge(BRIDGE)
 
