@@ -18,6 +18,7 @@ from flows.cookie import KIND_MASK, is_learned
 from flows.flow import Flow
 from flows.tables import BR_INT, BR_TUN
 
+_GONE: Final = "gone:"  # no network's name has a colon
 PortRows = dict[tuple[object, ...], tuple[Flow, ...]]  # all that the flows of a port are made of -> its flows
 _A_VLAN: Final = 1 << 32  # in what br-int has learned from: see flows.delivery.remember_away
 
@@ -92,7 +93,9 @@ class HostState:
         if self.vlans is None:
             if self.tunnels is None or (self.segments is None and topology.hosts[self.name].bridge_mappings):
                 return
-            self.vlans = {name: vlan for vlan, name in [*self._outside(topology), *overlay] if name is not None}
+            # The VLAN of a network that is gone is not free yet: until both bridges have been written, frames wear it.
+            self.vlans = {name if name is not None else f"{_GONE}{vlan}": vlan
+                          for vlan, name in [*self._outside(topology), *overlay]}
             self.allot(topology)
         network_of = {vlan: name for name, vlan in self.vlans.items()}
         # A VLAN whose tunnel id is another network's now is stale.

@@ -360,6 +360,16 @@ def test_a_vlan_does_not_change_hands_in_the_edit_that_frees_it() -> None:
     assert vlan(world, "compute1", "amber") not in before
 
 
+def test_nor_in_the_first_write_of_a_daemon_that_was_away_when_it_came_free() -> None:
+    world = running(cloud(BLUE, GREEN))
+    before = {vlan(world, "compute1", network) for network in ("blue", "green")}
+    world.start_daemon(cloud(GREEN, AMBER))
+    world.connect()
+    world.settle()
+    world.check()
+    assert vlan(world, "compute1", "amber") not in before
+
+
 def test_a_vlan_that_changed_hands_while_the_daemon_was_away_is_forgotten() -> None:
     world = running(cloud(BLUE, GREEN))
     learn(world, "compute1", "blue", MAC, to="compute2")
