@@ -373,8 +373,15 @@ class World:
         self.disconnect(place)
 
     def settle(self) -> None:
-        while self.step():
+        while self.step() or self._reach_some():
             pass
+
+    def _reach_some(self) -> bool:
+        """Time passes as far as an edit needs it to reach all hosts."""
+        waits = bool(self.fleet.backlog)
+        if waits:
+            self._obey(self.fleet.tick(self.now))
+        return waits
 
     # ---- what is true
 

@@ -111,8 +111,9 @@ class Control:
             return {**about, "connected": False, "in_sync": False, "state": "not connected", "reason": "",
                     "drift": 0}
         conn, session = state.sessions[bridge]
-        return {**about, "connected": True, "in_sync": session.state is State.IN_SYNC, "state": session.state.value,
-                "reason": session.reason, "flows": len(session.have), "strangers": session.strangers,
+        settled = session.state is State.IN_SYNC and host not in self._fleet.backlog.hosts
+        return {**about, "connected": True, "in_sync": settled, "state": session.state.value, "reason": session.reason,
+                "flows": len(session.have), "strangers": session.strangers,
                 "vlans": dict(sorted((state.vlans or {}).items())), "counters": vars(session.counters),
                 **self._fleet.healing.described(conn)}
 

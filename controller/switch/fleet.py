@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from controller.model.succession import Succession, succeed
 from controller.model.topology import Topology
 from controller.switch import editing, pieces
-from controller.switch.editing import Counters, Edit
+from controller.switch.backlog import Backlog
+from controller.switch.editing import Counters
 from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, Removed
 from controller.switch.found import Found
 from controller.switch.hoststate import HostState
@@ -40,6 +41,7 @@ class Fleet:
         self._work = Reconciling(clock, heal=heal)
         self._vigil, self.healing = self._work.vigil, self._work.healing
         self.counters = Counters()
+        self.backlog = Backlog()
         self._enlist()
 
     def _enlist(self) -> None:
@@ -66,7 +68,7 @@ class Fleet:
             why = f"host {host} is not served here" if host else "no bridge of the topology has this datapath id"
             self.strangers[conn] = (dpid, why)
             return [Log("warning", "stranger", {"dpid": f"{dpid:016x}", "left_alone": why})]
-        commands: list[Command] = []
+        commands = self._reach(host)
         state = self.hosts[host]
         if bridge in state.sessions:
             commands.append(Log("warning", "replaced", {"switch": f"{host}/{bridge}",
@@ -119,7 +121,7 @@ class Fleet:
         self._vigil.answered(conn)
         rows = rows if isinstance(rows, Found) else Found.of(rows)
         about = {"switch": f"{state.name}/{session.bridge}", "flows": len(rows)}
-        commands: list[Command] = [Log("info", "read", about)]
+        commands = [*self._reach(state.name), Log("info", "read", about)]
         state.take_rows(self.topology, session.bridge, rows)
         self.healing.reading(conn)
         session.flows_read(rows, meters)
@@ -197,6 +199,7 @@ class Fleet:
         changes = {name: ofport for name, ofport in changes.items() if ports.get(name) != ofport}
         if not changes:
             return []
+        first = self._reach(state.name)
         for name, ofport in changes.items():
             if name in ports:
                 state.port_gone(self.topology, session.bridge, name, ports.pop(name))
@@ -207,7 +210,7 @@ class Fleet:
                  "networks": len(networks)}
         self.counters.networks += len(networks)
         change = self._work.intend(self.topology, state, (session.bridge,), Work(base, networks))
-        return [Log("info", "ports", about), *change]
+        return [*first, Log("info", "ports", about), *change]
 
     # ---- what people say
 
@@ -216,31 +219,39 @@ class Fleet:
         return self.follow(succeed(self.topology, topology))
 
     def follow(self, step: Succession) -> list[Command]:
-        """The same, where somebody has found out already how it follows the one that is in force."""
+        """The same, where somebody has found out already how it follows the one that is in force.
+
+        What the commands do not say yet is said by the next ticks: see `backlog`.
+        """
+        before = [command for name in [*self.backlog.hosts] for command in self._reach(name)]
         if step.old is not self.topology:
             step = succeed(self.topology, step.new)
         edit, self.topology = editing.edit(step), step.new
         about = {"networks_changed": len(edit.networks), "networks_refiltered": len(edit.filtered - edit.networks)}
-        commands: list[Command] = [Log("info", "apply", about)]
+        commands = [*before, Log("info", "apply", about)]
         if step.difference.hosts:
             self._enlist()
             commands += self._expel()
-        done: set[str] = set()
-        for name in edit.hosts:
-            state = self.hosts.get(name)
-            if state is not None and state.vlans is not None:
-                commands += self._apply_to(state, edit, done)
+        waiting = (self.hosts[name] for name in edit.hosts if name in self.hosts)
+        self.backlog.put(edit, [state for state in waiting if state.vlans is not None])
         self.counters.edits += 1
-        self.counters.networks += len(done)
-        return commands + (self._adopt() if step.difference.hosts else [])
+        return [*commands, *self._reach_some(), *(self._adopt() if step.difference.hosts else [])]
 
-    def _apply_to(self, state: HostState, edit: Edit, done: set[str]) -> list[Command]:
-        """`done` gets the networks that are computed."""
+    def _reach_some(self) -> list[Command]:
+        """A portion of the hosts that the last edit has not reached yet."""
+        return [command for name in self.backlog.portion() for command in self._reach(name)]
+
+    def _reach(self, name: str) -> list[Command]:
+        """What the last edit brings to a host, if that has not been done."""
+        found = self.backlog.take(name)
+        if found is None:
+            return []
+        state, edit = found
         vlans = state.vlans or {}
         state.edit(edit.old, edit.new, edit.networks, edit.moved)
         routers = pieces.placed_routers(edit.new, state, edit.routers)
         work = editing.work(edit, state, vlans, routers)
-        done.update(work.networks, work.rules, work.members)
+        self.counters.networks += self.backlog.count({*work.networks, *work.rules, *work.members})
         self.counters.hosts += 1
         commands = self._work.intend(self.topology, state, tuple(state.sessions), work)
         return commands + (self._work.route(state, routers.values()) if edit.routers else [])
@@ -290,11 +301,13 @@ class Fleet:
     @property
     def due(self) -> float:
         """When `tick` has something to do, at the latest; infinity if nothing waits."""
-        return min(self._vigil.due, self.healing.due, *(routing.due for routing in self._work.routings.values()))
+        return min(0.0 if self.backlog else self._vigil.due, self.healing.due,
+                   *(routing.due for routing in self._work.routings.values()))
 
     def tick(self, now: float) -> list[Command]:
         """What time alone brings about. `now`: seconds of a clock that only moves forward."""
         commands = [command for routing in self._work.routings.values() for command in routing.tick(now)]
+        commands += self._reach_some()
         happened = self._vigil.tick(now)
         for conn in happened.silent:
             state, session = self._sessions[conn]
