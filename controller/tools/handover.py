@@ -18,15 +18,15 @@ class Handover:
 
     def __init__(self, file: str, content: bytes | None, answer: Callable[[], dict[str, Any]]) -> None:
         self.file = file
-        self.content = content  # None: the file cannot be read, or is too large
+        self.content = content  # None: the file cannot be read
         self.answer = answer  # waits for it; Refusal if no daemon runs
 
 
 def hand_over(where: Rundir, verb: str, file: str, stdin: IO[bytes]) -> Handover:
-    """Ask the daemon to `apply` or `plan` a file, or stdin for `-`. What cannot be read is not sent."""
+    """Ask the daemon to `apply` or `plan` a file, or stdin for `-`. What cannot be read, or is too large, is not sent."""
     content = _content(file, stdin)
-    if content is None:
-        return Handover(file, None, lambda: {"ok": False})
+    if content is None or len(content) > MAX_BYTES:
+        return Handover(file, content, lambda: {"ok": False})
     request = {"do": verb, "text": content.decode("utf-8", "surrogateescape"), "source": file}
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(ask, where, request)
@@ -37,10 +37,8 @@ def hand_over(where: Rundir, verb: str, file: str, stdin: IO[bytes]) -> Handover
 def _content(file: str, stdin: IO[bytes]) -> bytes | None:
     try:
         if file == STDIN:
-            content = stdin.read(MAX_BYTES + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                content = opened.read(MAX_BYTES + 1)
+            return stdin.read(MAX_BYTES + 1)
+        with Path(file).open("rb") as opened:
+            return opened.read(MAX_BYTES + 1)
     except (OSError, ValueError):
         return None
-    return content if len(content) <= MAX_BYTES else None
