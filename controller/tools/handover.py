@@ -23,7 +23,7 @@ class Handover:
 
 
 def hand_over(where: Rundir, verb: str, file: str, stdin: IO[bytes]) -> Handover:
-    """Ask the daemon to `apply` or `plan` a file, or stdin for `-`. What cannot be read, or is too large, is not sent."""
+    """Ask the daemon to `apply` or `plan` a file, `-` being stdin. What is unreadable or too large is not sent."""
     content = _content(file, stdin)
     if content is None or len(content) > MAX_BYTES:
         return Handover(file, content, lambda: {"ok": False})
