@@ -236,17 +236,32 @@ TRACKING = (
 
 
 def footing(want: Devices) -> tuple[Step, ...]:
-    """The tunnels' address, and again from nothing what a restarted ovs-vswitchd has forgotten."""
-    return tuple(_underlay(want.underlay, None))
+    """What a restarted ovs-vswitchd needs again before it forwards: rules of tracking, and the tunnels' address."""
+    return tuple(_standing(want.underlay, None))
+
+
+def neighbours(want: Devices) -> tuple[Step, ...]:
+    """What it may be told when it forwards already: it would ask by itself, at the price of a packet."""
+    return tuple(_neighbours(want.underlay, None))
 
 
 def _underlay(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:
+    yield from _standing(new, old)
+    yield from _neighbours(new, old)
+
+
+def _standing(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:
     if new is None:
         return
     if new.uplink and (old is None or old.device != new.device):
         yield from TRACKING
     if old is None or (new.device, new.address) != (old.device, old.address):
         yield from steps.ip_batch(_addresses(new, old), "the address that the tunnels start from")
+
+
+def _neighbours(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:
+    if new is None:
+        return
     known = set() if old is None or old.device != new.device else set(old.neighbours)
     for address, mac in new.neighbours:
         if (address, mac) not in known:

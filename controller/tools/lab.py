@@ -250,12 +250,14 @@ def _revive(rundir: Path, host: str) -> None:
     standing = in_force(rundir)
     if standing is None:
         raise Refusal("The lab is half built; `tunbridge lab up` builds it anew.", MISSING)
+    devices = _switches(standing)[host]
     daemons.waiting(place).touch()
     try:
-        executor.execute(daemons.revival(place, converge.footing(_switches(standing)[host])), inside)
+        executor.execute(daemons.revival(place, converge.footing(devices)), inside)
     finally:  # also without a footing: what then reaches nobody is seen, and a host that waits forever is not
         executor.execute((daemons.release(),), inside)
         daemons.waiting(place).unlink()
+    executor.execute(converge.neighbours(devices), inside)
 
 
 @contextlib.contextmanager
