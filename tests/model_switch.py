@@ -10,6 +10,7 @@ from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.topology import Topology
 from controller.switch.diff import Forget, Plan
+from controller.switch.dumps import Update
 from controller.switch.events import (
     Asked,
     Claim,
@@ -92,6 +93,7 @@ class ModelSwitch:
         for zone in plan.flush:
             self.filled.pop(zone, None)
         before = self.tenants()
+        self.rows = {key: held for key, held in self.rows.items() if held[0] not in plan.renew}
         for cookie, row in plan.add:
             self.put(cookie, flow_of(row))
         self._delete(plan)
@@ -263,6 +265,11 @@ class World:
             for bridge, dpid in topology.hosts[host].datapath_ids.items():
                 self.switches.setdefault((host, bridge), ModelSwitch(dpid, bridge, {}))
         self._obey(self.fleet.apply(topology))
+
+    def tell(self, place: tuple[str, str], updates: Iterable[Update]) -> None:
+        """A switch's flow monitor says this, if it is connected."""
+        if place in self._conns:
+            self.fleet.healing.told(self._conns[place], updates, self.now)
 
     def restart_daemon(self) -> None:
         self._conns.clear()
