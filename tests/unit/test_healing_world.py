@@ -1,5 +1,4 @@
-"""Whatever others do to the tables, whenever they do it: in the end switches hold what they shall, and strangers' flows.
-"""
+"""Whatever others do to the tables, whenever they do it: in the end, switches hold what they shall."""
 from __future__ import annotations
 
 import random
