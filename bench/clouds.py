@@ -79,7 +79,7 @@ def spread(hosts: int, ports: int, per_network: int = 20) -> Topology:
     lines += [f"  host{n}: {{tunnel_ip: 192.0.{n // 250}.{n % 250 + 1}}}" for n in range(hosts)]
     lines.append("networks:")
     lines += [f"  net{n}: {{tunnel_id: {1000 + n}, subnets: {{subnet{n}: {{cidr: 10.0.0.0/24}}}}}}"
-              for n in range(ports // per_network)]
+              for n in range(-(-ports // per_network))]
     lines += ["vms:", "  vm0: {host: host0, network: net0, ip: 10.0.0.1}"]
 
     def others() -> Iterator[Added]:
