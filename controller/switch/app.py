@@ -165,6 +165,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         if line is not None and host is not None and line.unsettled:
             line.unsettled = line.failed  # a bundle that was on its way then may still come in
             if trouble := self.purge(host):
+                line.unsettled = True
                 LOG.warning("cache not emptied host=%s why=%s cure=%s", host, _word(trouble),
                             _word("ovs-appctl revalidator/purge there"))
         if current():
