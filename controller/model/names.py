@@ -5,6 +5,7 @@ the same names, on every machine and in every order. Prefixes and lengths are Ne
 """
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha1
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
@@ -29,7 +30,12 @@ _HASH_CHARS: Final = 6  # Neutron's INTERFACE_HASH_LEN
 
 def object_id(cloud: str, path: str) -> UUID:
     """The id of an object without one: version 5 (RFC 4122) of the cloud's name and a path like `vms/web1/ports/0`."""
-    return uuid5(uuid5(_CLOUDS, cloud), path)
+    return uuid5(_root(cloud), path)
+
+
+@lru_cache(maxsize=8)
+def _root(cloud: str) -> UUID:
+    return uuid5(_CLOUDS, cloud)
 
 
 def mac_of(port_id: UUID) -> str:
