@@ -42,6 +42,7 @@ bench: setup  ## the measurements of bench/README.md (root)
 	@$(SETUP) root $(PYTHON) bench/routing.py
 	@$(SETUP) root $(PYTHON) bench/edge.py
 	@$(SETUP) root $(PYTHON) bench/edge_rules.py
+	@$(SETUP) root $(PYTHON) bench/tracking.py
 	@$(SETUP) root $(PYTHON) bench/reach.py
 
 clean:  ## remove what the set-up, the tests and the tools left in this directory

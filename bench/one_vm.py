@@ -30,6 +30,7 @@ from controller.model.topology import Topology
 from controller.switch import bundles
 from controller.switch.events import Claim, Command, Mastery, ReadFlows, Write
 from controller.switch.fleet import Fleet
+from controller.tools import garbage
 
 FULL_SECONDS, FULL_MIB, EDIT_MS = 10.0, 2048.0, 20.0
 SIZES = (1000, 5000, 20_000)  # ports
@@ -115,7 +116,9 @@ def edits(fleet: Fleet, count: int, *, anew: bool) -> list[dict[str, float]]:
 
 def of_size(ports: int, count: int) -> None:
     """In a process of its own: prints JSON."""
-    fleet, found = full(clouds.spread(max(ports // PORTS, 1), ports))
+    topology = clouds.spread(max(ports // PORTS, 1), ports)
+    garbage.spare()  # as the daemon does
+    fleet, found = full(topology)
     edits(fleet, 2, anew=False)  # what is found once is found
     found_edits = edits(fleet, count, anew=False)
     print(json.dumps({**found, "edits": found_edits, "anew": edits(fleet, max(count // 4, 1), anew=True)}))

@@ -59,7 +59,7 @@ def median(found: dict[str, Any], begins: str) -> float | None:
 
 def neutron(all_found: dict[str, dict[str, Any]]) -> Iterator[Verdict]:
     """The one promise that is about two scripts."""
-    ours = median(all_found.get("reconcile", {}), "tunbridge, cold")
+    ours = median(all_found.get("reconcile", {}), "tunbridge, cold, from")
     theirs = median(all_found.get("native_driver", {}), "  by that")
     flows = all_found.get("reconcile", {}).get("name", "").split()
     words = f"cold, {FASTER:.0f} x faster than Neutron's native driver"
