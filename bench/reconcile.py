@@ -40,7 +40,8 @@ def started(daemon: Daemon, topology: Path) -> dict[str, float]:
     counters = next(one["counters"] for one in switches if (one["host"], one["bridge"]) == ("hv1", "br-tun"))
     warm = daemon.first("ready").at - daemon.first("loaded").at
     return {"s": done.at - daemon.first("connected", **HERE).at - waited(daemon), "warm": warm,
-            "from start": done.at - begin, "cpu": daemon.cpu() - before, "added": counters["added"], "deleted": counters["deleted"], "memory": daemon.memory()}
+            "from start": done.at - begin, "cpu": daemon.cpu() - before, "added": counters["added"],
+            "deleted": counters["deleted"], "memory": daemon.memory()}
 
 
 def waited(daemon: Daemon) -> float:
