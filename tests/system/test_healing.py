@@ -49,6 +49,7 @@ PORTS = {port.name: port for port in TOPOLOGY.ports()}
 BRIDGES = ("br-int", "br-tun")
 ROW = re.compile(r"cookie=(0x[0-9a-f]+), (?:table=(\d+), )?priority=(\d+)(?:,(\S+))? actions=(.*)")
 STRANGER = 0x7700000000000001
+ODD = "priority=30000,dl_vlan=4000"  # no flow of ours is there
 
 
 class Site:
@@ -194,12 +195,11 @@ def expiring(site: Site, bridge: str, cookie: str, table: str, match: str, actio
 
 
 def copied(site: Site, bridge: str, cookie: str, table: str, match: str, actions: str) -> None:
-    site.ofctl("add-flow", bridge, f"cookie={cookie},{table},priority=30000,reg15={cookie[-6:]} actions=drop"
-               .replace("reg15=", "reg15=0x"))
+    site.ofctl("add-flow", bridge, f"cookie={cookie},{table},{ODD},reg15=0x{cookie[-6:]} actions=drop")
 
 
 def surplus(site: Site, bridge: str, cookie: str, table: str, match: str, actions: str) -> None:
-    site.ofctl("add-flow", bridge, f"cookie=0x5401{cookie[-6:]:>012},{table},priority=30000,reg15=1 actions=drop")
+    site.ofctl("add-flow", bridge, f"cookie=0x5401{cookie[-6:]:>012},{table},{ODD},reg15=1 actions=drop")
 
 
 TAMPER = {"deleted": deleted, "altered": altered, "overwritten": overwritten, "copied": copied,
