@@ -70,6 +70,18 @@ def neutron(all_found: dict[str, dict[str, Any]]) -> Iterator[Verdict]:
         yield Verdict(words, "; ".join(all_found.get("native_driver", {}).get("notes", ["not measured"])), None)
 
 
+def conclude(found: dict[str, dict[str, Any]], file: Path) -> bool:
+    """Write and print all that was found; whether every promise was kept."""
+    reports = [from_json(one) for one in found.values()]
+    verdicts = [*(verdict for report in reports for verdict in report.verdicts), *neutron(found)]
+    results = {"machine": machine(), "found": found, "verdicts": [vars(verdict) for verdict in verdicts]}
+    file.write_text(json.dumps(results, indent=1) + "\n")
+    print("\n".join(line for report in reports for line in report.lines()))
+    print("\nall promises")
+    print("\n".join(verdict.line() for verdict in verdicts))
+    return not any(verdict.kept is False for verdict in verdicts)
+
+
 def main() -> None:
     """Everything, a table at the end, and exit code 1 if a promise was not kept."""
     parser = ArgumentParser(description=__doc__.split("\n")[0])
@@ -80,15 +92,7 @@ def main() -> None:
     kept = json.loads(asked.json.read_text())["found"] if asked.only and asked.json.exists() else {}
     found = {name: run(name, options[asked.quick]) if not asked.only or name in asked.only else kept.get(name, {})
              for name, options in SCRIPTS.items()}
-    found = {name: one for name, one in found.items() if one}
-    reports = [from_json(one) for one in found.values()]
-    verdicts = [*(verdict for report in reports for verdict in report.verdicts), *neutron(found)]
-    results = {"machine": machine(), "found": found, "verdicts": [vars(verdict) for verdict in verdicts]}
-    asked.json.write_text(json.dumps(results, indent=1) + "\n")
-    print("\n".join(line for report in reports for line in report.lines()))
-    print("\nall promises")
-    print("\n".join(verdict.line() for verdict in verdicts))
-    sys.exit(any(verdict.kept is False for verdict in verdicts))
+    sys.exit(not conclude({name: one for name, one in found.items() if one}, asked.json))
 
 
 if __name__ == "__main__":
