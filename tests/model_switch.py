@@ -24,6 +24,7 @@ from controller.switch.events import (
     Mastery,
     NextHop,
     PacketOut,
+    Quit,
     ReadFlows,
     Removed,
     Unlearn,
@@ -322,6 +323,8 @@ class World:
                     self._obey(self.fleet.role(command.conn, said), where)
             elif isinstance(command, Watch | Count | Inspect):
                 continue  # nobody else writes to a model's switch
+            elif isinstance(command, Quit):
+                self._waiting = deque(one for one in self._waiting if one[1] != command.conn)
             elif isinstance(command, PacketOut):
                 assert command.conn is not None
                 self.packets.append(command)

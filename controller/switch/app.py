@@ -36,6 +36,7 @@ from controller.switch.events import (
     Inspect,
     Log,
     Mastery,
+    Quit,
     ReadFlows,
     Watch,
     Write,
@@ -122,6 +123,10 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                     drop(conn)
                 case Watch() | Count() | Inspect():
                     self._watching.do(command)
+                case Quit(conn):
+                    self._readings.pop(conn, None)
+                    if line := self._lines.get(conn):
+                        line.quit()
                 case ReadFlows(conn) | Write(conn) | Claim(conn):
                     if line := self._lines.get(conn):
                         self._tell(line, command)

@@ -115,6 +115,13 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Quit:
+    """Say nothing more of what is under way: another daemon is master there."""
+
+    conn: Any
+
+
+@dataclass(frozen=True)
 class Mastery:
     """What a switch says of our role there.
 
@@ -204,4 +211,4 @@ class Inspect:
     writes: int  # that the switch had got by then
 
 
-Command = ReadFlows | Watch | Count | Inspect | Write | Claim | Drop | Log | PacketOut | Learn | Unlearn | End
+Command = ReadFlows | Watch | Count | Inspect | Write | Claim | Quit | Drop | Log | PacketOut | Learn | Unlearn | End

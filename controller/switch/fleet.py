@@ -13,7 +13,7 @@ from controller.model.topology import Topology
 from controller.switch import editing, pieces
 from controller.switch.backlog import Backlog
 from controller.switch.editing import Counters
-from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, Removed
+from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, Quit, Removed
 from controller.switch.found import Found
 from controller.switch.hoststate import HostState
 from controller.switch.pieces import Work
@@ -178,14 +178,16 @@ class Fleet:
         self._vigil.answered(conn)
         if session.bridge == BR_INT:
             state.routing.conn = None
-        return [Log("warning", "standing back", {"switch": switch, "why": "a newer daemon is its master",
-                                                 "cure": "stop one of the two"})]
+        about = {"switch": switch, "why": "a newer daemon is its master", "cure": "stop one of the two"}
+        return [Log("warning", "standing back", about), Quit(conn)]
 
     def complained(self, conn: object, reason: str) -> list[Command]:
         """The switch sent an OpenFlow error. A stranger's does not count: we asked nothing of it."""
         found = self._sessions.get(conn)
         if not found:
             return [Log("warning", "stranger complains", {"reason": reason})]
+        if found[1].state is State.STANDING_BACK:
+            return []  # it was said before the other daemon came
         self.refusals += 1
         return [Log("error", "refused", {"switch": f"{found[0].name}/{found[1].bridge}", "reason": reason})]
 

@@ -104,6 +104,11 @@ class Line:
             self._do(sending.failed("overtaken")[:-1])
             self._clear(failed=True)
 
+    def quit(self) -> None:
+        """Another daemon writes there now: what waits is not said."""
+        self._held.clear()
+        self.overtake()
+
     # ---- what the switch says
 
     def closed(self, number: int) -> None:

@@ -147,6 +147,15 @@ def test_a_write_that_is_overtaken_by_a_reading_tells_nobody_and_commits_no_more
     assert (spoken.heard(), spoken.ends) == ([], [])
 
 
+def test_where_another_daemon_writes_nothing_more_is_said(spoken: Spoken) -> None:
+    spoken.line.write((plan(1),))
+    spoken.line.say([packet(spoken.conn)])
+    spoken.heard()
+    spoken.line.quit()
+    spoken.line.closed(1)
+    assert (spoken.heard(), spoken.ends) == ([str(DISCARD)], [])
+
+
 def test_packets_wait_for_the_write_under_way(spoken: Spoken) -> None:
     assert spoken.line.say([packet(spoken.conn)]) == 0
     assert spoken.heard() == [PACKET_OUT]
