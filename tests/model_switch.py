@@ -375,7 +375,7 @@ class World:
             self._obey(self.fleet.committed(conn), place)
 
     def lose_write(self, place: tuple[str, str], bundles: int | None = None) -> None:
-        """The connection breaks after the switch has obeyed (all, or so many bundles) and before its answer has come."""
+        """The connection breaks when the switch has obeyed (all, or so many bundles) and before its answer has come."""
         for where, _, command in self._waiting:
             if where == place and isinstance(command, Write):
                 self.switches[place].obey_all(command.parts[:bundles])
