@@ -13,7 +13,7 @@ from flows import fields as f
 from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
 from flows.flow import ANY, Action, Flow, Goto, Learn, Move, Output, OutputBack, PopVlan, PushVlan, SetField, flow, when
-from flows.host import Host, Neighbour, Network, Tunnel, wearers
+from flows.host import Host, Neighbour, Network, Tunnel, Tunnels, wearers
 from flows.host import alone as neighbours_alone
 from flows.sheet import Part, Sheet
 from flows.tables import ARP_RESPONDER, FLOOD, FROM, LEARN, TO_TUNNEL, TUNNEL_TO_VLAN, UNICAST
@@ -28,17 +28,18 @@ def base(host: Host) -> Iterator[Part]:
     if host.patch_int is not None:
         yield flow(FROM, "known", when(f.IN_PORT(host.patch_int)), Goto(TO_TUNNEL),
                    origin=_PIPELINE, why="from this host's br-int")
-    if host.tunnels:
-        model = flow(FROM, "known", when(f.IN_PORT(host.tunnels[0].ofport)), Goto(from_tunnel), origin="", why="")
-        yield Sheet(model, f.IN_PORT, tuple([tunnel.ofport for tunnel in host.tunnels]), partial(_from, host.tunnels))
+    if ofports := host.tunnels.ofports:
+        model = flow(FROM, "known", when(f.IN_PORT(ofports[0])), Goto(from_tunnel), origin="", why="")
+        yield Sheet(model, f.IN_PORT, ofports, partial(_from, host.tunnels))
     if host.strangers is not None:
         yield flow(FROM, "stranger", when(f.IN_PORT(host.strangers)), origin=_PIPELINE,
                    why="a tunnel packet of a host that the topology does not know")
     yield from _learn(host)
 
 
-def _from(tunnels: Sequence[Tunnel], index: int) -> tuple[str, str]:
-    return tunnels[index].origin, f"through the tunnel from {tunnels[index].remote}"
+def _from(tunnels: Tunnels, index: int) -> tuple[str, str]:
+    one = Tunnel(tunnels.remotes[index], tunnels.ofports[index])
+    return one.origin, f"through the tunnel from {one.remote}"
 
 
 @cache
@@ -104,9 +105,9 @@ def network(host: Host, net: Network) -> Iterator[Part]:
                PushVlan(), SetField(tag), Goto(LEARN),
                origin=net.origin, why=f"tunnel id {net.tunnel_id} is {net.name}, here VLAN {net.vlan}")
     if net.tunnels:
-        yield flow(FLOOD, "network", when(tag), *into, *map(Output, sorted([tunnel.ofport for tunnel in net.tunnels])),
-                   origin=net.origin, why=f"{net.name} is also on {', '.join(sorted([t.remote for t in net.tunnels]))}")
-    tunnels = {tunnel.remote: tunnel.ofport for tunnel in net.tunnels}
+        yield flow(FLOOD, "network", when(tag), *into, *map(Output, sorted(net.tunnels.ofports)), origin=net.origin,
+                   why=f"{net.name} is also on {', '.join(sorted(net.tunnels.remotes))}")
+    tunnels = net.tunnels.to
     reached = [one for one in net.neighbours if one.remote in tunnels]
     if host.l2population:
         yield from _populate(net, into, reached, tunnels)

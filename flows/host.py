@@ -4,8 +4,9 @@
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, NamedTuple, TypeVar
 
@@ -86,8 +87,49 @@ class Tunnel(NamedTuple):
     """A tunnel port of this host's br-tun."""
 
     remote: str  # the other host's name
-    origin: str
     ofport: int
+
+    @property
+    def origin(self) -> str:
+        return f"hosts.{self.remote}"
+
+
+class Tunnels:
+    """Tunnels to some hosts. Each of a thousand hosts may have a thousand, so they are kept in columns."""
+
+    def __init__(self, remotes: Sequence[str] = (), ofports: Sequence[int | None] = ()) -> None:
+        """`ofports`: of the tunnel to each of `remotes`; None: there is none."""
+        self._all, self._found = remotes, ofports
+
+    @cached_property
+    def ofports(self) -> tuple[int, ...]:
+        """Of those that are there."""
+        return tuple([ofport for ofport in self._found if ofport is not None])
+
+    @cached_property
+    def remotes(self) -> tuple[str, ...]:
+        """Where these lead."""
+        return tuple([one for one, ofport in zip(self._all, self._found, strict=True) if ofport is not None])
+
+    @cached_property
+    def to(self) -> Mapping[str, int]:
+        """Name of another host -> the OpenFlow port of the tunnel to it."""
+        return dict(zip(self.remotes, self.ofports, strict=True))
+
+    def __iter__(self) -> Iterator[Tunnel]:
+        return map(Tunnel, self.remotes, self.ofports)
+
+    def __len__(self) -> int:
+        return len(self.ofports)
+
+    def __repr__(self) -> str:
+        return f"Tunnels({tuple(self)})"
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == (tuple(other) if isinstance(other, Tunnels) else other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
 
 class Neighbour(NamedTuple):
@@ -180,7 +222,7 @@ class Network:
     vlan: int
     tunnel_id: int | None  # None: not in the overlay, but on a segment
     ports: tuple[Port, ...]
-    tunnels: tuple[Tunnel, ...]  # to the other hosts that carry it
+    tunnels: Tunnels  # to the other hosts that carry it
     neighbours: tuple[Neighbour, ...]  # ports of VMs, and legs of routers, on other hosts
     devices: tuple[Device, ...] = ()
     segment: Segment | None = None
@@ -254,7 +296,7 @@ class Host:
     patch_tun: int | None  # on br-int
     patch_int: int | None  # on br-tun
     tunnel_type: str  # vxlan | geneve | gre
-    tunnels: tuple[Tunnel, ...]
+    tunnels: Tunnels
     networks: tuple[Network, ...]
     l2population: bool
     arp_responder: bool

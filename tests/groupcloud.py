@@ -22,7 +22,7 @@ from flows.host import (
     Profile,
     RemoteGroup,
     Rule,
-    Tunnel,
+    Tunnels,
 )
 
 VLAN, TUNNEL_ID, PATCH_TUN, DHCP_PORT, STRANGERS = 11, 1001, 40, 30, 9
@@ -100,11 +100,11 @@ def network(web: tuple[Rule, ...] = WEB_RULES, db: tuple[Rule, ...] = DB_RULES) 
               RemoteGroup(WEB_HEARS_4, "web", "security_groups.web", True, 4, members(4)))
     profiles = (Profile(WEB, "web on blue", "networks.blue", web, may_begin=not any(one.by_vm for one in web)),
                 Profile(DB, "db on blue", "networks.blue", db, may_begin=not any(one.by_vm for one in db)))
-    tunnel = Tunnel("compute2", "hosts.compute2", 2)
     far = Neighbour("far1", "vms.far1", FAR.mac, IPv4Address(FAR.address), "compute2", secured=True)
     return Network("blue", "networks.blue", VLAN, TUNNEL_ID, tuple(_port(name, vm) for name, vm in VMS.items()),
-                   (tunnel,), (far,), (Device("DHCP of blue", "networks.blue", DHCP_PORT, DHCP.mac),),
-                   profiles=profiles, remote_groups=groups)
+                   Tunnels(("compute2",), (2,)), (far,),
+                   (Device("DHCP of blue", "networks.blue", DHCP_PORT, DHCP.mac),), profiles=profiles,
+                   remote_groups=groups)
 
 
 def _port(name: str, vm: Vm) -> Port:

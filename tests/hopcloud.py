@@ -20,6 +20,7 @@ from flows.host import (
     RouterNeighbour,
     Segment,
     SimulatedRouter,
+    Tunnels,
 )
 from flows.router import FloatingIp, Gateway, Leg, Route, Router
 
@@ -116,9 +117,10 @@ def host(*, snat: bool = True, flat: bool = True) -> Host:
     """The network host with all VMs on it, and the outside untagged or on VLAN 100 of br-ex."""
     bridge = ProviderBridge("br-ex", INT_EX, PHY_EX, (UPLINK,), None)
     segment = Segment(bridge, None if flat else 100)
-    networks = [Network(name, f"networks.{name}", vlan, None if name == "public" else 1000 + vlan, _ports(name), (), (),
-                        segment=segment if name == "public" else None) for name, vlan in VLANS.items()]
-    return Host("network1", None, None, "vxlan", (), tuple(networks), False, False, 300, (bridge,), routers(snat=snat))
+    networks = [Network(name, f"networks.{name}", vlan, None if name == "public" else 1000 + vlan, _ports(name),
+                        Tunnels(), (), segment=segment if name == "public" else None) for name, vlan in VLANS.items()]
+    return Host("network1", None, None, "vxlan", Tunnels(), tuple(networks), False, False, 300, (bridge,),
+                routers(snat=snat))
 
 
 def _ports(network: str) -> tuple[Port, ...]:

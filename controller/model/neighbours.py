@@ -4,7 +4,7 @@ What a host adds is which of these are elsewhere, and the numbers of its ports (
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from controller.model.topology import Topology
 
 
-class End(NamedTuple):
-    """A host, as others have a tunnel to it."""
+class Ends(NamedTuple):
+    """The far ends of tunnels: hosts by name, and to each of them the tunnel port that others have."""
 
-    host: str
-    origin: str
-    device: str  # the tunnel port on the others
+    hosts: tuple[str, ...]
+    devices: tuple[str, ...]
 
 
 class Neighbours:
@@ -29,14 +28,16 @@ class Neighbours:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._of: dict[str, tuple[Neighbour, ...]] = {}
+        self._ends_on: dict[str, Ends] = {}
 
     def after(self, topology: Topology, networks: Iterable[str]) -> Neighbours:
         """Of another topology with the same hosts, on which others are on these networks alone."""
         found = Neighbours(topology)
-        found._of = {**self._of}
+        found._of, found._ends_on = {**self._of}, {**self._ends_on}
         for name in networks:
             found._of.pop(name, None)
-        vars(found)["ends"], vars(found)["end_of"] = self.ends, self.end_of
+            found._ends_on.pop(name, None)
+        vars(found)["ends"] = self.ends
         return found
 
     def of(self, network: str) -> tuple[Neighbour, ...]:
@@ -47,15 +48,20 @@ class Neighbours:
         return found
 
     @cached_property
-    def ends(self) -> tuple[End, ...]:
-        """The far ends of tunnels: one on every host, by the name of these."""
-        return tuple(End(name, f"hosts.{name}", device) for name, device in
-                     sorted(self._topology.whereabouts.tunnels.items()))
+    def ends(self) -> Ends:
+        """On all hosts."""
+        return self._ends(sorted(self._topology.hosts))
 
-    @cached_property
-    def end_of(self) -> Mapping[str, End]:
-        """The same for each name."""
-        return {end.host: end for end in self.ends}
+    def ends_on(self, network: str) -> Ends:
+        """On the hosts that carry a network."""
+        found = self._ends_on.get(network)
+        if found is None:
+            found = self._ends_on[network] = self._ends(self._topology.whereabouts.carriers(network))
+        return found
+
+    def _ends(self, hosts: Sequence[str]) -> Ends:
+        devices = self._topology.whereabouts.tunnels
+        return Ends(tuple(hosts), tuple([devices[name] for name in hosts]))
 
     def _vms(self, network: str) -> list[Neighbour]:
         found = list(map(_neighbour, map(_AS_NEIGHBOUR, self._topology.ports_by_network.get(network, ()))))

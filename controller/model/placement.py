@@ -5,15 +5,14 @@ neither a restart nor an edit moves a network that works.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from typing import Final
 
 from controller.model import names, routing, securing
-from controller.model.neighbours import End
+from controller.model.neighbours import Ends
 from controller.model.topology import Host, Network, Port, Topology
 from flows import host as narrow
 
@@ -85,12 +84,13 @@ def imagined(topology: Topology, host: str) -> Seen:
     own = topology.ports_by_host.get(host, ())
     legs = [leg for leg in topology.legs_by_host.get(host, ()) if leg.driver == "namespace"]
     bridges = topology.hosts[host].bridge_mappings.values()
+    ends = topology.neighbours.ends
+    tunnels = [device for other, device in zip(ends.hosts, ends.devices, strict=True) if other != host]
     devices = {
         "br-int": [names.PATCH_TUN, *sorted(port.device for port in own), *sorted(leg.device for leg in legs),
                    *map(names.int_device, bridges),
                    *sorted(server.device for server in topology.dhcp_by_host.get(host, ()))],
-        "br-tun": [names.PATCH_INT, *(device for other, _, device in topology.neighbours.ends if other != host),
-                   names.STRANGERS],
+        "br-tun": [names.PATCH_INT, *tunnels, names.STRANGERS],
         **{bridge: [names.phy_device(bridge), UPLINK] for bridge in bridges}}
     return Seen(ports={bridge: {device: n for n, device in enumerate(found, start=1)}
                        for bridge, found in devices.items()},
@@ -114,7 +114,7 @@ def place_bare(topology: Topology, host: str, seen: Seen, *, base: bool = True) 
         patch_tun=seen.ofport("br-int", names.PATCH_TUN),
         patch_int=seen.ofport("br-tun", names.PATCH_INT),
         tunnel_type=topology.tunnel.type,
-        tunnels=place_tunnels(topology, host, seen) if base else (),
+        tunnels=place_tunnels(topology, host, seen) if base else narrow.Tunnels(),
         networks=(),
         l2population=topology.forwarding == "l2population",
         arp_responder=topology.arp_responder,
@@ -140,28 +140,25 @@ def place_router(topology: Topology, host: str, router: str, seen: Seen) -> narr
     return routing.place_router(topology, router, seen.vlans)
 
 
-def place_tunnels(topology: Topology, host: str, seen: Seen) -> tuple[narrow.Tunnel, ...]:
+def place_tunnels(topology: Topology, host: str, seen: Seen) -> narrow.Tunnels:
     """The tunnels to all other hosts, by the name of these, as far as the switch has them."""
     return _tunnels(topology.neighbours.ends, host, seen)
 
 
-def _tunnels(ends: Iterable[End], host: str, seen: Seen) -> tuple[narrow.Tunnel, ...]:
-    ofports = seen.ports.get("br-tun", {})
-    return tuple([_tunnel((name, origin, ofports[device])) for name, origin, device in ends
-                  if device in ofports and name != host])
-
-
-# A million of them are made: this skips a function of Python's around the making of a tuple.
-_tunnel: Final[Callable[[tuple[str, str, int]], narrow.Tunnel]] = partial(tuple.__new__, narrow.Tunnel)
+def _tunnels(ends: Ends, host: str, seen: Seen) -> narrow.Tunnels:
+    found = list(map(seen.ports.get("br-tun", {}).get, ends.devices))
+    if host in ends.hosts:
+        found[ends.hosts.index(host)] = None  # whatever is called so, it is no tunnel to another host
+    return narrow.Tunnels(ends.hosts, found)
 
 
 def place_network(topology: Topology, host: str, network: str, seen: Seen) -> narrow.Network:
     """One network as a host carries it."""
-    item, end_of = topology.networks[network], topology.neighbours.end_of
-    tunnels = (_tunnels([end_of[name] for name in carriers(topology, network)], host, seen)
-               if item.tunnel_id is not None else ())  # without one, it is not in the overlay
+    item = topology.networks[network]
+    overlaid = item.tunnel_id is not None
     return narrow.Network(network, f"networks.{network}", seen.vlans[network], item.tunnel_id,
-                          tuple(_ports(topology, host, network, seen)), tunnels,
+                          tuple(_ports(topology, host, network, seen)),
+                          _tunnels(topology.neighbours.ends_on(network), host, seen) if overlaid else narrow.Tunnels(),
                           tuple([one for one in topology.neighbours.of(network) if one.remote != host]),
                           tuple(_devices(topology, host, network, seen)),
                           _segment(topology, host, network, seen),

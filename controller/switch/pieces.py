@@ -15,7 +15,7 @@ from controller.switch.hoststate import HostState, PortRows
 from controller.switch.intent import Piece
 from flows import compile as compiler
 from flows.flow import Flow
-from flows.host import Host, Meter, Network, SimulatedRouter
+from flows.host import Host, Meter, Network, SimulatedRouter, Tunnels
 from flows.sheet import Part
 from flows.tables import BR_INT
 
@@ -91,7 +91,7 @@ def _of_ports(state: HostState, bare: Host, network: Network) -> list[Flow]:
 def _filtered(topology: Topology, state: HostState, name: str) -> Network:
     """A network of which only the security groups count."""
     profiles, remote_groups = securing.place_groups(topology, state.name, name)
-    return Network(name, f"networks.{name}", (state.vlans or {})[name], None, (), (), (), profiles=profiles,
+    return Network(name, f"networks.{name}", (state.vlans or {})[name], None, (), Tunnels(), (), profiles=profiles,
                    remote_groups=remote_groups)
 
 

@@ -9,7 +9,7 @@ import pytest
 from flows import compile as compiler
 from flows import fields as f
 from flows.flow import Flow, Output, Track
-from flows.host import Device, Network, ProviderBridge, Segment, SimulatedRouter
+from flows.host import Device, Network, ProviderBridge, Segment, SimulatedRouter, Tunnels
 from flows.lint import lint
 from flows.tables import BR_INT, BR_TUN, CLASSIFY, DELIVER, ROUTER, TRANSLATED_OUT, Table
 from flows.text import line
@@ -133,7 +133,7 @@ def test_a_sender_with_two_addresses_has_one_allowance() -> None:
 # ---- devices and segments
 
 def _net(**changes: object) -> Network:
-    return replace(Network("blue", "networks.blue", 7, 1001, (), (), ()), **changes)
+    return replace(Network("blue", "networks.blue", 7, 1001, (), Tunnels(), ()), **changes)
 
 
 def test_a_device_is_trusted_but_may_not_choose_a_vlan() -> None:

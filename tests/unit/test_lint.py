@@ -11,7 +11,7 @@ from flows.compile import compile_host
 from flows.cookie import cookie_of
 from flows.fields import tagged
 from flows.flow import ANY, Action, Flow, Goto, Match, Output, PopVlan, Track, flow, when
-from flows.host import Host, Network, Port
+from flows.host import Host, Network, Port, Tunnels
 from flows.lint import Finding, Kind, lint
 from flows.tables import (
     ARP_SPOOF,
@@ -206,8 +206,8 @@ def test_five_thousand_open_ports_are_looked_through() -> None:
     """Comparing each flow with each would be a hundred million comparisons."""
     ports = tuple(Port(f"vm{n}", f"vms.vm{n}", n + 2, f"fa:16:3e:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}", ())
                   for n in range(5000))
-    net = Network("blue", "networks.blue", 1, 1001, ports, (), ())
-    host = Host("compute1", 1, 1, "vxlan", (), (net,), False, False, 300)
+    net = Network("blue", "networks.blue", 1, 1001, ports, Tunnels(), ())
+    host = Host("compute1", 1, 1, "vxlan", Tunnels(), (net,), False, False, 300)
     rows = compile_host(host)[BR_INT]
     assert len(rows) > 15000
     assert lint(rows) == ()
