@@ -67,9 +67,19 @@ def measure(here: Stage, topology: Topology) -> list[dict[str, float]]:
             daemon.first("ports", changed=one["device"])
         said, _ = probe.communicate("go\n", timeout=300)
         found: list[dict[str, float]] = json.loads(said)
+        for one, sender in zip(found, plan["senders"], strict=True):
+            one |= by_log(daemon, sender["device"], one)
         return found
     finally:
         daemon.kill()
+
+
+def by_log(daemon: Daemon, device: str, seen: dict[str, float]) -> dict[str, float]:
+    """How the daemon's log divides the time (ms): until it knows what to write, until that is in, and what is left."""
+    known = daemon.first("ports", changed=device).at
+    done = next(one.at for one in daemon.events() if one.event == "in sync" and one.at >= known)
+    return {"computed": (known - seen["told"]) * 1e3, "written": (done - known) * 1e3,
+            "rest": (seen["at"] - done) * 1e3}
 
 
 def percentile(values: Sequence[float]) -> float:
@@ -85,7 +95,9 @@ def report(asked: Namespace) -> Report:
         found = measure(here, topology)
     made = Report(f"a port appears on a hypervisor with {asked.networks:,} networks")
     words = {"appeared": "the switch has the port, until its first packet is delivered",
-             "committed": "  the same from the database's word", "switch": "  of which Open vSwitch alone"}
+             "committed": "  the same from the database's word", "switch": "  of which Open vSwitch alone",
+             "computed": "the daemon: until it knows what to write", "written": "  until the switch has it",
+             "rest": "  until the first packet, from then"}
     for key, what in words.items():
         made.add(what, "ms", [one[key] for one in found])
     late = {key: percentile([one[key] for one in found]) for key in words}

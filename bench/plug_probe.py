@@ -148,7 +148,7 @@ def main() -> None:
         if not told:
             sys.exit(f"the switch has not told of {one['device']}")
         found.append({"committed": (at - committed) * 1e3, "appeared": (at - told) * 1e3,
-                      "switch": (told - committed) * 1e3})
+                      "switch": (told - committed) * 1e3, "told": told, "at": at})
         time.sleep(REST)
         switch.came()
     print(json.dumps(found), flush=True)

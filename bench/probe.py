@@ -5,8 +5,10 @@
     probe.py send ADDRESS RATE   until its standard input ends; then prints what it has sent, as JSON
 
 Both print `ready` first.
-The kernel notes when a packet arrives, so a receiver that is not scheduled for a while makes no gap. The sender wants
-the processor before everybody else, for some microseconds each time; its own longest pause is told, too.
+
+The kernel notes when a packet arrives, so a receiver that is not scheduled for a while makes no gap. Each packet says
+when it was sent, so a sender that is held up makes none either: a gap is how long nothing came although something was
+on its way, or would have been a millisecond later. The sender's own longest pause is told.
 """
 from __future__ import annotations
 
@@ -21,33 +23,38 @@ import sys
 import time
 
 PORT = 7777
-SO_TIMESTAMPNS = 35
+SO_TIMESTAMPNS, SO_RCVBUFFORCE = 35, 33
+OFTEN = 0.05  # seconds between two looks at what has come
+BEAT = 0.001  # seconds, at the usual rate
+CATCH_UP = 20  # packets that a sender who was held up sends at once; the others are left out, unsent
 LINGER = 0.5  # seconds in which the last packets may still arrive
 WORST = 5  # gaps that are told
 
 
 def receive() -> dict[str, object]:
     """Packets that came, how often one came twice, and the longest gaps between two (ms, and when each began)."""
-    came: dict[int, float] = {}
+    came: dict[int, tuple[float, float]] = {}  # number -> when it came, when it was sent
     twice = 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         sock.bind(("", PORT))
         print("ready", flush=True)
-        end = float("inf")
-        while time.monotonic() < end:
-            heard, _, _ = select.select([sock, *([] if end < float("inf") else [sys.stdin])], [], [], LINGER)
-            if sys.stdin in heard:
-                end = time.monotonic() + LINGER
-            if sock in heard:
-                data, about, _, _ = sock.recvmsg(64, 64)
-                seconds, nanoseconds = struct.unpack("qq", about[0][2][:16])
-                number = int.from_bytes(data, "big")
-                twice += number in came
-                came.setdefault(number, seconds + nanoseconds / 1e9)
+        ended = False
+        while not ended:
+            ended = bool(select.select([sys.stdin], [], [], OFTEN)[0])
+            if ended:
+                time.sleep(LINGER)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    data, about, _, _ = sock.recvmsg(64, 64, socket.MSG_DONTWAIT)
+                    seconds, nanoseconds = struct.unpack("qq", about[0][2][:16])
+                    number, sent = struct.unpack("!QQ", data)
+                    twice += number in came
+                    came.setdefault(number, (seconds + nanoseconds / 1e9, sent / 1e9))
     times = sorted(came.values())
-    gaps = sorted(((after - before) * 1e3, before) for before, after in itertools.pairwise(times))
+    gaps = sorted(((after - max(before, sent - BEAT)) * 1e3, before)
+                  for (before, _), (after, sent) in itertools.pairwise(times))
     return {"received": len(came), "twice": twice, "gaps": gaps[-WORST:][::-1]}
 
 
@@ -60,11 +67,12 @@ def send(address: str, rate: int) -> dict[str, object]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((address, PORT))
         print("ready", flush=True)
-        while not select.select([sys.stdin], [], [], 0)[0]:
+        while sent % CATCH_UP or not select.select([sys.stdin], [], [], 0)[0]:
             while (now := time.monotonic()) < start + sent / rate:
                 time.sleep(start + sent / rate - now)
+            start = max(start, now - (sent + CATCH_UP) / rate)
             try:
-                sock.send(sent.to_bytes(8, "big"))
+                sock.send(struct.pack("!QQ", sent, time.time_ns()))
             except OSError:
                 refused += 1
             pause, before = max(pause, now - before), now
