@@ -5,7 +5,7 @@ is a flow like any other, with the cookie that it would have alone; it is only b
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Final, NamedTuple
@@ -18,6 +18,8 @@ from flows.tables import Table
 from flows.text import actions_text, line_around
 
 _SPLICED: Final = (Kind.NUMBER, Kind.HEX, Kind.MAC, Kind.IPV4, Kind.IPV6)
+_LOCAL: Final = "the bridge's own interface has a name, no number, in the text of a flow"
+_IN_WORDS: Final = (f.VLAN_VID, f.IP_FRAG)  # ovs-ofctl writes some values of these, and of what decides, as words
 
 
 class Sheet:
@@ -31,18 +33,9 @@ class Sheet:
 
     def __init__(self, model: Flow, field: Field, values: tuple[int, ...], words: Callable[[int], tuple[str, str]],
                  outputs: tuple[int, ...] | None = None) -> None:
-        criterion = model.match[field]
-        if criterion is None or not criterion.exact or field.kind not in _SPLICED:
-            raise ValueError(f"the model of a sheet does not compare its {field.name}, or not in a way to splice")
-        if outputs is not None and (len(outputs) != len(values) or not model.actions
-                                    or not isinstance(model.actions[-1], Output)):
-            raise ValueError("outputs are for each row, and for a model whose last action is an output")
-        if f.LOCAL_PORT in (outputs or ()) or (field is f.IN_PORT and f.LOCAL_PORT in values):
-            raise ValueError("the bridge's own interface has a name, no number, in the text of a flow")
-        if values and (min(values) < 0 or max(values) > field.full):
-            raise ValueError(f"a value does not fit the {field.bits} bits of {field.name}")
-        if any(isinstance(action, Track | Clone) or _is_register(action) for action in model.actions):
-            raise ValueError("the rows of a sheet have nothing tracked: who has a zone is asked of flows")
+        """ValueError for what cannot be spliced."""
+        _check(model, field, values)
+        _check_outputs(model, outputs, len(values))
         self.model, self.field, self.values, self.words, self.outputs = model, field, values, words, outputs
         self._cookies: list[int] | None = None
 
@@ -83,6 +76,29 @@ class Sheet:
 
     def __iter__(self) -> Iterator[Flow]:
         return map(self.flow, range(len(self.values)))
+
+
+def _check(model: Flow, field: Field, values: Sequence[int]) -> None:
+    criterion = model.match[field]
+    if criterion is None or not criterion.exact:
+        raise ValueError(f"the model of a sheet does not compare its {field.name} bit by bit")
+    if field.kind not in _SPLICED or field in _IN_WORDS or field.decides:
+        raise ValueError(f"{field.name} is not only a number in the text of a flow")
+    if field is f.IN_PORT and f.LOCAL_PORT in values:
+        raise ValueError(_LOCAL)
+    if values and (min(values) < 0 or max(values) > field.full):
+        raise ValueError(f"a value does not fit the {field.bits} bits of {field.name}")
+    if any(isinstance(action, Track | Clone) or _is_register(action) for action in model.actions):
+        raise ValueError("the rows of a sheet have nothing tracked: who has a zone is asked of flows")
+
+
+def _check_outputs(model: Flow, outputs: Sequence[int] | None, rows: int) -> None:
+    if outputs is None:
+        return
+    if len(outputs) != rows or not model.actions or not isinstance(model.actions[-1], Output):
+        raise ValueError("outputs are for each row, and for a model whose last action is an output")
+    if f.LOCAL_PORT in outputs:
+        raise ValueError(_LOCAL)
 
 
 def _is_register(action: Action) -> bool:

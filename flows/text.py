@@ -60,23 +60,25 @@ def line_around(flow: Flow, field: Field) -> tuple[str, str]:
 
 def match_words(match: Match) -> list[str]:
     """The conditions of a match, each as ovs-ofctl writes it."""
-    first, rest = [], []
-    eth_type = proto = None
+    first, rest, kind = [], [], ""
     for criterion in match.criteria:
         if criterion.field in _BEFORE_TYPE:
             first.append(criterion)
         elif criterion.field is f.ETH_TYPE:
-            eth_type = criterion
+            proto = match[f.IP_PROTO]
+            short = _PROTOCOLS.get((criterion.value, proto.value)) if proto else None
+            kind = short or _TYPES.get(criterion.value) or f"dl_type=0x{criterion.value:04x}"
+            hidden = proto if short else None
         else:
             rest.append(criterion)
-            proto = criterion if criterion.field is f.IP_PROTO else proto
-    words = [_condition(criterion) for criterion in sorted(first, key=lambda one: f.ORDER[one.field.name])]
-    if eth_type:
-        short = _PROTOCOLS.get((eth_type.value, proto.value)) if proto else None
-        if proto and short:
-            rest.remove(proto)
-        words.append(short or _TYPES.get(eth_type.value) or f"dl_type=0x{eth_type.value:04x}")
-    return words + [_condition(criterion) for criterion in rest]
+    if not kind:
+        return [*map(_condition, _in_order(first)), *map(_condition, rest)]
+    return [*map(_condition, _in_order(first)), kind,
+            *[_condition(criterion) for criterion in rest if criterion is not hidden]]
+
+
+def _in_order(criteria: list[Criterion]) -> list[Criterion]:
+    return sorted(criteria, key=lambda one: f.ORDER[one.field.name]) if len(criteria) > 1 else criteria
 
 
 @lru_cache(maxsize=1 << 14)  # of one port, many flows speak

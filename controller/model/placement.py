@@ -97,6 +97,15 @@ def imagined(topology: Topology, host: str) -> Seen:
                 vlans=allot_vlans((network.name for network in carried(topology, host)), {}))
 
 
+def prepare(topology: Topology) -> None:
+    """Find what placing any host looks up, before a switch waits for it."""
+    for network in topology.networks:
+        topology.neighbours.of(network)
+        topology.neighbours.ends_on(network)
+    for host in topology.hosts:
+        topology.whereabouts.carried(host)
+
+
 def place(topology: Topology, host: str, seen: Seen) -> narrow.Host:
     """The compilers' view of a host. Ports that the switch does not have yet are left out."""
     networks = (place_network(topology, host, network.name, seen) for network in carried(topology, host))

@@ -16,6 +16,7 @@ from flows.flow import Action, Clone, Flow, SetField, Track
 from flows.sheet import Row
 from flows.tables import CLASSIFY
 
+_OF_ZONES: Final = frozenset((SetField, Track, Clone))  # nothing else puts packets into one
 Tenants = frozenset["Tenant"]
 _NOBODY: Final = Tenants()
 
@@ -94,5 +95,6 @@ class Register:
 
 def of_rows(rows: Iterable[tuple[int, Row]]) -> dict[int, Tenants]:
     """Cookie -> its tenants, for the flows that have some. The rows of a sheet have none (`flows.sheet.Sheet`)."""
-    found = ((cookie, tenants(row)) for cookie, row in rows if isinstance(row, Flow))
+    found = [(cookie, tenants(row)) for cookie, row in rows if isinstance(row, Flow)
+             and not _OF_ZONES.isdisjoint(map(type, row.actions))]
     return {cookie: some for cookie, some in found if some}

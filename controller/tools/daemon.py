@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from controller.model import placement
 from controller.model.topology import Topology
 from controller.tools import garbage, nodes, topologies, troubles
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
@@ -84,6 +85,7 @@ def run(options: Options) -> None:
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}
 
         listeners = sockets.Listeners(options.where.openflow, options.where.control, tcp)
+        placement.prepare(topology)
         garbage.spare()
         try:
             switch_app.run(Fleet(topology, serve, heal=options.heal), listeners, prepare)
