@@ -5,30 +5,38 @@ The daemon is a hasty one: it waits for a second or two where others wait for a 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
-import select
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from between import TO_DAEMON, TO_SWITCH, Cut, Hold, between
-from labkit import ROOT, Cloud, tunbridge, until
+from faultkit import (
+    HASTY,
+    Nursery,
+    all_in_sync,
+    another_daemon,
+    controllers,
+    later,
+    log,
+    obey,
+    rows,
+    small_disk,
+    switch,
+    switches_know,
+)
+from labkit import Cloud, tunbridge, until
 from pulsekit import pulse
 
 from controller.tools import client
 
 pytestmark = pytest.mark.system
 
-HASTY = (sys.executable, str(Path(__file__).with_name("hasty_daemon.py")))
 TOPOLOGY = """
 cloud: reconcile
 underlay: {cidr: 192.0.2.0/24}
@@ -70,12 +78,8 @@ INNER, INNER_MATCH = 16, 64  # of a bundled flow-mod: its own header, and its ma
 
 @pytest.fixture(scope="module")
 def disk() -> Iterator[Path]:
-    """A directory on a disk of 256 KiB. It is there before the lab is, whose hosts see no disk that comes later."""
-    made = Path(tempfile.mkdtemp(prefix="tb", dir="/tmp"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tunbridge", made], check=True)
-    yield made
-    subprocess.run(["umount", made], check=True)
-    made.rmdir()
+    with small_disk() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -103,24 +107,6 @@ def running(module_cloud: Cloud) -> Cloud:
     obey(module_cloud, TOPOLOGY)
     module_cloud.in_sync()
     return module_cloud
-
-
-def obey(running: Cloud, text: str) -> None:
-    """The daemon alone has another topology; the lab stays as it is."""
-    assert client.ask(running.where, {"do": "apply", "text": text, "source": str(running.file)})["ok"]
-
-
-def switch(running: Cloud, name: str) -> dict[str, Any]:
-    return next(one for one in running.status()["switches"] if f"{one['host']}/{one['bridge']}" == name)
-
-
-def all_in_sync(running: Cloud) -> bool:
-    """Never mind the ports that nobody has plugged in."""
-    return bool(running.status()["ok"])
-
-
-def log(running: Cloud) -> list[str]:
-    return running.log.read_text().splitlines()
 
 
 # ---- what a switch refuses
@@ -222,46 +208,10 @@ def test_a_dump_that_is_cut_in_the_middle_is_no_reason_to_write(running: Cloud, 
 
 # ---- two daemons, and one without room
 
-@contextlib.contextmanager
-def another_daemon(rundir: Path) -> Iterator[Cloud]:
-    """A daemon elsewhere, with the same topology."""
-    made = Cloud(TOPOLOGY, daemon=HASTY, rundir=rundir)
-    try:
-        yield made
-    finally:
-        if made.daemon:
-            made.kill_daemon()
-        print(made.log.read_text())
-        for path in rundir.iterdir():
-            path.unlink()
-
-
-def controllers(running: Cloud, *names: str) -> None:
-    """Both bridges of both hosts have these controllers: links in their own run directories."""
-    for host in ("c1", "c2"):
-        targets = [f"unix:{running.rundir}/lab/{host}/{name}.sock" for name in names]
-        running.run(host, "ovs-vsctl", "--timeout=10", "--no-wait", *(
-            word for bridge in ("br-int", "br-tun") for word in ("--", "set-controller", bridge, *targets)))
-
-
-@contextlib.contextmanager
-def switches_know(running: Cloud, other: Cloud) -> Iterator[None]:
-    """The switches find another daemon by a link named `other` meanwhile."""
-    links = [running.rundir / "lab" / host / "other.sock" for host in ("c1", "c2")]
-    for link in links:
-        link.symlink_to(other.where.openflow)
-    try:
-        yield
-    finally:
-        controllers(running, "tunbridge")
-        for link in links:
-            link.unlink()
-
-
 def test_of_two_daemons_the_newer_one_writes_and_the_older_one_says_so_until_it_is_alone(
         running: Cloud, disk: Path) -> None:
     before = running.dump()
-    with another_daemon(disk) as other, pulse(running, *WAYS), switches_know(running, other):
+    with another_daemon(running, disk) as other, pulse(running, *WAYS), switches_know(running, other):
         other.start_daemon()
         controllers(running, "tunbridge", "other")
         until(lambda: all_in_sync(other), "the newer one is in sync")
@@ -285,7 +235,7 @@ def test_of_two_daemons_the_newer_one_writes_and_the_older_one_says_so_until_it_
 def test_a_daemon_whose_run_directory_and_log_are_on_a_full_disk_goes_on_and_starts_again(
         running: Cloud, disk: Path) -> None:
     before = running.dump()
-    with another_daemon(disk) as other, pulse(running, *WAYS), switches_know(running, other):
+    with another_daemon(running, disk) as other, pulse(running, *WAYS), switches_know(running, other):
         running.kill_daemon()
         controllers(running, "other")
         other.start_daemon()
@@ -321,71 +271,18 @@ def test_topologies_that_come_while_others_are_reconciled_leave_the_last_one(run
     assert running.dump() == before
 
 
-class Nursery:
-    """Daemons that begin as they would be after a second or two of reading; see hasty_daemon.py."""
-
-    def __init__(self, running: Cloud) -> None:
-        self._where, self._latest = running.where, 0
-        command = [*HASTY, "lives", str(running.rundir), str(running.file), str(CROWD)]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=running.log.open("a"), env={**os.environ, "PYTHONPATH": str(ROOT)})
-
-    def start(self, topology: str) -> None:
-        """A daemon; returns when switches may come."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(f"{topology}\n".encode())
-        self._process.stdin.flush()
-        assert select.select([self._process.stdout], [], [], 60)[0], "the nursery does not answer"
-        self._latest = int(self._process.stdout.readline())
-        until(self._listens, "it listens")
-
-    def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as sock:
-            return sock.connect_ex(str(self._where.control)) == 0
-
-    def kill(self) -> None:
-        """End the daemon that was started last."""
-        if self._latest:
-            os.kill(self._latest, signal.SIGKILL)
-            until(lambda: not Path(f"/proc/{self._latest}").exists(), "it is gone")
-        self._latest = 0
-
-    def close(self) -> None:
-        self.kill()
-        self._process.kill()
-        self._process.communicate()
-
-
-def call(running: Cloud, times: int) -> None:
-    """The bridges of c1 come to the daemon at once, where after a loss they would wait for a second."""
-    target = f"unix:{running.rundir}/lab/c1/{'tunbridge' if times % 2 else 'again'}.sock"
-    running.run("c1", "ovs-vsctl", "--timeout=10", "--no-wait", *(
-        word for bridge in ("br-int", "br-tun") for word in ("--", "set-controller", bridge, target)))
-
-
-@contextlib.contextmanager
-def later(running: Cloud, *words: str) -> Iterator[Callable[[], bool]]:
-    """Whether the daemon's log has any of these since."""
-    lines = len(log(running))
-    yield lambda: any(word in line for line in log(running)[lines:] for word in words)
-
-
-def rows(running: Cloud) -> int:
-    """Flows of br-tun on c1."""
-    words = running.run("c1", "ovs-ofctl", "-O", "OpenFlow14", "dump-aggregate", "br-tun")
-    return int(words.rpartition("flow_count=")[2].split()[0])
-
-
 def test_a_daemon_that_is_killed_at_any_moment_of_a_reconcile_fifty_times_costs_no_packet(
         running: Cloud, seed: int) -> None:
     """Each life begins to put a crowd of other MACs in the place of the last one: 20,000 flows go, 20,000 come."""
     rng, before, found = random.Random(seed), running.dump(), []
-    (running.rundir / "lab/c1/again.sock").symlink_to(running.where.openflow)
+    names = itertools.cycle(["again", "tunbridge"])  # ways to the same daemon
+    again = running.rundir / "lab/c1/again.sock"
+    again.symlink_to(running.where.openflow)
     running.kill_daemon()
-    with contextlib.closing(Nursery(running)) as nursery, pulse(running, *WAYS):
+    with contextlib.closing(Nursery(running, CROWD)) as nursery, pulse(running, *WAYS):
         nursery.start("crowded:b")
         began = time.monotonic()
-        call(running, 0)
+        controllers(running, next(names), hosts=["c1"])
         until(lambda: switch(running, "c1/br-tun")["in_sync"], "a first life, undisturbed", 60)
         longest, full = min(time.monotonic() - began, LONGEST), rows(running)
         assert full > CROWD
@@ -394,7 +291,7 @@ def test_a_daemon_that_is_killed_at_any_moment_of_a_reconcile_fifty_times_costs_
             found.append(rows(running))
             with later(running, *TELLING) as said:
                 nursery.start(f"crowded:{'ab'[life % 2]}")
-                call(running, life + 1)
+                controllers(running, next(names), hosts=["c1"])
                 if life % 5 == 0:  # however busy the machine is, some come as far as that
                     until(said, "it writes", 60)
             time.sleep(rng.uniform(0, longest if life % 5 else longest / 4))  # the moment
@@ -406,5 +303,7 @@ def test_a_daemon_that_is_killed_at_any_moment_of_a_reconcile_fifty_times_costs_
         assert told == {"ok": True, "changed": 0}, "the flows are those of the last topology, and no others"
         nursery.kill()
         running.start_daemon()
+        controllers(running, "tunbridge", hosts=["c1"])
         running.in_sync()
+    again.unlink()
     assert running.dump() == before
