@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from itertools import count
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from controller.model.dhcp import ROLE, dhcp_port
 from controller.model.differing import Change, Difference, Speaker
+from controller.model.numbers import Numbers
 from controller.model.objects import DhcpPort, Port, RouterPort
 from controller.model.topology import Topology
 
@@ -143,8 +145,20 @@ class _Step:
         contested = {name: self.new.contested_on(name) for name in joined}
         self._take("contested_by_network", lambda old: {**old, **contested})
         hosts = {leg.host for name in joined for leg in self.new.legs_by_network[name]}
-        renumbered = {host: numbers for host in hosts if (numbers := self.new.numbers_of(host)) is not None}
-        self._take("numbers_by_host", lambda old: {**old, **renumbered})
+        self._take("numbers_by_host", lambda old: {**old, **{host: self._numbers(old[host], host) for host in hosts
+                                                             if host in old}})
+
+    def _numbers(self, old: Numbers, host: str) -> Numbers:
+        """Of a host whose routers are as they were, with others behind their legs."""
+        gone, come = self._senders(self.ports.gone, host), self._senders(self.ports.come, host)
+        numbers = old if gone == come else old.with_senders(gone - come, come - gone) or self.new.numbers_of(host)
+        assert numbers is not None  # routers are simulated there
+        return numbers
+
+    def _senders(self, ports: Iterable[Port], host: str) -> set[UUID]:
+        """The ports on networks that a router which is simulated on the host has a leg on."""
+        return {port.id for port in ports if any(leg.host == host and leg.driver == "simulated"
+                                                 for leg in self.new.legs_by_network.get(port.network, ()))}
 
     # ---- the order of the file
 

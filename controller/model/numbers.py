@@ -1,7 +1,7 @@
 """Numbers made of ids: stable over restarts, and whoever comes or goes renumbers no other, unless they collide."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -30,8 +30,15 @@ class Numbers:
     legs: Mapping[UUID, int] = field(default_factory=dict)
     meters: Mapping[UUID, int] = field(default_factory=dict)  # of legs, and of who may ask through them
 
+    def with_senders(self, gone: Set[UUID], come: Set[UUID]) -> Numbers | None:
+        """With others who may ask. None if somebody else might get another number by that: then `number` knows."""
+        meters = exchanged(self.meters, gone, come, METERS)
+        return None if meters is None else Numbers(self.zones, self.legs, meters)
+
     def goes_on_in(self, other: Numbers) -> bool:
         """Whether nobody who is in both has another number there."""
+        if self.legs is other.legs:
+            return True  # one was made of the other by `with_senders`
         return _go_on((self.zones, other.zones), (self.legs, other.legs), (self.meters, other.meters))
 
 
@@ -74,6 +81,32 @@ def number(routers: Iterable[UUID], legs: Iterable[UUID], senders: Iterable[UUID
                    {each: 1 + step for each, step in meters.items()})
 
 
+def exchanged(numbers: Mapping[UUID, int], gone: Set[UUID], come: Set[UUID], size: int) -> dict[UUID, int] | None:
+    """What `spread` gives (and 1 added to it) with others; None if it is not certain that the rest stays as it is.
+
+    Whoever found a number taken has the next free one. So who leaves is missed by nobody if the number after the own
+    one is free, and who comes is in nobody's way where the wanted one is.
+    """
+    found, taken = dict(numbers), set(numbers.values())
+    if not gone <= found.keys() or len(found) + len(come) > size // 2:
+        return None
+    for each in gone:
+        number_ = found.pop(each)
+        if number_ % size + 1 in taken:
+            return None
+        taken.remove(number_)
+    for each in come:
+        found[each] = 1 + _wanted(each, size)
+        if found[each] in taken:
+            return None
+        taken.add(found[each])
+    return found
+
+
+def _wanted(each: UUID, size: int) -> int:
+    return int.from_bytes(blake2b(each.bytes, digest_size=8).digest(), "big") % size
+
+
 def spread(ids: Iterable[UUID], size: int, given: dict[UUID, int] | None = None) -> dict[UUID, int]:
     """For each id a number below `size` of its own, beside those given: a hash of it, or the next free one."""
     found = {} if given is None else given
@@ -81,7 +114,7 @@ def spread(ids: Iterable[UUID], size: int, given: dict[UUID, int] | None = None)
     for each in sorted(set(ids) - set(found), key=lambda one: one.int):  # as UUIDs sort, but sooner
         if len(taken) >= size:
             break
-        place = int.from_bytes(blake2b(each.bytes, digest_size=8).digest(), "big") % size
+        place = _wanted(each, size)
         while place in taken:
             place = (place + 1) % size
         taken.add(place)

@@ -17,7 +17,8 @@ _PORTION: Final = 3000  # flows computed: some 30 ms
 class Backlog:
     """One edit at a time: who brings the next one works this one off first."""
 
-    def __init__(self) -> None:
+    def __init__(self, portion: int = _PORTION) -> None:
+        self._portion = portion  # flows
         self._hosts: dict[str, HostState] = {}
         self._edit: Edit | None = None
         self._networks: set[str] = set()
@@ -42,7 +43,7 @@ class Backlog:
     def portion(self) -> Iterator[str]:
         """Whom to reach now, one after the other."""
         spent = 0
-        while self._hosts and spent < _PORTION:
+        while self._hosts and spent < self._portion:
             name, state = next(iter(self._hosts.items()))
             before = _computed(state)
             yield name
