@@ -1,0 +1,179 @@
+"""Our own flows in a dump: a compiled one by its cookie, or by its shape where another host's numbers made the cookie.
+
+Without a topology only the table is known. The cookie digests the whole flow with its numbers (VLANs, OpenFlow ports),
+which are a host's own; so flows are looked up with the numbers of a freshly built host first, and with those that
+`--names` tells; then without them, and told if all flows of that shape are there for one reason.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from controller.model import placement, source
+from controller.model.topology import Topology
+from controller.model.tree import Node
+from controller.tools import ofctl
+from controller.tools.labels import Labels
+from controller.tools.ofctl import Row
+from flows.compile import compile_host
+from flows.cookie import OWNER, cookie_of, is_compiled, is_learned, is_neighbour
+from flows.flow import Flow
+from flows.tables import table
+from flows.text import line
+
+PIPELINE: Final = "pipeline"
+_NUMBER: Final = re.compile(r"(?<=out=|lan=|one=)\d+|(?<=reg\d=)\d+|(?<=reg\d\d=)\d+|conj\([^)]*\)")
+_OWN: Final = re.compile(r"in_port|dl_vlan|vlan_tci|reg\d+|conj_id")  # numbers that each host allots by itself
+_STEP: Final = re.compile(r"\[(\d+)\]$")
+
+
+@dataclass(frozen=True)
+class Mine:
+    """What is known of one flow of ours."""
+
+    title: str
+    sentence: str
+    known: bool
+    origin: str = ""  # FILE:LINE, or FILE and the object where the line is not known
+
+
+class Ours:
+    """The flows of a topology, computed when the first of them is met. None: there is no topology."""
+
+    def __init__(self, topology: Topology | None, file: str, labels: Labels) -> None:
+        self._topology, self._file, self._labels = topology, file, labels
+        self._flows: dict[tuple[str, str], dict[int, Flow]] | None = None
+
+    def told(self, row: Row, host: str, bridge: str) -> Mine | None:
+        """None if the flow is not one of ours."""
+        cookie = row.cookie
+        if cookie is None or cookie >> 56 != OWNER:
+            return None
+        title = _title(bridge, row.table)
+        if is_learned(cookie):
+            return Mine(title, _learned(row, bridge, self._labels), True)
+        if is_neighbour(cookie):
+            return Mine(title, f"Learned by the daemon: a neighbour of a simulated router has {_mac(row)}.", True)
+        if not is_compiled(cookie):
+            return Mine(title, "Its cookie is of Tunbridge, but of a kind that this version does not know.", False)
+        if self._topology is None:
+            return Mine(title, "A flow of Tunbridge; give its --topology to know why it is there.", False)
+        return self._compiled(row, title, host, bridge)
+
+    def _compiled(self, row: Row, title: str, host: str, bridge: str) -> Mine:
+        found = self._by_cookie(row.cookie or 0, host, bridge) or self._by_shape(row, host, bridge)
+        if found is None:
+            return Mine(title, f"A flow of Tunbridge, but {self._file} makes none that is like it: it is of another "
+                        "topology, or of an earlier one.", False)
+        sentence = found.why[:1].upper() + found.why[1:]
+        return Mine(title, f"{sentence}.", True, self._origin(found.origin))
+
+    def _by_cookie(self, cookie: int, host: str, bridge: str) -> Flow | None:
+        return next((flows[cookie] for flows in self._of(host, bridge) if cookie in flows), None)
+
+    def _by_shape(self, row: Row, host: str, bridge: str) -> Flow | None:
+        """The one that differs only in numbers of the host, if there is one reason for all that do."""
+        wanted = _shape(row)
+        alike = [flow for flows in self._of(host, bridge) for flow in flows.values()
+                 if (flow.table.id, flow.priority) == (row.table, row.priority) and _shape(_row(line(flow))) == wanted]
+        return alike[0] if len({(flow.why, flow.origin) for flow in alike}) == 1 else None
+
+    def _of(self, host: str, bridge: str) -> list[Mapping[int, Flow]]:
+        """The flows of a bridge, of one host or of all."""
+        if self._flows is None:
+            self._flows = dict(self._computed())
+        return [flows for (at, name), flows in self._flows.items() if name == bridge and host in ("", at)]
+
+    def _computed(self) -> Iterator[tuple[tuple[str, str], dict[int, Flow]]]:
+        topology = self._topology
+        assert topology
+        for host in topology.hosts:
+            for bridge, flows in compile_host(placement.place(topology, host, self._seen(topology, host))).items():
+                yield (host, bridge), {cookie_of(flow): flow for flow in flows}
+
+    def _seen(self, topology: Topology, host: str) -> placement.Seen:
+        """The numbers of a fresh host; the ports as named, if most of the host's devices are among them."""
+        fresh = placement.imagined(topology, host)
+        named: dict[str, dict[str, int]] = {}
+        for (bridge, number), device in self._labels.devices.items():
+            if number.isdigit():
+                named.setdefault(bridge, {})[device] = int(number)
+        ports = {bridge: named[bridge] if _is_of(devices, named.get(bridge, {})) else devices
+                 for bridge, devices in fresh.ports.items()}
+        return placement.Seen(ports, fresh.vlans)
+
+    def _origin(self, path: str) -> str:
+        if path in ("", PIPELINE):
+            return ""
+        number = self._lines().get(path)
+        if number is None:
+            number = _line_of(path, self._root())
+            self._lines()[path] = number
+        return f"{self._file}:{number}  {path}" if number else f"{self._file}: {path}"
+
+    @cache  # noqa: B019 - one object for a run of the command
+    def _lines(self) -> dict[str, int]:
+        return {}
+
+    @cache  # noqa: B019
+    def _root(self) -> Node | None:
+        try:
+            with open(self._file, "rb") as opened:
+                return source.read(opened.read()).root
+        except OSError:
+            return None
+
+
+def _is_of(devices: Iterable[str], named: Mapping[str, int]) -> bool:
+    wanted = set(devices)
+    return len(wanted & named.keys()) * 2 > len(wanted)
+
+
+def _line_of(path: str, root: Node | None) -> int:
+    """Where an object stands in its file; 0 if unknown. Names may have dots, so the longest that is there wins."""
+    node, words = root, path.split(".")
+    while node is not None and words:
+        for count in range(len(words), 0, -1):
+            name = ".".join(words[:count])
+            place = _STEP.search(name)
+            child = node.child(_STEP.sub("", name))
+            if child is not None:
+                node = child if not place else child.child(int(place[1])) or child
+                words = words[count:]
+                break
+        else:
+            break
+    return node.place.line if node is not None else 0
+
+
+def _title(bridge: str, number: int) -> str:
+    try:
+        found = table(bridge, number)
+    except KeyError:
+        return ""
+    return f"{found.name}: {found.question}"
+
+
+@cache
+def _row(text: str) -> Row:
+    return ofctl.read(text)
+
+
+def _shape(row: Row) -> tuple[object, ...]:
+    match = frozenset((key, "" if _OWN.fullmatch(key) else value) for key, value in row.match.items())
+    return match, tuple(_NUMBER.sub("", action) for action in row.actions)
+
+
+def _mac(row: Row) -> str:
+    return next((action.partition("=")[2] for action in row.actions if action.startswith("dl_dst=")), "a MAC")
+
+
+def _learned(row: Row, bridge: str, labels: Labels) -> str:
+    where = next((action[len("out="):] for action in row.actions if action.startswith("out=")), "")
+    place = labels.remote(bridge, where) if where else "one of this host's ports"
+    return (f"Learned by the switch: {labels.mac(row.match.get('dl_dst', 'a MAC'))} of "
+            f"{labels.vlan(row.match.get('dl_vlan', '?'))} is behind {place}; forgotten "
+            f"{row.hard_timeout} seconds after it was heard last.")
