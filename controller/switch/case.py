@@ -28,6 +28,7 @@ class Case:
     damages: dict[tuple[int, bool], Damage] = field(default_factory=dict)  # (cookie, extra) -> what is wrong
     unread: str = ""  # why it has to be read again whole; empty if it need not
     blind: bool = False  # the switch has no flow monitors
+    synced_at: float = inf  # when it came into sync for the first time
     count_at: float = inf
     look_at: float = inf  # when to look at some rows again
     group: int = 0  # of cookies: at whose rows

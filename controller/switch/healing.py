@@ -36,6 +36,7 @@ _FIRST_LOOK: Final = 3.0  # seconds after a switch has come into sync, when othe
 _ROUND: Final = 3600.0  # seconds from one look at all rows to the next
 _BLIND_ROUND: Final = 10.0  # and where there are no monitors
 _BREATH: Final = 0.2  # seconds between two groups of rows
+_LONGEST: Final = 60.0  # seconds that it waits for others to come into sync
 _NO_ANSWER: Final = 10.0  # seconds after which rows are asked for again
 _AT_ONCE: Final = 5000  # flows of a switch whose rows are asked for in one
 _TOLD: Final = 10  # flows of which the log tells one by one
@@ -59,6 +60,8 @@ class Healing:
         self._cases: dict[object, Case] = {}  # by connection
         self._agenda: list[tuple[float, int, object]] = []  # a heap: when to look at whom
         self._numbers = count()
+        self._settled: set[object] = set()  # connections whose switch has been in sync
+        self._looking_until = -inf  # at the rows of a switch: one after the other
 
     @property
     def heals(self) -> bool:
@@ -75,6 +78,7 @@ class Healing:
     def end(self, conn: object) -> None:
         """It has gone. What is wrong shows when it is read the next time."""
         self._cases.pop(conn, None)
+        self._settled.discard(conn)
 
     def blind(self, conn: object) -> list[Command]:
         """The switch does not know flow monitors."""
@@ -105,8 +109,9 @@ class Healing:
     def in_sync(self, conn: object, now: float) -> None:
         """The switch holds what it shall hold; from now on it is watched."""
         case = self._cases[conn]
-        if case.count_at == inf:
-            case.count_at, case.look_at = now + self._pause, now + _FIRST_LOOK
+        self._settled.add(conn)
+        if case.synced_at == inf:
+            case.synced_at, case.count_at, case.look_at = now, now + self._pause, now + _FIRST_LOOK
         self._look(conn, case.count_at)
         self._look(conn, case.look_at)
         if case.waits or case.damages:
@@ -130,6 +135,7 @@ class Healing:
             case.group = (case.group + 1) & asked.mask
             case.look_at = now + (_BREATH if case.group else _BLIND_ROUND if case.blind else _ROUND)
             self._look(conn, case.look_at)
+            self._looking_until = now
         if case.waits:
             self._look(conn, now)
 
@@ -176,13 +182,17 @@ class Healing:
         return commands
 
     def _check(self, conn: object, case: Case, now: float) -> Iterator[Command]:
-        """Ask for what no monitor tells."""
+        """Ask for what no monitor tells. Switches that are being reconciled have more need of everybody's time."""
+        busy = len(self._settled) < len(self._cases) and now < case.synced_at + _LONGEST
         if now >= case.count_at:
             case.count_at = now + self._pause
             self._look(conn, case.count_at)
-            yield from _unseen(conn, case)
-        if now >= case.look_at:
-            case.look_at = now + _NO_ANSWER
+            yield from () if busy else _unseen(conn, case)
+        if now >= case.look_at and (busy or now < self._looking_until):
+            case.look_at = now + _COUNT_EVERY
+            self._look(conn, case.look_at)
+        elif now >= case.look_at:
+            case.look_at = self._looking_until = now + _NO_ANSWER
             self._look(conn, case.look_at)
             mask = GROUPS - 1 if case.session.held > _AT_ONCE else 0
             case.group &= mask

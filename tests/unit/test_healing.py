@@ -310,7 +310,8 @@ def test_counts_of_many_switches_are_spread() -> None:
     story = Story(row(1))
     for number in range(999):
         story.healing.begin(number, Session(f"c{number}", BR_TUN))
-    questions(story, 1)
+    assert questions(story, 50) == [], "others are being reconciled: they come first, for a minute"
+    questions(story, 20)
     assert len(exact(story, 10)) == 2, "200 a second for 1,000 switches: each every five seconds"
 
 
@@ -352,6 +353,22 @@ def test_many_rows_are_looked_at_group_by_group() -> None:
         assert added(story.passes(0)) == {cookie_of(mine[0])}, "and the first of each is missed"
         story.committed()
     assert seen == len(rows) + 1
+
+
+def test_switches_are_looked_at_one_after_the_other() -> None:
+    story, other = Story(row(1)), Session("c2", BR_TUN)
+    story.healing.begin("other", other)
+    other.flows_read([])
+    assert other.intend_all({}) is None
+    story.healing.in_sync("other", story.now)
+    first = look(story, 4)
+    assert first
+    assert look(story, 5) is None
+    assert first.conn == CONN
+    story.healing.inspected(CONN, first, held(row(1), MISS), story.now)
+    second = look(story, 2)
+    assert second
+    assert second.conn == "other"
 
 
 def test_rows_that_were_asked_for_before_a_write_do_not_count() -> None:
