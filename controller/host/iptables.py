@@ -152,7 +152,8 @@ def parsed(text: tuple[str, ...]) -> Mapping[str, Chains]:
 def restore(want: tuple[str, ...], have: tuple[str, ...]) -> tuple[str, ...]:
     """The lines for `iptables-restore --noflush` that turn one canonical text into another, each table in one go.
 
-    Chains that do not change are not written, and their counters go on. Tracking comes before what asks for it.
+    Chains and rules that do not change are not written, and their counters go on: where a chain has as many rules as
+    before, those that differ are replaced in their places. Tracking comes before what asks for it.
     """
     wanted, standing = parsed(want), parsed(have)
     lines: list[str] = []
@@ -163,14 +164,20 @@ def restore(want: tuple[str, ...], have: tuple[str, ...]) -> tuple[str, ...]:
 
 def _delta(table: str, want: Chains, have: Chains) -> Iterator[str]:
     changed = [chain for chain, lines in want.items() if not chain.isupper() and have.get(chain) != lines]
+    replaced = {chain for chain in changed if chain in have and len(have[chain]) == len(want[chain])}
+    changed = [chain for chain in changed if chain not in replaced]
     gone = [chain for chain in have if not chain.isupper() and chain not in want]
     hooks = [*_hooks(want, have)]
-    if not (changed or gone or hooks):
+    if not (changed or replaced or gone or hooks):
         return
     yield f"*{table}"
     yield from (f":{chain} - [0:0]" for chain in (*changed, *gone))
     yield from hooks
     yield from (f"-A {chain} {words}" for chain in changed for words in want[chain])
+    for chain in sorted(replaced):
+        yield from (f"-R {chain} {number} {shall}"
+                    for number, (shall, stands) in enumerate(zip(want[chain], have[chain], strict=True), start=1)
+                    if shall != stands)
     yield from (f"-X {chain}" for chain in gone)
     yield "COMMIT"
 
