@@ -52,7 +52,7 @@ def test_answers_about_other_bundles_change_nothing() -> None:
 
 
 class Switch:
-    """Takes bundles as Open vSwitch does: answers in the order in which it is asked, and what it cannot read or take."""
+    """Takes bundles as Open vSwitch does: answers in the order in which it is asked, and what it cannot take."""
 
     def __init__(self, pick: random.Random) -> None:
         self.pick = pick
