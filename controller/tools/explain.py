@@ -61,9 +61,12 @@ class _Reader:
 
     def __init__(self, dump: Dump, labels: Labels, ours: Ours) -> None:
         self._dump, self._labels, self._ours = dump, labels, ours
-        self._kind = _kind_by_name(dump.bridge) or _kind_by_rules(list(rows(dump.lines)), labels)
-        self._bridge = dump.bridge or labels.bridge(self._kind)
+        found = list(rows(dump.lines))
+        bridge = dump.bridge or ours.bridge_of(found)
+        self._kind = _kind_by_name(bridge) or _kind_by_rules(found, labels)
+        self._bridge = bridge or labels.bridge(self._kind)
         self._phrases = Phrases(labels, self._bridge)
+        self._host = dump.host or ours.host_of(found, self._called)
 
     def told(self) -> Iterator[Told]:
         for line in self._dump.lines:
@@ -79,7 +82,7 @@ class _Reader:
     def _told(self, line: Line) -> Told:
         row = line.row
         assert row
-        mine = self._ours.told(row, self._dump.host, self._bridge or _CALLED[self._kind])
+        mine = self._ours.told(row, self._host, self._called)
         if mine:
             return Told(line.number, line.text, self._called, row.table, mine.title, mine.sentence, TUNBRIDGE,
                         mine.known, row.packets, mine.origin)
@@ -119,5 +122,6 @@ def _sentence(kind: str, row: Row, phrases: Phrases) -> str | None:
                 said = phrases.fill(rule.says, {**values, "hard_timeout": str(row.hard_timeout)})
             except Unspeakable:
                 continue
-            return said if _NAMED.match(rule.says) else said[0].upper() + said[1:]
+            named = _NAMED.match(rule.says) and not said.startswith(("port ", "the "))
+            return said if named else said[0].upper() + said[1:]
     return None

@@ -29,9 +29,9 @@ TUN_TABLES: Final = {
     22: ("FLOOD_TO_TUN", "Which tunnels carry this network?"),
 }
 TUN: Final = by_table((
-    rule(0, 1, "in_port", "->2", "What comes from br-int by {in_port:port} is on its way to other hosts."),
+    rule(0, 1, "in_port", "->2", "What comes from this host, by {in_port:port}, is on its way to other hosts."),
     rule(0, 1, "in_port", "->1",
-         "What comes from br-int by {in_port:port} is looked at for distributed routers first."),
+         "What comes from this host, by {in_port:port}, is looked at for distributed routers first."),
     rule(0, 1, "in_port", "->3", "What comes out of {in_port:tunnel} is GRE: its tunnel id becomes a local VLAN."),
     rule(0, 1, "in_port", "->4", "What comes out of {in_port:tunnel} is VXLAN: its tunnel id becomes a local VLAN."),
     rule(0, 1, "in_port", "->6", "What comes out of {in_port:tunnel} is Geneve: its tunnel id becomes a local VLAN."),
@@ -58,21 +58,20 @@ TUN: Final = by_table((
          "{tun_id:tun} is {vlan:vlan} on this host: tagged so; distributed routers elsewhere are told apart next."),
     rule((3, 4, 6), 0, "", "drop", "Other tunnel ids are of networks that this host does not have: dropped."),
     rule(9, 1, "dl_src", "out={port}",
-         "{dl_src:mac} is the DVR MAC of another host: straight to br-int by {port:port}, and nothing is learned "
-         "from it."),
+         "{dl_src:mac} is the DVR MAC of another host: straight to this host, by {port:port}, and nothing is "
+         "learned from it."),
     rule(9, 0, "", "->10", "From any other sender it is learned where it lives."),
     rule(10, 1, "", f"{LEARN},out={{port}}",
          "It is remembered for {age:seconds} that the sender's MAC in this VLAN lives behind the tunnel it came by "
-         "(a row in table 20); the frame goes to br-int by {port:port}."),
+         "(a row in table 20); the frame goes to this host, by {port:port}."),
     rule(10, 2, "kind=arp arp_tha=ff:ff:ff:ff:ff:ff", f"{LEARN},out={{port}}",
          "A gratuitous ARP is learned from at once and for itself, so that an address that has moved is found: for "
-         "{age:seconds}; then to br-int by {port:port}."),
+         "{age:seconds}; then to this host, by {port:port}."),
     rule(10, 2, "kind=icmp6 icmp_type=134|136", f"{LEARN},out={{port}}",
          "{icmp_type:icmp6} are learned from at once and for themselves, so that who has moved is found: for "
-         "{age:seconds}; then to br-int by {port:port}."),
+         "{age:seconds}; then to this host, by {port:port}."),
     rule(20, 2, "dl_vlan dl_dst", "untag,tun={tun},out={port}",
-         "l2population says that {dl_dst:mac} of {dl_vlan:vlan} lives behind {port:tunnel}: sent there with "
-         "{tun:tun}."),
+         "By l2population {dl_dst:mac} of {dl_vlan:vlan} lives behind {port:tunnel}: sent there with {tun:tun}."),
     rule(20, 1, "dl_vlan dl_dst", "untag,tun={tun},out={port}",
          "Learned: {dl_dst:mac} of {dl_vlan:vlan} lives behind {port:tunnel}; sent there with {tun:tun}, until "
          "this row is {hard_timeout:seconds} old."),
@@ -121,9 +120,9 @@ PHYS: Final = by_table((
     rule((0, 2), 4, "in_port dl_vlan", "untag,normal",
          "{dl_vlan:vlan} is the flat network: untagged and switched out."),
     rule(2, 2, "in_port", "drop", "Other VLANs of {in_port:port} have no network outside: dropped."),
-    rule(0, 2, "in_port", "drop", "Other VLANs of br-int, by {in_port:port}, have no network outside: dropped."),
+    rule(0, 2, "in_port", "drop", "Other VLANs of this host, by {in_port:port}, have no network outside: dropped."),
     rule(0, 2, "in_port", "->1",
-         "What comes from br-int by {in_port:port} is looked at for distributed routers first."),
+         "What comes from this host, by {in_port:port}, is looked at for distributed routers first."),
     rule(0, 1, "", "->3", "What comes from outside is looked at for distributed routers elsewhere first."),
     rule((0, 3), (0, 1), "", "normal", "The rest is switched by MAC, as an ordinary switch does."),
     rule(1, 2, "dl_vlan dl_dst", "drop",
@@ -134,7 +133,7 @@ PHYS: Final = by_table((
          "host's own DVR MAC {mac}."),
     rule(1, 0, "", "->2", "What is not of a distributed router goes on as usual."),
     rule(3, 2, "dl_src", "out={port}",
-         "{dl_src:mac} is the DVR MAC of another host: straight to br-int by {port:port}."),
+         "{dl_src:mac} is the DVR MAC of another host: straight to this host, by {port:port}."),
     rule(1, 3, "kind=arp dl_vlan arp_tpa", "drop",
          "ARP for the gateway {arp_tpa:ip} of {dl_vlan:vlan} does not leave: every host has it itself."),
     rule(1, 3, "kind=icmp6 icmp_type=134 dl_vlan dl_src", "drop",
@@ -154,6 +153,6 @@ PHYS: Final = by_table((
          "The metadata service is told that {arp_tpa:ip}, which stands for a VM, has {mac:mac}."),
     rule(91, 202, "kind=tcp in_port dl_vlan nw_dst",
          "vlan={vlan},dl_dst={mac},nw_src=169.254.169.254,nw_dst={address},tp_src=80,out={out}",
-         "Answers to {nw_dst} are for {address:ip} with {mac:mac} in {vlan:vlan}: back to br-int by {out:port}."),
+         "Answers to {nw_dst} are for {address:ip} with {mac:mac} in {vlan:vlan}: back to this host, by {out:port}."),
     rule((80, 87, 90, 91), 0, "", "drop", "Anything else on the metadata path is dropped."),
 ))

@@ -21,6 +21,7 @@ _ABOUT: Final = frozenset((*_INFO, "importance", "reset_counts", "send_flow_rem"
                            "no_byte_counts", "out_port", "out_group"))
 _NAMES: Final = {"table_id": "table"}  # as `ovs-appctl bridge/dump-flows` has it
 _KEY: Final = re.compile(r"[^=:(,\s]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")  # at a tab the library would wait for ever
 _OLDER: Final = {"eth_type": "dl_type", "ip_src": "nw_src", "ip_dst": "nw_dst", "ip_proto": "nw_proto"}
 _LEARNED: Final = re.compile(rf"\b({'|'.join(_OLDER)})=")
 _REGISTER: Final = re.compile(r"NXM_NX_REG(\d+)(?=\[[\d.]*\]=0x)")
@@ -48,7 +49,7 @@ class Damaged(Exception):
 
 def read(text: str) -> Row:
     """One line. Damaged if it has no actions, or its brackets do not close."""
-    head, found, actions = text.strip().partition("actions=")
+    head, found, actions = _CONTROL.sub(" ", text).strip().partition("actions=")
     about, conditions = _sorted(head)
     if not found:
         raise Damaged(_known_of(about, "it ends before its actions"))

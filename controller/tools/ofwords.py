@@ -16,12 +16,13 @@ _SHORT: Final = {
     "udp_src": "tp_src", "udp_dst": "tp_dst", "sctp_src": "tp_src", "sctp_dst": "tp_dst", "icmpv6_type": "icmp_type",
     "icmpv6_code": "icmp_code", "eth_type": "dl_type", "ip_dscp": "dscp", "nw_tos": "tos",
     "icmpv4_type": "icmp_type", "icmpv4_code": "icmp_code", "ipv6_nd_target": "nd_target"}
-_KINDS: Final = ("ip", "ipv6", "arp", "rarp", "icmp", "icmp6", "tcp", "tcp6", "udp", "udp6", "sctp", "sctp6", "mpls")
+_KINDS: Final = ("ip", "ipv6", "arp", "rarp", "icmp", "icmp6", "tcp", "tcp6", "udp", "udp6", "sctp", "sctp6",
+                 "mpls")
 _TYPES: Final = {0x0800: "ip", 0x86DD: "ipv6", 0x0806: "arp", 0x8035: "rarp"}
-_PROTOCOLS: Final = {("ip", 1): "icmp", ("ip", 6): "tcp", ("ip", 17): "udp", ("ip", 132): "sctp", ("ipv6", 58): "icmp6",
-                     ("ipv6", 6): "tcp6", ("ipv6", 17): "udp6", ("ipv6", 132): "sctp6"}
-_NUMBERS: Final = ("tun_id", "pkt_mark", "ct_mark", "ct_zone", "conj_id", "arp_op", "icmp_type", "icmp_code", "nw_proto",
-                   "tp_src", "tp_dst")
+_PROTOCOLS: Final = {("ip", 1): "icmp", ("ip", 6): "tcp", ("ip", 17): "udp", ("ip", 132): "sctp",
+                     ("ipv6", 58): "icmp6", ("ipv6", 6): "tcp6", ("ipv6", 17): "udp6", ("ipv6", 132): "sctp6"}
+_NUMBERS: Final = ("tun_id", "pkt_mark", "ct_mark", "ct_zone", "conj_id", "arp_op", "icmp_type", "icmp_code",
+                   "nw_proto", "tp_src", "tp_dst")
 _MACS: Final = ("dl_src", "dl_dst", "arp_sha", "arp_tha")
 _PREFIX: Final = re.compile(r"^(?:NXM|OXM)_(?:OF|NX|ET)_")
 _PLACES: Final = {"NORMAL": "normal", "IN_PORT": "back", "CONTROLLER": "controller", "DROP": "drop"}

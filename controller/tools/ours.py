@@ -21,9 +21,10 @@ from controller.tools.ofctl import Row
 from flows.compile import compile_host
 from flows.cookie import OWNER, cookie_of, is_compiled, is_learned, is_neighbour
 from flows.flow import Flow
-from flows.tables import table
+from flows.tables import PIPELINES, table
 from flows.text import line
 
+SOME: Final = 3  # reasons that are told where several are possible
 PIPELINE: Final = "pipeline"
 _NUMBER: Final = re.compile(r"(?<=out=|lan=|one=)\d+|(?<=reg\d=)\d+|(?<=reg\d\d=)\d+|conj\([^)]*\)")
 _OWN: Final = re.compile(r"in_port|dl_vlan|vlan_tci|reg\d+|conj_id")  # numbers that each host allots by itself
@@ -47,6 +48,30 @@ class Ours:
         self._topology, self._file, self._labels = topology, file, labels
         self._flows: dict[tuple[str, str], dict[int, Flow]] | None = None
 
+    def bridge_of(self, found: Iterable[Row]) -> str:
+        """The bridge whose flows most of these are, by cookie, else by which tables it has; empty if none is ours."""
+        mine = [row for row in found if row.cookie is not None and row.cookie >> 56 == OWNER]
+        if not mine:
+            return ""
+        counts: dict[str, int] = {}
+        if self._topology is not None:
+            cookies = {row.cookie for row in mine}
+            for (_, bridge), flows in self._all().items():
+                counts[bridge] = max(counts.get(bridge, 0), len(cookies & flows.keys()))
+        if not any(counts.values()):
+            tables = {row.table for row in mine}
+            counts = {bridge: len(tables & {one.id for one in pipeline}) for bridge, pipeline in PIPELINES.items()}
+        return max(counts, key=lambda bridge: counts[bridge])
+
+    def host_of(self, found: Iterable[Row], bridge: str) -> str:
+        """The host whose flows most of these are, by cookie; empty if two are as near, or there is no topology."""
+        cookies = {row.cookie for row in found if row.cookie is not None and is_compiled(row.cookie)}
+        if not cookies or self._topology is None:
+            return ""
+        counts = {at: len(cookies & flows.keys()) for (at, name), flows in self._all().items() if name == bridge}
+        best = [at for at, count in counts.items() if count == max(counts.values())]
+        return best[0] if len(best) == 1 else ""
+
     def told(self, row: Row, host: str, bridge: str) -> Mine | None:
         """None if the flow is not one of ours."""
         cookie = row.cookie
@@ -65,27 +90,33 @@ class Ours:
 
     def _compiled(self, row: Row, title: str, host: str, bridge: str) -> Mine:
         found = self._by_cookie(row.cookie or 0, host, bridge) or self._by_shape(row, host, bridge)
-        if found is None:
+        if len(found) > 1:
+            either = "; or ".join(sorted(flow.why for flow in found)[:SOME])
+            return Mine(title, f"A flow of Tunbridge, for one of {len(found)} reasons, as the numbers of another host "
+                        f"are in it: {either}. Give `ovs-ofctl show` of this host with --names.", False)
+        if not found:
             return Mine(title, f"A flow of Tunbridge, but {self._file} makes none that is like it: it is of another "
                         "topology, or of an earlier one.", False)
-        sentence = found.why[:1].upper() + found.why[1:]
-        return Mine(title, f"{sentence}.", True, self._origin(found.origin))
+        return Mine(title, f"{found[0].why}.", True, self._origin(found[0].origin))
 
-    def _by_cookie(self, cookie: int, host: str, bridge: str) -> Flow | None:
-        return next((flows[cookie] for flows in self._of(host, bridge) if cookie in flows), None)
+    def _by_cookie(self, cookie: int, host: str, bridge: str) -> list[Flow]:
+        return _reasons(flows[cookie] for flows in self._of(host, bridge) if cookie in flows)
 
-    def _by_shape(self, row: Row, host: str, bridge: str) -> Flow | None:
-        """The one that differs only in numbers of the host, if there is one reason for all that do."""
+    def _by_shape(self, row: Row, host: str, bridge: str) -> list[Flow]:
+        """Those that differ only in numbers of the host, one for each reason."""
         wanted = _shape(row)
-        alike = [flow for flows in self._of(host, bridge) for flow in flows.values()
-                 if (flow.table.id, flow.priority) == (row.table, row.priority) and _shape(_row(line(flow))) == wanted]
-        return alike[0] if len({(flow.why, flow.origin) for flow in alike}) == 1 else None
+        return _reasons(flow for flows in self._of(host, bridge) for flow in flows.values()
+                        if (flow.table.id, flow.priority) == (row.table, row.priority)
+                        and _shape(_row(line(flow))) == wanted)
 
     def _of(self, host: str, bridge: str) -> list[Mapping[int, Flow]]:
         """The flows of a bridge, of one host or of all."""
+        return [flows for (at, name), flows in self._all().items() if name == bridge and host in ("", at)]
+
+    def _all(self) -> dict[tuple[str, str], dict[int, Flow]]:
         if self._flows is None:
             self._flows = dict(self._computed())
-        return [flows for (at, name), flows in self._flows.items() if name == bridge and host in ("", at)]
+        return self._flows
 
     def _computed(self) -> Iterator[tuple[tuple[str, str], dict[int, Flow]]]:
         topology = self._topology
@@ -125,6 +156,11 @@ class Ours:
                 return source.read(opened.read()).root
         except OSError:
             return None
+
+
+def _reasons(found: Iterable[Flow]) -> list[Flow]:
+    """One flow for each reason."""
+    return list({(flow.why, flow.origin): flow for flow in found}.values())
 
 
 def _is_of(devices: Iterable[str], named: Mapping[str, int]) -> bool:
