@@ -114,7 +114,6 @@ SHEETS = {
     "MAC addresses": Sheet(known("fa:16:3e:00:00:00"), f.ETH_DST, MACS, lambda index: ("", f"row {index}")),
     "MAC addresses and ports": Sheet(known("fa:16:3e:00:00:00"), f.ETH_DST, MACS, lambda index: ("", f"row {index}"),
                                      outputs=tuple(range(2**31, 2**31 + 7))),
-    "VLANs": Sheet(known("fa:16:3e:00:00:00"), f.VLAN_VID, (0x1001, 0x1FFE), lambda index: ("", "")),
     "ports": Sheet(Flow(t.CLASSIFY, 2, when(f.IN_PORT(5)), (Goto(t.DELIVER),), "", ""), f.IN_PORT, (1, 65279),
                    lambda index: ("", "")),
     "drops": Sheet(Flow(t.CLASSIFY, 2, when(f.ETH_TYPE(f.IPV4), f.IPV4_SRC("10.0.0.1"), f.IN_PORT(1)), (), "", ""),
@@ -135,7 +134,7 @@ def test_what_is_spliced_is_what_would_be_packed(name: str) -> None:
 
 
 PLAN = Plan(
-    add=(*rows(SHEETS["ports"]), (5, known("fa:16:3e:00:00:09")), *rows(SHEETS["VLANs"]), *rows(SHEETS["ports"])),
+    add=(*rows(SHEETS["ports"]), (5, known("fa:16:3e:00:00:09")), *rows(SHEETS["MAC addresses"]), *rows(SHEETS["ports"])),
     delete=(7, 2**64 - 1),
     forget=(Forget(), Forget(vlan=5), Forget(vlan=5, mac="fa:16:3e:00:00:01"), Forget(ofport=9), Forget(source=4)),
     meters_add=(Meter(1, 100, 50), Meter(2**31, 2**32 - 1, 0)), meters_change=(Meter(3, 5, 6),),
