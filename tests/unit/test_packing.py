@@ -134,7 +134,7 @@ def test_what_is_spliced_is_what_would_be_packed(name: str) -> None:
 
 
 PLAN = Plan(
-    add=(*rows(SHEETS["ports"]), (5, known("fa:16:3e:00:00:09")), *rows(SHEETS["MAC addresses"]), *rows(SHEETS["ports"])),
+    add=(*rows(SHEETS["ports"]), (5, known("fa:16:3e:00:00:09")), *rows(SHEETS["drops"]), *rows(SHEETS["ports"])),
     delete=(7, 2**64 - 1),
     forget=(Forget(), Forget(vlan=5), Forget(vlan=5, mac="fa:16:3e:00:00:01"), Forget(ofport=9), Forget(source=4)),
     meters_add=(Meter(1, 100, 50), Meter(2**31, 2**32 - 1, 0)), meters_change=(Meter(3, 5, 6),),
