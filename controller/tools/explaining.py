@@ -42,7 +42,7 @@ def text_of(file: str, stdin: TextIO) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Refusal(f"{file}: byte {error.start} is not UTF-8.", BAD_INPUT) from error
+        raise Refusal(f"{'stdin' if file == '-' else file}: byte {error.start} is not UTF-8.", BAD_INPUT) from error
 
 
 def _some(file: str) -> bytes:

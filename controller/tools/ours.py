@@ -28,6 +28,7 @@ SOME: Final = 3  # reasons that are told where several are possible
 PIPELINE: Final = "pipeline"
 _NUMBER: Final = re.compile(r"(?<=out=|lan=|one=)\d+|(?<=reg\d=)\d+|(?<=reg\d\d=)\d+|conj\([^)]*\)")
 _OWN: Final = re.compile(r"in_port|dl_vlan|vlan_tci|reg\d+|conj_id")  # numbers that each host allots by itself
+Shape = tuple[int, int, frozenset[tuple[str, str]], tuple[str, ...]]
 _STEP: Final = re.compile(r"\[(\d+)\]$")
 
 
@@ -47,6 +48,7 @@ class Ours:
     def __init__(self, topology: Topology | None, file: str, labels: Labels) -> None:
         self._topology, self._file, self._labels = topology, file, labels
         self._flows: dict[tuple[str, str], dict[int, Flow]] | None = None
+        self._by_shapes: dict[tuple[str, str], dict[Shape, list[Flow]]] = {}
 
     def bridge_of(self, found: Iterable[Row]) -> str:
         """The bridge whose flows most of these are, by cookie, else by which tables it has; empty if none is ours."""
@@ -104,10 +106,17 @@ class Ours:
 
     def _by_shape(self, row: Row, host: str, bridge: str) -> list[Flow]:
         """Those that differ only in numbers of the host, one for each reason."""
-        wanted = _shape(row)
-        return _reasons(flow for flows in self._of(host, bridge) for flow in flows.values()
-                        if (flow.table.id, flow.priority) == (row.table, row.priority)
-                        and _shape(_row(line(flow))) == wanted)
+        return _reasons(flow for at, name in self._all() if name == bridge and host in ("", at)
+                        for flow in self._shapes(at, name).get(_shape(row), ()))
+
+    def _shapes(self, host: str, bridge: str) -> dict[Shape, list[Flow]]:
+        """The flows of a bridge by what is left without numbers; made when it is first asked for."""
+        if (host, bridge) not in self._by_shapes:
+            found: dict[Shape, list[Flow]] = {}
+            for flow in self._all()[host, bridge].values():
+                found.setdefault(_shape(ofctl.read(line(flow))), []).append(flow)
+            self._by_shapes[host, bridge] = found
+        return self._by_shapes[host, bridge]
 
     def _of(self, host: str, bridge: str) -> list[Mapping[int, Flow]]:
         """The flows of a bridge, of one host or of all."""
@@ -193,14 +202,9 @@ def _title(bridge: str, number: int) -> str:
     return f"{found.name}: {found.question}"
 
 
-@cache
-def _row(text: str) -> Row:
-    return ofctl.read(text)
-
-
-def _shape(row: Row) -> tuple[object, ...]:
+def _shape(row: Row) -> Shape:
     match = frozenset((key, "" if _OWN.fullmatch(key) else value) for key, value in row.match.items())
-    return match, tuple(_NUMBER.sub("", action) for action in row.actions)
+    return row.table, row.priority, match, tuple(_NUMBER.sub("", action) for action in row.actions)
 
 
 def _mac(row: Row) -> str:
