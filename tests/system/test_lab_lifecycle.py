@@ -254,7 +254,7 @@ def test_up_mends_a_lab_whose_vm_and_open_vswitch_have_died_and_leaves_the_rest(
 
 
 def test_two_ups_at_once_on_one_rundir_are_one_too_many(place: Small) -> None:
-    with lab._alone(place.rundir), pytest.raises(Refusal, match="wait for it"):
+    with lab.alone(place.rundir), pytest.raises(Refusal, match="wait for it"):
         place.up()
 
 
