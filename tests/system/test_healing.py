@@ -23,7 +23,7 @@ from tests.private_ovs import Control, PrivateOvs
 from tests.routerkit import number
 
 pytestmark = [pytest.mark.system, pytest.mark.shared]
-PATIENCE = 20  # seconds; only something that hangs needs them
+PATIENCE = 60  # seconds; only something that hangs needs them
 CLOUD = """
 cloud: healing
 underlay: {cidr: 192.0.2.0/24}
