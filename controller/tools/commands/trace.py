@@ -1,0 +1,31 @@
+"""`tunbridge trace`."""
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from controller.tools.commands.options import DEFAULT_FILE, JsonOption, TopologyOption
+from controller.tools.commands.output import show_json, show_lines, valid
+from controller.tools.errors import BAD_INPUT, NO, Refusal
+
+
+def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotated[str, typer.Argument(metavar="DST")],
+          tcp: Annotated[int | None, typer.Option("--tcp", metavar="PORT", min=1, max=65535,
+                                                  help="Open a TCP connection instead of a ping.")] = None,
+          udp: Annotated[int | None, typer.Option("--udp", metavar="PORT", min=1, max=65535,
+                                                  help="Send to a UDP port instead.")] = None,
+          as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE) -> None:
+    """The journey of a packet, hop by hop and table by table, from the topology alone."""
+    from controller.tools import trace as tool
+
+    if tcp is not None and udp is not None:
+        raise Refusal("Ask for one of --tcp and --udp.", BAD_INPUT)
+    journey = tool.trace(valid(topology), source, target, service=tool.service(tcp, udp))
+    if as_json:
+        show_json(journey.document())
+    else:
+        show_lines(tool.story(journey))
+    if journey.verdict == "dropped":
+        sys.exit(NO)
