@@ -55,15 +55,26 @@ class Ours:
         mine = [row for row in found if row.cookie is not None and row.cookie >> 56 == OWNER]
         if not mine:
             return ""
-        counts: dict[str, int] = {}
-        if self._topology is not None:
-            cookies = {row.cookie for row in mine}
-            for (_, bridge), flows in self._all().items():
-                counts[bridge] = max(counts.get(bridge, 0), len(cookies & flows.keys()))
+        counts = self._matched(mine)
         if not any(counts.values()):
             tables = {row.table for row in mine}
             counts = {bridge: len(tables & {one.id for one in pipeline}) for bridge, pipeline in PIPELINES.items()}
         return max(counts, key=lambda bridge: counts[bridge])
+
+    def _matched(self, mine: list[Row]) -> dict[str, int]:
+        """How many of a dump's flows each bridge's name has: by cookie, or else, where numbers differ, by shape."""
+        counts: dict[str, int] = {}
+        if self._topology is None:
+            return counts
+        cookies = {row.cookie for row in mine if row.cookie is not None and is_compiled(row.cookie)}
+        for (_, bridge), flows in self._all().items():
+            counts[bridge] = max(counts.get(bridge, 0), len(cookies & flows.keys()))
+        if 2 * max(counts.values(), default=0) > len(cookies):
+            return counts
+        for at, bridge in self._all():
+            shapes = self._shapes(at, bridge)
+            counts[bridge] = max(counts[bridge], sum(_shape(row) in shapes for row in mine))
+        return counts
 
     def host_of(self, found: Iterable[Row], bridge: str) -> str:
         """The host whose flows most of these are, by cookie; empty if two are as near, or there is no topology."""
@@ -141,8 +152,7 @@ class Ours:
         for (bridge, number), device in self._labels.devices.items():
             if number.isdigit():
                 named.setdefault(bridge, {})[device] = int(number)
-        ports = {bridge: named[bridge] if _is_of(devices, named.get(bridge, {})) else devices
-                 for bridge, devices in fresh.ports.items()}
+        ports = {bridge: _called(named.get(bridge, {}), devices) or devices for bridge, devices in fresh.ports.items()}
         return placement.Seen(ports, fresh.vlans)
 
     def _origin(self, path: str) -> str:
@@ -172,9 +182,10 @@ def _reasons(found: Iterable[Flow]) -> list[Flow]:
     return list({(flow.why, flow.origin): flow for flow in found}.values())
 
 
-def _is_of(devices: Iterable[str], named: Mapping[str, int]) -> bool:
-    wanted = set(devices)
-    return len(wanted & named.keys()) * 2 > len(wanted)
+def _called(named: Mapping[str, int], wanted: Mapping[str, int]) -> Mapping[str, int]:
+    """The ports of a bridge as they are named, if most of what it shall have is among them; empty if not."""
+    known = wanted.keys() - {placement.UPLINK}  # a NIC may have any name
+    return named if 2 * len(known & named.keys()) > len(known) else {}
 
 
 def _line_of(path: str, root: Node | None) -> int:

@@ -31,8 +31,8 @@ def console(width: int = 100_000) -> Console:
     from rich.console import Console
 
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=width, no_color=True, force_terminal=False)
+        return Console(highlight=False, emoji=False)
+    return Console(highlight=False, emoji=False, width=width, no_color=True, force_terminal=False)
 
 
 def show_lines(lines: Iterable[RenderableType]) -> None:
@@ -65,7 +65,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = Progress(*columns, console=Console(stderr=True, emoji=False), transient=True)
     task = bar.add_task("", total=None)
 
     def progress(done: int, total: int, what: str) -> None:
