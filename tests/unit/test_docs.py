@@ -5,8 +5,11 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from controller.model.problems import CODES, RETIRED
-from flows.tables import PIPELINES, pipeline
+from flows.tables import PIPELINES, TUNNEL_TO_VLAN, pipeline
+from tests import pipelinepage
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- tables: written by tests/unit/test_docs.py with UPDATE_GOLDEN=1 -->\n", "<!-- end of tables -->"
@@ -47,6 +50,18 @@ def test_readme_lists_the_tables_as_they_are_declared() -> None:
 
 def test_the_list_of_problems_is_current() -> None:
     assert current(ROOT / "docs" / "problems.md", problem_list())
+
+
+def test_the_page_of_the_pipelines_is_current() -> None:
+    assert current(ROOT / "docs" / "pipeline.md", pipelinepage.page())
+
+
+@pytest.mark.parametrize("bridge", pipelinepage.BRIDGES)
+def test_the_dumps_of_that_page_are_what_is_installed_today_and_every_flow_is_explained(bridge: str) -> None:
+    assert pipelinepage.stale(bridge) == (set(), set())
+    assert [one.text for one in pipelinepage.told(bridge) if not one.known] == []
+    unused = {TUNNEL_TO_VLAN[kind].id for kind in ("gre", "geneve")} if bridge == "br-tun" else set()
+    assert {one.table for one in pipelinepage.told(bridge)} == {table.id for table in pipeline(bridge)} - unused
 
 
 def test_every_file_that_the_documents_name_exists() -> None:
