@@ -1,12 +1,12 @@
 """A host in, its flow tables out; by network, groups and router, too, so that a change recomputes only its own.
 
-Where the flows of a bridge are thousands, they come as sheets (`flows.sheet`); `by_bridge` gives flows alone.
+What is much alike comes unbuilt, as sheets (`flows.sheet`) and prints (`flows.stencil`); `by_bridge` gives flows.
 """
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flows import br_ex, br_int, br_tun, routed
+from flows import br_ex, br_int, br_tun, ports, routed
 from flows.flow import Flow
 from flows.host import Host, Network, Port, SimulatedRouter
 from flows.sheet import Part, whole
@@ -21,15 +21,15 @@ def compile_base(host: Host) -> tuple[Part, ...]:
 
 def compile_network(host: Host, network: Network) -> tuple[Part, ...]:
     """The flows of all bridges that belong to one network, but for `compile_groups`."""
-    ports = (flow for port in network.ports for flow in compile_port(host, network, port))
-    return (*ports, *compile_ways(host, network))
+    of_ports = (part for port in network.ports for part in compile_port(host, network, port))
+    return (*of_ports, *compile_ways(host, network))
 
 
-def compile_port(host: Host, network: Network, port: Port) -> tuple[Flow, ...]:
+def compile_port(host: Host, network: Network, port: Port) -> tuple[Part, ...]:
     """Of these, the flows of one port, all of them br-int's: nothing but the port itself, the network's name and VLAN,
     and the host's settings is in them.
     """
-    return tuple(br_int.port(host, network, port))
+    return ports.port(host, network, port)
 
 
 def compile_ways(host: Host, network: Network) -> tuple[Part, ...]:

@@ -14,6 +14,7 @@ from flows import fields as f
 from flows.cookie import cookie_of, cookies_of_lines
 from flows.fields import Criterion, Field, Kind
 from flows.flow import Action, Clone, Flow, Match, Output, SetField, Track
+from flows.stencil import Print, Printed
 from flows.tables import Table
 from flows.text import actions_text, line_around
 
@@ -117,6 +118,11 @@ class Spliced(NamedTuple):
         return self.sheet.flow(self.index)
 
     @property
+    def model(self) -> Flow:
+        """A flow that differs from this one in numbers alone."""
+        return self.sheet.model
+
+    @property
     def table(self) -> Table:
         return self.sheet.model.table
 
@@ -146,8 +152,8 @@ class Spliced(NamedTuple):
 # 100,000 of them are made in one go: this skips a function of Python's around the making of a tuple.
 _spliced: Final[Callable[[tuple[Sheet, int]], Spliced]] = partial(tuple.__new__, Spliced)
 
-Part = Flow | Sheet  # of what a compiler yields
-Row = Flow | Spliced  # of what a switch shall hold
+Part = Flow | Sheet | Print  # of what a compiler yields
+Row = Flow | Spliced | Printed  # of what a switch shall hold
 
 
 def whole(parts: Iterable[Part]) -> Iterator[Flow]:
@@ -160,7 +166,7 @@ def whole(parts: Iterable[Part]) -> Iterator[Flow]:
 
 
 def numbered(parts: Iterable[Part]) -> dict[int, Row]:
-    """Cookie -> row of every flow, each once; the rows of a sheet stay together."""
+    """Cookie -> row of every flow, each once; the rows of a sheet, or of a print, stay together."""
     found: dict[int, Row] = {}
     for part in parts:
         if isinstance(part, Flow):
@@ -168,6 +174,16 @@ def numbered(parts: Iterable[Part]) -> dict[int, Row]:
         else:
             found.update(zip(part.cookies(), part.rows(), strict=False))
     return found
+
+
+def alike(part: Part) -> Iterator[tuple[Flow, Sequence[int]]]:
+    """Flows that differ in numbers alone: one such, and the cookies of all."""
+    if isinstance(part, Flow):
+        yield part, (cookie_of(part),)
+    elif isinstance(part, Sheet):
+        yield part.model, part.cookies()
+    else:
+        yield from ((model, (cookie,)) for model, cookie in zip(part.stencil.models, part.cookies(), strict=True))
 
 
 def flow_of(row: Row) -> Flow:

@@ -14,7 +14,7 @@ from controller.switch.dumps import Content
 from flows.cookie import is_compiled
 from flows.fields import Criterion
 from flows.flow import Match
-from flows.sheet import Row, Sheet, Spliced
+from flows.sheet import Row, Sheet, Spliced, flow_of
 
 GROUPS: Final = 16  # of cookies, by their lowest bits: a switch that reads out all its rows at once forwards nothing
 _PORT: Final = slice(-12, -8)  # where an output action has its port, from its end
@@ -57,7 +57,7 @@ class Audit:
     def _promise(self, wanted: Row) -> bytes:
         """What it shall do, as bytes."""
         if not isinstance(wanted, Spliced):
-            return damage.plain(packing.instructions(wanted.actions))
+            return damage.plain(packing.instructions(flow_of(wanted).actions))
         sheet = wanted.sheet
         if id(sheet) not in self._promised:
             self._promised[id(sheet)] = damage.plain(packing.instructions(sheet.model.actions))
@@ -67,9 +67,10 @@ class Audit:
 
 def _is_at(row: Content, wanted: Row) -> bool:
     """Whether it has the table, the priority and the match that it shall have."""
-    model = wanted.sheet.model if isinstance(wanted, Spliced) else wanted
-    match = _of_row(wanted.sheet, wanted.index) if isinstance(wanted, Spliced) else wanted.match
-    return (row.table, row.priority) == (model.table.id, model.priority) and damage.match_of(row.match) == match
+    if (row.table, row.priority) != (wanted.table.id, wanted.priority):
+        return False
+    match = _of_row(wanted.sheet, wanted.index) if isinstance(wanted, Spliced) else flow_of(wanted).match
+    return damage.match_of(row.match) == match
 
 
 def _of_row(sheet: Sheet, index: int) -> Match:

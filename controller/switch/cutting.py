@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any, Final
 
 from controller.switch.diff import Plan
+from flows.flow import Flow
 from flows.sheet import Row, Sheet, Spliced
 from flows.tables import BR_INT
 
@@ -32,7 +33,7 @@ def place(table: int, priority: int) -> int:
 
 def place_of(row: Row) -> int:
     """The place of a flow."""
-    flow = row.sheet.model if isinstance(row, Spliced) else row
+    flow = row if isinstance(row, Flow) else row.model
     return flow.table.id << _PRIORITY_BITS | flow.priority
 
 

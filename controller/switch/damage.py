@@ -6,7 +6,7 @@ chooses it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -18,6 +18,8 @@ from flows.cookie import cookie_of, is_compiled
 from flows.fields import Criterion, Field
 from flows.flow import Flow, Match
 from flows.sheet import Part, Row, Sheet, flow_of
+from flows.stencil import Print
+from flows.text import match_words
 
 Key = tuple[int, int, Match]  # table, priority, match: what a switch knows a flow by
 METER_GONE: Final = 4  # reason of a removal: OFPRR_METER_DELETE (OpenFlow 1.4, 7.4.2)
@@ -102,14 +104,28 @@ def owners(parts: Iterable[Part], keys: Set[Key]) -> dict[Key, int]:
     for table, priority, match in keys:
         sought.setdefault((table, priority), set()).add(match)
     found: dict[Key, int] = {}
+    texts = {_text(key): key for key in keys}
     for part in parts:
-        flow = part.model if isinstance(part, Sheet) else part
-        matches = sought.get((flow.table.id, flow.priority), set())
-        if isinstance(part, Sheet):
-            found.update(_in_sheet(part, matches))
-        elif flow.match in matches:
-            found[flow.table.id, flow.priority, flow.match] = cookie_of(flow)
+        if isinstance(part, Print):
+            found.update(_in_print(part, texts))
+        elif isinstance(part, Sheet):
+            found.update(_in_sheet(part, sought.get((part.model.table.id, part.model.priority), set())))
+        elif part.match in sought.get((part.table.id, part.priority), ()):
+            found[part.table.id, part.priority, part.match] = cookie_of(part)
     return found
+
+
+def _text(key: Key) -> str:
+    """As it begins a flow's canonical line."""
+    table, priority, match = key
+    return ",".join([f"table={table},priority={priority}", *match_words(match)])
+
+
+def _in_print(found: Print, texts: Mapping[str, Key]) -> Iterator[tuple[Key, int]]:
+    for index, text in enumerate(found.lines()):
+        key = texts.get(text.partition(" ")[0])
+        if key is not None:
+            yield key, found.cookies()[index]
 
 
 def _in_sheet(sheet: Sheet, matches: Iterable[Match]) -> Iterator[tuple[Key, int]]:

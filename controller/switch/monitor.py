@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from flows import fields as f
-from flows.cookie import cookie_of
 from flows.flow import ANY, Match
-from flows.sheet import Part, Sheet
+from flows.sheet import Part, alike
 from flows.tables import BEHIND, UNICAST, Table, pipeline
 
 _TAUGHT: Final = (UNICAST, BEHIND)
@@ -37,7 +36,7 @@ def monitors(bridge: str) -> tuple[Monitor, ...]:
 def unseen(parts: Iterable[Part]) -> Iterator[int]:
     """The cookies of those flows that no monitor sees."""
     for part in parts:
-        flow = part.model if isinstance(part, Sheet) else part
-        tag = flow.match[f.VLAN_VID]
-        if flow.table in _TAUGHT and not (tag and f.ANY_TAG.covers(tag)):
-            yield from part.cookies() if isinstance(part, Sheet) else (cookie_of(part),)
+        for flow, cookies in alike(part):
+            tag = flow.match[f.VLAN_VID]
+            if flow.table in _TAUGHT and not (tag and f.ANY_TAG.covers(tag)):
+                yield from cookies

@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
 from controller.switch.events import Installed
 from flows import fields as f
 from flows.flow import Action, Clone, Flow, SetField, Track
-from flows.sheet import Row
+from flows.sheet import Row, Spliced, flow_of
+from flows.stencil import Printed, Stencil
 from flows.tables import CLASSIFY
 
 _OF_ZONES: Final = frozenset((SetField, Track, Clone))  # nothing else puts packets into one
@@ -95,6 +97,17 @@ class Register:
 
 def of_rows(rows: Iterable[tuple[int, Row]]) -> dict[int, Tenants]:
     """Cookie -> its tenants, for the flows that have some. The rows of a sheet have none (`flows.sheet.Sheet`)."""
-    found = [(cookie, tenants(row)) for cookie, row in rows if isinstance(row, Flow)
-             and not _OF_ZONES.isdisjoint(map(type, row.actions))]
+    found = [(cookie, tenants(flow_of(row))) for cookie, row in rows if not isinstance(row, Spliced) and _has_some(row)]
     return {cookie: some for cookie, some in found if some}
+
+
+def _has_some(row: Flow | Printed) -> bool:
+    """Whether it may have: only those are looked at whole."""
+    if isinstance(row, Printed):
+        return row.index in _with_some(row.print.stencil)
+    return not _OF_ZONES.isdisjoint(map(type, row.actions))
+
+
+@cache
+def _with_some(stencil: Stencil) -> frozenset[int]:
+    return frozenset(index for index, model in enumerate(stencil.models) if tenants(model))

@@ -1,0 +1,139 @@
+"""Flows that many ports have, alike but for the port's numbers: made and checked once, printed for the rest.
+
+A port of a VM has some twenty flows, and a cloud has them twenty thousand times. A stencil is the text of such flows
+with holes where the numbers stand. A print is the same flows with one port's numbers in them: their cookies come from
+the text, and they are only built where somebody looks at them.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, repeat
+from operator import itemgetter
+from typing import Final, NamedTuple, Protocol
+
+from flows.cookie import cookies_of_lines
+from flows.flow import Flow
+from flows.tables import Table
+from flows.text import line
+
+_HOLE: Final = "%s"
+_LINE: Final = "\n"
+
+
+class Numbers(Protocol):
+    """All that the flows of a stencil can differ in."""
+
+    def texts(self) -> tuple[str, ...]:
+        """Each number as it is written in the text of flows, once for each way in which it is."""
+
+
+class Stencil:
+    """Made of the same flows twice, with numbers and with others, such as are in no other place of these texts.
+
+    ValueError if the second flows are not what the first ones are with their numbers exchanged.
+    """
+
+    def __init__(self, first: Sequence[Flow], second: Sequence[Flow], numbers: tuple[Numbers, Numbers]) -> None:
+        self.models = tuple(first)
+        pieces, places = [_LINE.join(map(line, first))], list[int]()
+        for place, text in enumerate(numbers[0].texts()):
+            pieces, places = _cut(pieces, places, text, place)
+        self._text = _HOLE.join(pieces)
+        self._pick: Callable[[Sequence[str]], object] = itemgetter(*places) if places else lambda _: ()
+        if self.lines(numbers[1]) != [line(one) for one in second]:
+            raise ValueError("these flows do not differ in these numbers alone")
+
+    def lines(self, numbers: Numbers) -> list[str]:
+        """The canonical lines of the flows with these numbers."""
+        return (self._text % self._pick(numbers.texts())).split(_LINE)
+
+
+def _cut(pieces: Sequence[str], places: Sequence[int], text: str, place: int) -> tuple[list[str], list[int]]:
+    """Text between holes, and which number is in each hole: with holes for one number more."""
+    cut = [piece.split(text) for piece in pieces]
+    between = [[place] * (len(some) - 1) for some in cut]
+    behind = [*([place] for place in places), list[int]()]
+    return [*chain.from_iterable(cut)], [*chain.from_iterable(chain.from_iterable(zip(between, behind, strict=True)))]
+
+
+class Print:
+    """The flows of a stencil with numbers of their own. `make`: builds them, in the order of the stencil's models."""
+
+    __slots__ = ("_cookies", "_flows", "_make", "numbers", "stencil")
+
+    def __init__(self, stencil: Stencil, numbers: Numbers, make: Callable[[], Iterable[Flow]]) -> None:
+        self.stencil, self.numbers, self._make = stencil, numbers, make
+        self._flows: tuple[Flow, ...] = ()
+        self._cookies: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.stencil.models)
+
+    @property
+    def table(self) -> Table:
+        """Of the first of its flows; the others are of the same bridge."""
+        return self.stencil.models[0].table
+
+    def lines(self) -> list[str]:
+        """Their canonical lines."""
+        return self.stencil.lines(self.numbers)
+
+    def cookies(self) -> list[int]:
+        """The very same that `cookie_of` gives for each of its flows. Computed once."""
+        if not self._cookies:
+            self._cookies = cookies_of_lines("", self.lines())
+        return self._cookies
+
+    def flow(self, index: int) -> Flow:
+        """One of them."""
+        return self._built()[index]
+
+    def rows(self) -> Iterator[Printed]:
+        """Its rows, not built."""
+        return map(_printed, zip(repeat(self), range(len(self.stencil.models))))
+
+    def __iter__(self) -> Iterator[Flow]:
+        return iter(self._built())
+
+    def _built(self) -> tuple[Flow, ...]:
+        if not self._flows:
+            self._flows = tuple(self._make())
+        return self._flows
+
+
+class Printed(NamedTuple):
+    """One row of a print."""
+
+    print: Print
+    index: int  # type: ignore[assignment]  # nobody asks a row for tuple's method of that name
+
+    @property
+    def flow(self) -> Flow:
+        """Built with the first look at its print."""
+        return self.print.flow(self.index)
+
+    @property
+    def model(self) -> Flow:
+        """A flow that differs from this one in numbers alone: the table, the priority and the kinds of actions hold."""
+        return self.print.stencil.models[self.index]
+
+    @property
+    def table(self) -> Table:
+        return self.model.table
+
+    @property
+    def priority(self) -> int:
+        return self.model.priority
+
+    @property
+    def origin(self) -> str:
+        return self.flow.origin
+
+    @property
+    def why(self) -> str:
+        return self.flow.why
+
+
+# As in `sheet`: half a million of them are made.
+_printed: Final[Callable[[tuple[Print, int]], Printed]] = partial(tuple.__new__, Printed)
