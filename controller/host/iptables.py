@@ -162,6 +162,11 @@ def restore(want: tuple[str, ...], have: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def rewritten(want: Chains, have: Chains) -> Iterator[str]:
+    """The same for chains of the table `filter` alone, of ports that were and are guarded."""
+    yield from _delta("filter", want, have)
+
+
 def _delta(table: str, want: Chains, have: Chains) -> Iterator[str]:
     changed = [chain for chain, lines in want.items() if not chain.isupper() and have.get(chain) != lines]
     replaced = {chain for chain in changed if chain in have and len(have[chain]) == len(want[chain])}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +20,13 @@ from controller.host.steps import Step
 
 _FAMILY: Final = {4: "inet", 6: "inet6"}
 _ROOM: Final = 1 << 20  # members of a set; ipset's own limit is 65536
+_LEAVING, _COMING = "remote groups, without who has left them", "remote groups, with who has come to them"
 _SETS: Final = Step(("ipset", "restore", "-exist"), "")
 _MODULE: Final = Step(("modprobe", "-q", "br_netfilter"), "frames on a Linux bridge pass iptables", tolerant=True)
 _SWITCH: Final = Step(("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=1",
                        "net.bridge.bridge-nf-call-ip6tables=1"), _MODULE.why)
+
+Sets = tuple[AddressSet, ...]
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,19 @@ def change(want: Firewall | None, have: Firewall | None) -> Change:
     known = set(iptables.zones(stands.v4).items())
     return Change((
         *((_MODULE, _SWITCH) if want and not stands.switched_on else ()),
-        *_ipset(before, "remote groups, without who has left them"),
+        *_ipset(before, _LEAVING),
         *_restore("iptables", shall.v4, stands.v4), *_restore("ip6tables", shall.v6, stands.v6),
-        *_ipset(after, "remote groups, with who has come to them")), _judging(shall, touched, known), touched)
+        *_ipset(after, _COMING)), _judging(shall.sets, touched, known), touched)
+
+
+def rewritten(sets: tuple[Sets, Sets], lines: Mapping[int, tuple[str, ...]], touched: tuple[Guarded, ...]) -> Change:
+    """The same where ports that are guarded already change their rules: the sets, want and have, of the host, the lines
+    for the two versions of IP, and the ports.
+    """
+    before, after = _sets(*sets)
+    known = {(one.key, one.zone) for one in touched if one.zone is not None}
+    return Change((*_ipset(before, _LEAVING), *_restoring("iptables", lines[4]), *_restoring("ip6tables", lines[6]),
+                   *_ipset(after, _COMING)), _judging(sets[0], touched, known), touched)
 
 
 def _kernel(one: Firewall) -> tuple[object, ...]:
@@ -64,7 +77,11 @@ def _kernel(one: Firewall) -> tuple[object, ...]:
 
 
 def _restore(program: str, want: tuple[str, ...], have: tuple[str, ...]) -> Iterator[Step]:
-    if lines := iptables.restore(want, have):
+    yield from _restoring(program, iptables.restore(want, have))
+
+
+def _restoring(program: str, lines: tuple[str, ...]) -> Iterator[Step]:
+    if lines:
         yield Step((f"{program}-restore", "--noflush"), "the rules of the ports, in one go", lines)
 
 
@@ -112,14 +129,14 @@ def _ipset(lines: list[str], why: str) -> Iterator[Step]:
 
 # Conversations.
 
-def _judging(want: Firewall, touched: Iterable[Guarded], known: set[tuple[str, int]]) -> str:
+def _judging(sets: Sets, touched: Iterable[Guarded], known: set[tuple[str, int]]) -> str:
     tracked = [one for one in touched if one.zone is not None]
     if not tracked:
         return ""
-    return json.dumps({"flush": [one.zone for one in tracked if (one.key, one.zone) not in known],
-                       "judge": {str(one.zone): json.loads(one.judge) for one in tracked
-                                 if (one.key, one.zone) in known},
-                       "sets": {one.name: one.members for one in want.sets}}, separators=(",", ":"))
+    flush = [one.zone for one in tracked if (one.key, one.zone) not in known]
+    judge = ",".join(f'"{one.zone}":{one.judge}' for one in tracked if (one.key, one.zone) in known)
+    members = json.dumps({one.name: one.members for one in sets}, separators=(",", ":"))
+    return f'{{"flush":{json.dumps(flush)},"judge":{{{judge}}},"sets":{members}}}'
 
 
 def _judge(plan: str) -> Step:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from controller.model import source
 from controller.model.allotting import allot
+from controller.model.bounds import MAX_BYTES
 from controller.model.checking import check
 from controller.model.problems import ERROR, Finding, Position, Problem, has_errors, severity_of
 from controller.model.resolving import resolve
@@ -38,7 +39,7 @@ def load(path: str | os.PathLike[str]) -> Reading:
     name = os.fspath(path)
     try:
         with Path(name).open("rb") as file:
-            content = file.read(source.MAX_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         return Reading(None, (_unreadable(name, error),))
     return parse(content, name)

@@ -8,10 +8,9 @@ from typing import Final
 
 import yaml
 
+from controller.model.bounds import MAX_BYTES
 from controller.model.problems import Finding, Position
 from controller.model.tree import START, Builder, Node
-
-MAX_BYTES: Final = 64 * 1024 * 1024
 
 _LINE_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as YAML 1.1 counts lines
 _UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from hashlib import sha256
 from typing import Any, Protocol, TypeVar
 
 from controller.model import delta, reading
 from controller.model.problems import ERROR, to_json
 from controller.model.reading import Reading
-from controller.model.succession import succeed
+from controller.model.succession import Succession, succeed
 from controller.model.topology import Topology
 from controller.switch.events import Command
 from controller.switch.fleet import Fleet
@@ -44,10 +45,26 @@ class Applying:
         self._obey = obey
         self.aside: Aside = here
         self.last: Json | None = None  # what came of the last one
+        self.filters: Callable[[Succession], Json | None] = lambda step: None  # for others to say
+        self._from: tuple[Topology, str] | None = None  # the one in force, and what its file had in it
 
-    def apply(self, content: bytes, source: str) -> Json:
-        """Put the topology of a file's content in force, if it is valid; the old one stays in force if not."""
-        return self._follow(source, partial(reading.parse, content, source))
+    def apply(self, content: bytes, source: str, *, filters: bool = False) -> Json:
+        """Put the topology of a file's content in force, if it is valid; the old one stays in force if not.
+
+        `filters`: say what that comes to in packet filters of hypervisors, too, if it comes to nothing else there, as
+        "filters": {"from": SHA-256 of the file that was in force, "hosts": by name, see host.orders}.
+        """
+        old, known = self._fleet.topology, self._from
+        answer = self._follow(source, partial(reading.parse, content, source), content,
+                              self.filters if filters else None)
+        found = answer.pop("filters", None)
+        if found is not None and known is not None and known[0] is old:
+            answer["filters"] = {"from": known[1], "hosts": found}
+        return answer
+
+    def read_from(self, content: bytes) -> None:
+        """The topology in force is that of a file with this content."""
+        self._from = self._fleet.topology, sha256(content).hexdigest()
 
     def load(self, file: str) -> Json:
         """The same with a file that is here."""
@@ -57,12 +74,15 @@ class Applying:
         """What would change; nothing changes."""
         return next(self.aside(lambda: [_planned(self._fleet, reading.parse(content, source), source)]))
 
-    def _follow(self, source: str, read: Callable[[], Reading]) -> Json:
+    def _follow(self, source: str, read: Callable[[], Reading], content: bytes | None = None,
+                filters: Callable[[Succession], Json | None] | None = None) -> Json:
         old = self._fleet.topology
-        assembly, problems = delta.Assembly(old), []
-        for part in self.aside(partial(_steps, old, read, source)):
+        assembly, problems, more = delta.Assembly(old), [], {}
+        for part in self.aside(partial(_steps, old, read, source, filters)):
             if isinstance(part, list):
                 problems = part
+            elif isinstance(part, dict):
+                more = part
             else:
                 assembly.take(part)
         if assembly.head is None:
@@ -70,17 +90,23 @@ class Applying:
             self.last = {"ok": False, "file": source, "problems": errors, "in_force": self._fleet.topology.source}
             return {"ok": False, "problems": problems}
         commands = self._fleet.follow(assembly.step())
+        if content is not None:
+            self.read_from(content)
         self.last = {"ok": True, "file": source, "problems": 0, "in_force": source}
         self._obey(commands)
-        return {"ok": True, "problems": problems}
+        return {"ok": True, "problems": problems, **more}
 
 
-def _steps(old: Topology, read: Callable[[], Reading], source: str) -> Iterator[list[Json] | delta.Part]:
-    """The problems of a file; then, if it is valid, what its topology brings."""
+def _steps(old: Topology, read: Callable[[], Reading], source: str,
+           filters: Callable[[Succession], Json | None] | None) -> Iterator[list[Json] | delta.Part | Json]:
+    """The problems of a file; then, if it is valid, what its topology brings, and what that is in packet filters."""
     found = read()
     yield to_json(found.problems, source)["problems"]
     if found.topology is not None:
-        yield from delta.parts(succeed(old, found.topology))
+        step = succeed(old, found.topology)
+        yield from delta.parts(step)
+        if filters is not None and (changed := filters(step)) is not None:
+            yield {"filters": changed}
 
 
 def _planned(fleet: Fleet, found: Reading, source: str) -> Json:

@@ -15,10 +15,11 @@ from controller.host import announce, hostile, netns
 from controller.host.hostile import Place
 from controller.model import names, reading, variation
 from controller.model.topology import Port, Topology
-from controller.tools import lab, leases, shortcut
+from controller.tools import lab, leases
 from controller.tools.attacks import FORGED
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
+from controller.tools.following import lab_follows
 from controller.tools.rundir import Rundir
 from flows.cookie import LEARNED_COOKIE
 
@@ -156,11 +157,10 @@ def change_rules(field_: Field, group: str) -> None:
 
 def _apply(field_: Field, content: bytes) -> None:
     answer = ask(field_.where, {"do": "apply", "text": content.decode("utf-8", "surrogateescape"),
-                                "source": field_.source})
-    topology = reading.parse(content, field_.source).topology
-    if not answer["ok"] or topology is None:
+                                "source": field_.source, "filters": True})
+    if not answer["ok"]:
         raise Refusal(f"{field_.source} cannot be changed for the attack; `tunbridge check` it.", BAD_INPUT)
-    shortcut.follow(topology, content, field_.where.path, lambda _: None)
+    lab_follows(answer, content, field_.source, field_.where.path, lambda _: None)
     _settled(field_)
 
 

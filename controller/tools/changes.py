@@ -4,9 +4,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
-from controller.model import reading
-from controller.model.problems import render
-from controller.model.reading import Reading
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
 from controller.tools.handover import Handover, hand_over
@@ -20,23 +17,23 @@ def plan(where: Rundir, file: str, stdin: IO[bytes]) -> dict[str, Any]:
     return accepted(hand_over(where, "plan", file, stdin))
 
 
-def accepted(given: Handover, found: Reading | None = None) -> dict[str, Any]:
-    """The daemon's answer, when it has come. Refusal with all problems if the topology is not valid.
-
-    `found`: what this process has read in it meanwhile, if it has.
-    """
+def accepted(given: Handover) -> dict[str, Any]:
+    """The daemon's answer, when it has come. Refusal with all problems if the topology is not valid."""
     answer = given.answer()
     if not answer["ok"]:
-        problems = (found or read(given)).problems  # the daemon does not send the lines that they point at
-        words = render(problems)
+        words = _problems(given)  # the daemon does not send the lines that they point at
         unchanged = "" if given.content is None else "\nNothing has changed: the old topology stays in force."
         raise Refusal(f"{words}{unchanged}", BAD_INPUT)
     return answer
 
 
-def read(given: Handover) -> Reading:
-    """What a file says. One that is not there, or too large, has that as its problem."""
-    return reading.load(given.file) if given.content is None else reading.parse(given.content, given.file)
+def _problems(given: Handover) -> str:
+    """What is wrong with a file. One that is not there, or too large, has that as its problem."""
+    # Only here: what reads a topology takes longer to load than the daemon to answer.
+    from controller.model import problems, reading
+
+    found = reading.load(given.file) if given.content is None else reading.parse(given.content, given.file)
+    return problems.render(found.problems)
 
 
 def plan_lines(planned: dict[str, Any]) -> Iterator[str]:

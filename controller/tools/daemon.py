@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from controller.model import placement
 from controller.model.topology import Topology
-from controller.tools import garbage, nodes, topologies, troubles
+from controller.tools import filters, garbage, nodes, topologies, troubles
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.rundir import Rundir, make
 
@@ -80,6 +80,8 @@ def run(options: Options) -> None:
         def prepare(app: Any, stop: Callable[[], None]) -> dict[int, Callable[[], None]]:
             errors.tell = app.control.count_error
             app.control.troubles = lambda: troubles.read(options.where.path)
+            app.control.applying.filters = filters.changed
+            app.control.applying.read_from(found.content)
             app.purge = lambda host: caches.purge(nodes.directory(options.where.path) / host)
             return {signal.SIGTERM: stop, signal.SIGINT: stop,
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}

@@ -45,7 +45,7 @@ def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = N
         shutil.copyfile(file, _kept(where))
         raise
     shutil.copyfile(file, _kept(where))
-    shortcut.remember(lab.wanted(topology, where.path), where.path)
+    shortcut.remember(_kept(where).read_bytes(), where.path)
     try:
         ask(where, {"do": "status"})
     except Refusal:

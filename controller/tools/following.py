@@ -1,10 +1,11 @@
 """`tunbridge apply` where a lab runs: the daemon takes a topology, the lab follows. Nothing is loaded but for that."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from controller.tools import changes, lab, shortcut
+from controller.tools import anchors, changes, shortcut
 from controller.tools.client import wait_for_status
 from controller.tools.errors import NO, Refusal
 from controller.tools.handover import Handover
@@ -20,20 +21,31 @@ def follow(given: Handover, where: Rundir, say: Say) -> bool:
     Refusal if the daemon refuses it, and then nothing changes; or if the lab cannot follow: then the daemon has the
     topology all the same.
     """
-    if not lab.state(where.path):
-        changes.accepted(given)
+    runs = bool(anchors.state(where.path))
+    answer = changes.accepted(given)
+    if not runs:
         return False
-    found = changes.read(given)  # while the daemon does the same
-    changes.accepted(given, found)
-    topology = found.topology
-    assert topology is not None and given.content is not None, "the daemon takes no invalid one"
+    assert given.content is not None, "the daemon takes nothing that cannot be read"
     try:
-        if not shortcut.follow(topology, given.content, where.path, say):
-            return False
+        lab_follows(answer, given.content, given.file, where.path, say)
     except Refusal as refusal:
         raise Refusal(f"{given.file} is in force, but the lab does not follow. {refusal}", refusal.code) from refusal
     settle(where, say, "`tunbridge status` says why.")
     return True
+
+
+def lab_follows(answer: Mapping[str, Any], content: bytes, file: str, rundir: Path, say: Say) -> None:
+    """Turn the lab that runs into the topology of a file that the daemon has accepted with this answer."""
+    if shortcut.follow(answer.get("filters"), content, rundir, say):
+        return
+    # Only now: a rule that changes is there sooner than all this is loaded.
+    from controller.model import reading
+    from controller.tools import lab
+
+    topology = reading.parse(content, file).topology
+    assert topology is not None, "the daemon takes no invalid one"
+    if lab.follow(topology, content, rundir, say):
+        shortcut.remember(content, rundir)
 
 
 def settle(where: Rundir, say: Say, cure: str) -> None:

@@ -1,12 +1,14 @@
 """A topology on its way to the daemon, which is at work on it while we get ready to follow."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Final
 
-from controller.model.source import MAX_BYTES
+from controller.model.bounds import MAX_BYTES
+from controller.tools import anchors
 from controller.tools.client import ask
 from controller.tools.rundir import Rundir
 
@@ -27,7 +29,8 @@ def hand_over(where: Rundir, verb: str, file: str, stdin: IO[bytes]) -> Handover
     content = _content(file, stdin)
     if content is None or len(content) > MAX_BYTES:
         return Handover(file, content, lambda: {"ok": False})
-    request = {"do": verb, "text": content.decode("utf-8", "surrogateescape"), "source": file}
+    request = {"do": verb, "text": content.decode("utf-8", "surrogateescape"), "source": file,
+               "filters": os.path.exists(anchors.filters_file(where.path))}
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(ask, where, request)
     pool.shutdown(wait=False)

@@ -7,7 +7,6 @@ whatever wears the lab's mark, also when nothing was written down.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from controller.host.lab import LabPlan
 from controller.host.stages import Stage, stages
 from controller.model.topology import Topology
 from controller.tools import machine, mending, troubles
+from controller.tools.anchors import alone, filters_file, topology_file
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.machine import OBEYS, PYTHON
 from controller.tools.machine import check as check_machine
@@ -52,11 +52,6 @@ _SOCKET_ROOM: Final = 107  # bytes of a Unix socket's path (unix(7): 108 with th
 
 class PartFailed(Refusal):
     """The lab stands, but for a router, a DHCP server or some ports."""
-
-
-def topology_file(rundir: Path) -> Path:
-    """The file that the running lab was built from, kept."""
-    return directory(rundir) / "topology.yaml"
 
 
 def plan(topology: Topology, rundir: Path, datapath: str = "netdev") -> dict[str, Any]:
@@ -101,6 +96,7 @@ def up(topology: Topology, rundir: Path, say: Say, progress: Progress | None = N
         with contextlib.suppress(FileNotFoundError):
             # Without plan.json a lab counts as half built, which it is until all stages are done.
             (home / "plan.json").rename(home / "plan.old.json")
+        filters_file(rundir).unlink(missing_ok=True)
         failed = _obey(rundir, todo, progress or (lambda done, total, what: None)) if todo else {}
         write(home / "plan.json", lab.to_json(lab.damaged(want, failed, have)))
         (home / "plan.old.json").unlink(missing_ok=True)
@@ -258,16 +254,3 @@ def _revive(rundir: Path, host: str) -> None:
         executor.execute((daemons.release(),), inside)
         daemons.waiting(place).unlink()
     executor.execute(converge.neighbours(devices), inside)
-
-
-@contextlib.contextmanager
-def alone(rundir: Path) -> Iterator[None]:
-    """No two `lab up` at once on one rundir; the lock goes with the process."""
-    handle = os.open(rundir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise Refusal(f"Another `tunbridge lab up` is at work in {rundir}; wait for it to end.", MISSING) from error
-    finally:
-        os.close(handle)

@@ -3,52 +3,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from controller.host import lab, processes, routers, steps
+from controller.host import lab, routers, steps
 from controller.host.lab import LabPlan, LabRouter
+from controller.tools.anchors import Node, directory, environment, search_path, state, write
 from controller.tools.client import ask
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.rundir import Rundir
 from flows.routing.neighbours import Phase
 
-_SYSTEM_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # where daemons are, whatever PATH a user has
-_WITH_SWITCHES: Final = ("hypervisor", "internet")
+__all__ = ["Node", "answer", "directory", "environment", "exec_argv", "execute", "find", "in_force", "search_path",
+           "state", "write"]
+
 _NUD: Final = {Phase.ASKING: "INCOMPLETE", Phase.REACHABLE: "REACHABLE", Phase.STALE: "STALE", Phase.DELAYED: "DELAY",
                Phase.PROBING: "PROBE", Phase.FAILED: "FAILED"}  # as Linux calls them
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of a running lab."""
-
-    name: str
-    kind: str  # vm | hypervisor | underlay | internet
-    pid: int  # of its anchor, which is in its network and mount namespaces
-    start: int  # of that process, in clock ticks since boot
-
-    @property
-    def alive(self) -> bool:
-        return processes.start_time(self.pid) == self.start
-
-
-def directory(rundir: Path) -> Path:
-    """Where all of a lab is; its path is also the mark of its processes."""
-    return Path(os.path.realpath(rundir)) / "lab"
-
-
-def state(rundir: Path) -> dict[str, Node]:
-    """The nodes of the running lab by name; empty if there is no lab, or what is written about it is no use."""
-    try:
-        value = json.loads((directory(rundir) / "state.json").read_text())
-    except PermissionError as error:
-        raise Refusal(f"{error.filename} may be read by root only; run it with sudo.", MISSING) from error
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    return {name: Node(name, node["kind"], node["pid"], node["start"]) for name, node in value["nodes"].items()}
 
 
 def in_force(rundir: Path) -> LabPlan | None:
@@ -57,27 +28,6 @@ def in_force(rundir: Path) -> LabPlan | None:
         return lab.from_json(json.loads((directory(rundir) / "plan.json").read_text()))
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-
-
-def write(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(value))
-    new.replace(path)
-
-
-def search_path() -> str:
-    """PATH, and where daemons are."""
-    return f"{os.environ.get('PATH', '/usr/bin:/bin')}:{_SYSTEM_PATH}"
-
-
-def environment(rundir: Path, node: Node | None = None) -> dict[str, str]:
-    """What processes of the lab find in their environment; in a hypervisor, where its Open vSwitch is."""
-    home = directory(rundir)
-    found = {**os.environ, "PATH": search_path(), processes.MARK: str(home)}
-    if node is not None and node.kind in _WITH_SWITCHES:
-        found |= dict.fromkeys(("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR"), str(home / node.name))
-    return found
 
 
 def exec_argv(rundir: Path, name: str, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.model import check_limits, numbers, reading, source
+from controller.model import check_limits, numbers, reading
+from controller.model.bounds import MAX_BYTES
 from controller.model.problems import CODES, ERROR, Problem, render, to_json
 from controller.model.reading import Reading
 
@@ -57,7 +58,7 @@ def too_many_to_flood() -> bytes:
 
 
 def too_big() -> bytes:
-    return b"#" * (source.MAX_BYTES + 1)
+    return b"#" * (MAX_BYTES + 1)
 
 
 # Cases that are too large to keep as files, by the name of their text.
