@@ -46,6 +46,7 @@ from controller.switch.found import Found
 from controller.switch.inquiries import Inquiries
 from controller.switch.line import Line, drop
 from controller.switch.sending import Finished, Sending
+from controller.switch.showing import Showing
 from controller.switch.signals import Signals
 from controller.switch.watching import Watching
 from flows.host import Meter
@@ -64,7 +65,8 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
     def __init__(self, fleet: Fleet) -> None:
         super().__init__()
         self.inquiries = Inquiries(self._say)
-        self.control = Control(fleet, self.obey, self.inquiries.dump, self.inquiries.count)
+        showing = Showing(fleet, self.inquiries.dump, self.inquiries.tally)
+        self.control = Control(fleet, self.obey, showing, self.inquiries.count)
         self.control.applying.aside = Aside()
         self._fleet = fleet
         self._lines: dict[Any, Line] = {}  # connection -> the way to it

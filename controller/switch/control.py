@@ -3,44 +3,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
-from controller.model import placement
 from controller.model.topology import DhcpPort, Port, RouterPort, Topology
 from controller.switch import refusals, routers
 from controller.switch.applying import Applying, Failed
-from controller.switch.audit import Audit
-from controller.switch.dumps import Content
-from controller.switch.events import Command, Counted, Row
+from controller.switch.events import Command, Counted
 from controller.switch.fleet import Fleet
-from controller.switch.hoststate import HostState
-from controller.switch.rows import merge
+from controller.switch.questions import Unanswerable
 from controller.switch.session import State
-from flows.cookie import is_neighbour
-from flows.tables import BEHIND, Table
+from controller.switch.showing import Showing
+from flows.tables import Table
 
 Json = dict[str, Any]
 Obey = Callable[[Iterable[Command]], None]
-Dump = Callable[[object, Callable[[Content], bool]], list[Row]]  # what is known needs no text
 Count = Callable[[object, Iterable[Table]], dict[int, Counted]]
 
 
-class Unanswerable(Exception):
-    """A request that cannot be answered; str() is the sentence, `missing` says that something is not running."""
-
-    def __init__(self, sentence: str, *, missing: bool = False) -> None:
-        super().__init__(sentence)
-        self.missing = missing
-
-
 class Control:
-    """Answers from the fleet's state. `obey` carries out commands; `dump` and `count` read a switch and wait for it."""
+    """Answers from the fleet's state. `obey` carries out commands; `showing` and `count` ask a switch and wait."""
 
-    def __init__(self, fleet: Fleet, obey: Obey, dump: Dump, count: Count) -> None:
+    def __init__(self, fleet: Fleet, obey: Obey, showing: Showing, count: Count) -> None:
         self._fleet = fleet
         self._obey = obey
-        self._dump = dump
+        self._showing = showing
         self._count = count
         self.applying = Applying(fleet, obey)
         self.errors = 0  # lines logged as errors
@@ -61,7 +47,8 @@ class Control:
     def answer(self, request: Json) -> Json:
         """The answer to `{"do": verb, ...}`: the verb's own keys, or `{"error": sentence}`."""
         verbs: dict[str, Callable[[Json], Json]] = {
-            "status": lambda _: self.status(), "flows": self._flows, "apply": self._apply, "plan": self._plan,
+            "status": lambda _: self.status(), "flows": self._showing.flows,
+            "outline": self._showing.outline, "apply": self._apply, "plan": self._plan,
             "recompute": self._recompute, "routers": lambda _: {"routers": routers.described(self._fleet)},
             "spoofers": self._spoofers}
         verb = verbs.get(str(request.get("do")))
@@ -131,25 +118,7 @@ class Control:
                    if port.device not in self._fleet.hosts[port.host].ports.get("br-int", {})]
         return {"expected": len(expected), "present": len(expected) - len(missing), "missing": missing}
 
-    # ---- flows
-
-    def _flows(self, request: Json) -> Json:
-        """Tables of one or all bridges: what is wanted and what is installed."""
-        wanted = [(host, bridge) for host, bridge in self._fleet.expected()
-                  if request.get("host") in (None, host) and request.get("bridge") in (None, bridge)]
-        return {"bridges": [self._bridge_flows(host, bridge, many=len(wanted) > 1) for host, bridge in wanted]}
-
-    def _bridge_flows(self, host: str, bridge: str, *, many: bool) -> Json:
-        found = self._fleet.hosts[host].sessions.get(bridge)
-        if found is None:
-            if many:
-                return {"host": host, "bridge": bridge, "connected": False, "flows": []}
-            raise Unanswerable(f"{host}/{bridge} is not connected. Look at `tunbridge status`.", missing=True)
-        conn, session = found
-        want = session.want
-        rows = self._dump(conn, Audit(session.intent.find).promised)
-        learned = partial(self._learned_words, self._fleet.hosts[host])
-        return {"host": host, "bridge": bridge, "connected": True, "flows": merge(want, rows, learned)}
+    # ---- counters
 
     def _spoofers(self, request: Json) -> Json:
         """Who was refused what, on one host or on all: the rows that have dropped something, most packets first.
@@ -168,27 +137,6 @@ class Control:
                 found += refusals.refused(self._fleet.topology, host, session[1].want, counted)
         found = [one for one in found if one["packets"] or request.get("all") is True]
         return {"refused": sorted(found, key=lambda one: -one["packets"]), "not_connected": away}
-
-    def _learned_words(self, state: HostState, row: Row) -> str:
-        """`web2 (blue) was last seen behind the tunnel to compute2`; `10.0.1.50 answered r1 on blue-subnet`."""
-        if is_neighbour(row.cookie):
-            return state.routing.words_of(row.match) or "a neighbour of a router of before"
-        network = next((name for name, vlan in (state.vlans or {}).items() if vlan == row.vlan), "")
-        who = next((port.name for port in self._fleet.topology.ports_by_network.get(network, ())
-                    if port.mac == row.mac), row.mac)
-        behind = self._behind_port(state, row) if row.table == BEHIND.id else self._behind_tunnel(state, row)
-        return f"{who} ({network or 'a network of before'}) was last seen behind {behind}"
-
-    def _behind_tunnel(self, state: HostState, row: Row) -> str:
-        tunnels = placement.place_tunnels(self._fleet.topology, state.name, state.seen)
-        where = next((tunnel.remote for tunnel in tunnels if tunnel.ofport == row.out_port), "a host that is gone")
-        return f"the tunnel to {where}"
-
-    def _behind_port(self, state: HostState, row: Row) -> str:
-        device = state.device_of(row.cookie)
-        ports = self._fleet.topology.ports_by_host.get(state.name, ())
-        return next((port.name for port in ports if port.device == device),
-                    "other hosts" if device else "a port that is gone")
 
     # ---- changes
 

@@ -15,10 +15,11 @@ from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
 from controller.switch import answers, dumps, framing, listing, wire
-from controller.switch.control import Unanswerable
 from controller.switch.dumps import Content
 from controller.switch.events import Counted, Row
 from controller.switch.found import Found
+from controller.switch.questions import Portion, Unanswerable
+from controller.switch.showing import ALL
 from flows.host import Meter
 from flows.tables import Table
 
@@ -101,15 +102,24 @@ class Inquiries:
 
     # ---- what people ask
 
-    def dump(self, conn: Any, known: Callable[[Content], bool] = lambda _: False) -> list[Row]:
-        """All flows of a switch, as rows for people; waits for the answer. Unanswerable if none comes.
+    def dump(self, conn: Any, known: Callable[[Content], bool] = lambda _: False,
+             portion: Portion | None = None) -> list[Row]:
+        """All flows of a switch, or a portion, as rows for people; waits for the answer. Unanswerable if none comes.
 
         Rows that are `known` have no text: whoever knows them has better words.
         """
-        (counted,) = self._wait(conn, wire.count_flows(conn))
-        requests = _requests(conn, counted.flow_count > _AT_ONCE)
+        if portion is None:
+            requests = _requests(conn, self.tally(conn)[ALL] > _AT_ONCE)
+        else:
+            requests = iter((wire.read_flows(conn, portion.table, portion.group, portion.mask),))
         rows = (row for request in requests for part in self._wait(conn, request) for row in dumps.whole(part))
         return [listing.row(row, known) for row in _breathing(rows)]
+
+    def tally(self, conn: Any, tables: Iterable[int] = ()) -> dict[int, int]:
+        """How many flows there are in these tables, and (ALL) in all; waits as `dump` does."""
+        found = {table: self._wait(conn, wire.count_flows(conn, table)) for table in tables}
+        found[ALL] = self._wait(conn, wire.count_flows(conn))
+        return {table: bodies[0].flow_count for table, bodies in found.items()}
 
     def count(self, conn: Any, tables: Iterable[Table]) -> dict[int, Counted]:
         """Cookie -> counters of the flows in these tables; waits as `dump` does."""
@@ -124,7 +134,7 @@ class Inquiries:
         bodies: list[Any] = []
         arrived = Event()
         xid = self.ask(conn, request, lambda reply: bodies.append(reply.body), arrived.send,
-                       lambda reason: arrived.send_exception(Unanswerable(f"The switch gave no answer: {reason}.")))
+                       lambda reason: arrived.send_exception(_unanswered(reason)))
         patience = eventlet.Timeout(_PATIENCE)
         try:
             arrived.wait()
@@ -184,6 +194,10 @@ class _Reading:
             self.count = reply.body.flow_count
         else:
             self.meters += answers.meters(reply.body).values()
+
+
+def _unanswered(reason: str) -> Unanswerable:
+    return Unanswerable(f"The switch gave no answer: {reason}.", missing=True)
 
 
 def _requests(conn: Any, many: bool) -> Iterator[Any]:

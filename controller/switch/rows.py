@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from controller.model.naming import Naming
 from controller.switch.events import Row
 from flows.compile import reading_order
 from flows.cookie import cookie_of, is_compiled, is_learned, is_neighbour
@@ -61,3 +62,10 @@ def _unwanted(row: Row, learned: Callable[[Row], str]) -> Json:
     if is_compiled(row.cookie):
         return {"status": "surplus", "origin": "", "why": "ours, but not wanted now"}
     return {"status": "stranger", "origin": "", "why": "not ours; left alone"}
+
+
+def named(flow: Json, naming: Naming) -> Json:
+    """The same with the names of its numbers: `names`, words of ports and networks -> name."""
+    found = naming.of(f"{flow['match']} {flow['actions']}")
+    known = {kind: words for kind, words in (("ports", found.ports), ("networks", found.networks)) if words}
+    return {**flow, "names": known} if known else flow

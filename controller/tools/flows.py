@@ -1,20 +1,25 @@
-"""`tunbridge flows`: tables with names, counters and each flow's reason; intended, installed, or the difference."""
+"""`tunbridge flows`: the tables of bridges, from a topology or from a daemon; intended, installed, or what differs.
+
+Bridges come one after the other, and a large one in portions: whoever shows them need not wait for the last flow.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from rich.markup import escape
-
 from controller.model import placement
+from controller.model.naming import Directory, Naming
 from controller.model.topology import Topology
-from controller.switch.rows import flow_json
-from controller.tools.errors import BAD_INPUT, Refusal
+from controller.switch.rows import flow_json, named
+from controller.tools.client import ask
+from controller.tools.errors import BAD_INPUT, MISSING, Refusal
+from controller.tools.rundir import Rundir
 from flows.compile import compile_host
-from flows.tables import table
 
 Json = dict[str, Any]
-_DRIFT: Final = ("missing", "altered", "surplus")
+DRIFT: Final = ("missing", "altered", "surplus")
+_NAMED: Final = 12  # hosts, before "and more"
+_AT_ONCE: Final = 2000  # flows of a bridge that are asked for in one
 
 
 def split_target(target: str | None) -> tuple[str | None, str | None]:
@@ -31,74 +36,89 @@ def check_target(host: str | None, bridge: str | None, known: Iterable[tuple[str
     for name, own in known:
         bridges.setdefault(name, []).append(own)
     if host is not None and host not in bridges:
-        raise Refusal(f"There is no host {host}, only {', '.join(bridges)}.", BAD_INPUT)
+        more = ", ..." if len(bridges) > _NAMED else ""
+        raise Refusal(f"There is no host {host}, only {', '.join(list(bridges)[:_NAMED])}{more}.", BAD_INPUT)
     if host is not None and bridge is not None and bridge not in bridges[host]:
         raise Refusal(f"{host} has no bridge {bridge}, only {', '.join(bridges[host])}.", BAD_INPUT)
 
 
-def intended(topology: Topology, host: str | None = None, bridge: str | None = None) -> list[Json]:
+# ---- from a topology
+
+def intended(topology: Topology, host: str | None = None, bridge: str | None = None) -> Iterator[Json]:
     """What every asked bridge shall hold, with the numbers that a freshly built host would have. No switch is asked."""
     check_target(host, bridge, topology.bridges.values())
-    found = []
-    for name in topology.hosts:
-        if host in (None, name):
-            tables = compile_host(placement.place(topology, name, placement.imagined(topology, name)))
-            found += [{"host": name, "bridge": one, "flows": [flow_json(flow) for flow in flows]}
-                      for one, flows in tables.items() if bridge in (None, one)]
-    return found
+    return _computed(topology, host, bridge)
 
+
+def _computed(topology: Topology, host: str | None, bridge: str | None) -> Iterator[Json]:
+    directory = Directory(topology)
+    for name in topology.hosts if host is None else (host,):
+        seen = placement.imagined(topology, name)
+        for one, flows in compile_host(placement.place(topology, name, seen)).items():
+            if bridge in (None, one):
+                naming = Naming(directory, seen, name, one)
+                yield {"host": name, "bridge": one, "flows": [named(flow_json(flow), naming) for flow in flows]}
+
+
+# ---- from a daemon
+
+def installed(where: Rundir, host: str | None = None, bridge: str | None = None) -> tuple[str, Iterator[Json]]:
+    """The topology's file as the daemon calls it, and what every asked bridge holds. Refusal if no daemon runs.
+
+    A bridge that cannot be asked has `connected` false, and says in `trouble` why. A large one comes in portions, which
+    follow each other.
+    """
+    status = ask(where, {"do": "status"})
+    switches = status["switches"]
+    check_target(host, bridge, ((switch["host"], switch["bridge"]) for switch in switches))
+    asked = [one for one in switches if host in (None, one["host"]) and bridge in (None, one["bridge"])]
+    return status["topology"], (part for one in asked for part in _read(where, one))
+
+
+def _read(where: Rundir, switch: Json) -> Iterator[Json]:
+    about = {"host": switch["host"], "bridge": switch["bridge"]}
+    try:
+        if switch.get("flows", 0) + switch.get("strangers", 0) <= _AT_ONCE:
+            yield ask(where, {"do": "flows", **about})["bridges"][0]
+            return
+        for table, group, of in ask(where, {"do": "outline", **about})["portions"]:
+            yield ask(where, {"do": "flows", **about, "table": table, "group": group, "of": of})["bridges"][0]
+    except Refusal as refusal:
+        if refusal.code != MISSING:
+            raise
+        yield {**about, "connected": False, "trouble": str(refusal), "flows": []}
+
+
+def together(parts: Iterable[Json]) -> list[Json]:
+    """Every bridge once, its portions joined."""
+    found: dict[tuple[str, str], Json] = {}
+    for part in parts:
+        known = found.setdefault((part["host"], part["bridge"]), {**part, "flows": []})
+        known.update({key: value for key, value in part.items() if key != "flows"})
+        known["flows"] += part["flows"]
+    return list(found.values())
+
+
+# ---- what of it
 
 def differing(bridges: Iterable[Json]) -> list[Json]:
     """Only what is not as wanted: missing, altered, surplus and strangers."""
-    return [{**bridge, "flows": [flow for flow in bridge["flows"] if flow["status"] in {*_DRIFT, "stranger"}]}
+    return [{**bridge, "flows": [flow for flow in bridge["flows"] if flow["status"] in {*DRIFT, "stranger"}]}
             for bridge in bridges]
 
 
 def in_sync(bridges: Iterable[Json]) -> bool:
     """Whether every bridge was asked and holds exactly what is wanted of us; strangers are not ours to judge."""
     return all(bridge.get("connected", True) and
-               not any(flow["status"] in _DRIFT for flow in bridge["flows"]) for bridge in bridges)
+               not any(flow.get("status") in DRIFT for flow in bridge["flows"]) for bridge in bridges)
+
+
+def ofctl_line(flow: Json) -> str:
+    """A flow in the form that `ovs-ofctl add-flows` reads."""
+    match = f",{flow['match']}" if flow["match"] else ""
+    return f"cookie={flow['cookie']},table={flow['table']},priority={flow['priority']}{match} actions={flow['actions']}"
 
 
 def ofctl_lines(bridge: Json) -> Iterator[str]:
-    """A bridge in the form that `ovs-ofctl add-flows` reads."""
-    for flow in bridge["flows"]:
-        match = f",{flow['match']}" if flow["match"] else ""
-        yield (f"cookie={flow['cookie']},table={flow['table']},priority={flow['priority']}{match}"
-               f" actions={flow['actions']}")
-
-
-def lines(bridges: Iterable[Json], source: str) -> Iterator[str]:
-    """For people, with rich's markup: a table's question, then each flow's reason above its match and actions."""
-    for bridge in bridges:
-        yield f"[bold]{bridge['host']}/{bridge['bridge']}[/bold]" + (
-            "" if bridge.get("connected", True) else "  [red]not connected[/red]")
-        current = None
-        for flow in bridge["flows"]:
-            if flow["table"] != current:
-                current = flow["table"]
-                yield f"  [cyan]table {current} {_question(bridge['bridge'], current)}[/cyan]"
-            yield from _flow_lines(flow, source)
-        yield ""
-
-
-def _question(bridge: str, number: int) -> str:
-    try:
-        found = table(bridge, number)
-    except KeyError:
-        return "(not one of ours)"
-    return f"{found.name}: {found.question}"
-
-
-_COLOURS = {**dict.fromkeys(_DRIFT, "red"), "stranger": "yellow", "learned": "green"}
-
-
-def _flow_lines(flow: Json, source: str) -> Iterator[str]:
-    status = flow.get("status", "intended")
-    mark = "" if status not in _COLOURS else f"[{_COLOURS[status]}]{status.upper()}[/] "
-    count = f"  ({flow['packets']} packets)" if "packets" in flow else ""
-    origin = f"  [dim]{escape(source)}: {flow['origin']}[/dim]" if flow["origin"] not in ("", "pipeline") else ""
-    yield f"    {mark}{escape(flow['why'])}{count}{origin}"
-    yield f"      [dim]{flow['priority']:>2} {escape(flow['match']) or 'any packet'} -> {escape(flow['actions'])}[/dim]"
-    if "wanted_actions" in flow:
-        yield f"      [red]instead of[/red] [dim]{escape(flow['wanted_actions'])}[/dim]"
+    """A bridge in that form."""
+    return map(ofctl_line, bridge["flows"])

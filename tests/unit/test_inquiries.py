@@ -10,11 +10,11 @@ import eventlet
 import pytest
 
 from controller.switch import answers
-from controller.switch.control import Unanswerable
 from controller.switch.cutting import place_of
 from controller.switch.events import Counted
 from controller.switch.found import Found
 from controller.switch.inquiries import Inquiries
+from controller.switch.questions import Unanswerable
 from flows import tables as t
 from flows.cookie import cookie_of
 from flows.flow import Flow, Match
