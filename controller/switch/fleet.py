@@ -282,6 +282,7 @@ class Fleet:
         commands: list[Command] = []
         for state in self.hosts.values():
             state.compiled.clear()
+            state.ways.clear()
             for conn, session in state.sessions.values():
                 # One dump under way is enough; a second would be believed, too.
                 if session.state not in (State.READING, State.STANDING_BACK):

@@ -15,11 +15,12 @@ from controller.switch.found import Found
 from controller.switch.routing import Routing
 from controller.switch.session import Session
 from flows.cookie import KIND_MASK, is_learned
-from flows.flow import Flow
+from flows.sheet import Part
 from flows.tables import BR_INT, BR_TUN
 
 _GONE: Final = "gone:"  # no network's name has a colon
-PortRows = dict[tuple[object, ...], tuple[Flow, ...]]  # all that the flows of a port are made of -> its flows
+PortRows = dict[tuple[object, ...], tuple[Part, ...]]  # all that the flows of a port are made of -> its flows
+Ways = tuple[tuple[object, ...], tuple[Part, ...]]  # all that other flows are made of, and these
 _A_VLAN: Final = 1 << 32  # in what br-int has learned from: see flows.delivery.remember_away
 
 
@@ -35,6 +36,7 @@ class HostState:
     forget: list[Forget] = field(default_factory=list)  # what br-tun learned and shall forget, once it can be told
     behind: list[Forget] = field(default_factory=list)  # and br-int: who is behind a port without port security
     compiled: dict[str, PortRows] = field(default_factory=dict)  # network -> its ports' flows as they are
+    ways: dict[str, Ways] = field(default_factory=dict)  # network -> its other flows in br-int as they are
     taught: set[int] = field(default_factory=set)  # by whom br-int was when it was read the last time: see Forget
     neighbours: list[NextHop] = field(default_factory=list)  # learned ones, as br-int was read the last time
     # Where local VLANs are in use, until they have been taken over; None: the bridge has not been read.
@@ -134,7 +136,8 @@ class HostState:
         if old.forwarding != new.forwarding:
             self.forget.append(Forget())
         self.behind += self._unlearned(old, new)
-        self.allot(new)
+        if vlans.keys() != self.carried(new):
+            self.allot(new)
 
     def _unlearned(self, old: Topology, new: Topology) -> Iterator[Forget]:
         """What br-int has learned from ports that have port security now, or are gone, or in another network."""
@@ -151,6 +154,7 @@ class HostState:
         before = self.vlans or {}
         self.vlans = placement.allot_vlans(sorted(self.carried(topology)), before)
         self.compiled = {name: rows for name, rows in self.compiled.items() if name in self.vlans}
+        self.ways = {name: ways for name, ways in self.ways.items() if name in self.vlans}
         self.forget += [Forget(vlan=vlan) for name, vlan in before.items() if self.vlans.get(name) != vlan]
 
     def carried(self, topology: Topology) -> set[str]:

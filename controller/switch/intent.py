@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from operator import is_
 from typing import Final, NamedTuple
 
 from flows.flow import Flow
@@ -98,6 +99,8 @@ class Intent:
         computed = 0
         for name, piece in pieces.items():
             before = self._pieces.get(name, _NOTHING)
+            if name in self._pieces and _same(before, piece):
+                continue
             known = {id(part) for part in before.flows}
             computed += sum([1 if isinstance(part, Flow) else len(part)
                              for part in piece.flows if id(part) not in known])
@@ -105,8 +108,8 @@ class Intent:
         return computed
 
     def drop(self, names: Iterable[str]) -> None:
-        """These pieces are gone."""
-        for name in names:
+        """These pieces are gone, if they were there."""
+        for name in self._pieces.keys() & set(names):
             self._replace(name, _NOTHING, {})
             del self._of[name], self._pieces[name]
 
@@ -146,3 +149,9 @@ class Intent:
 
 
 _NOTHING: Final = Piece(())
+
+
+def _same(before: Piece, after: Piece) -> bool:
+    """Whether they are made of the very same flows."""
+    return (len(before.flows) == len(after.flows) and all(map(is_, before.flows, after.flows))
+            and before.meters == after.meters)

@@ -1,11 +1,12 @@
 """The parts of what a host's bridges shall hold: the base, three for each network, one for each simulated router.
 
 What the rules of security groups say and who is a member are parts of their own: a rule or a member that changes
-leaves the flows of ports alone, and a rule those of members.
+leaves the flows of ports alone, and a rule those of members. Of each network, what br-int holds beside its ports rarely
+depends on who is elsewhere: then it is kept as it was.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 
 from controller.model import placement, routing, securing
@@ -13,11 +14,11 @@ from controller.model.topology import Topology
 from controller.switch import meters
 from controller.switch.hoststate import HostState, PortRows
 from controller.switch.intent import Piece
+from flows import br_ex, br_int, br_tun, delivery
 from flows import compile as compiler
-from flows.flow import Flow
 from flows.host import Host, Meter, Network, SimulatedRouter, Tunnels
 from flows.sheet import Part
-from flows.tables import BR_INT
+from flows.tables import BR_INT, BR_TUN
 
 BASE = ""  # the piece that belongs to no network and no router
 Pieces = dict[str, dict[str, Piece]]  # name of the piece -> bridge -> what it is there
@@ -55,29 +56,53 @@ def of_router(name: str) -> str:
     return f"router:{name}"
 
 
-def compiled(topology: Topology, state: HostState, work: Work) -> Pieces:
-    """The pieces that are to be computed, of every bridge of the host."""
+def compiled(topology: Topology, state: HostState, work: Work, bridges: Collection[str]) -> Pieces:
+    """The pieces that are to be computed, of these bridges of the host."""
     bare = placement.place_bare(topology, state.name, state.seen, base=work.base)
     pieces = {}
     if work.base:
-        pieces[BASE] = _piece(topology, state, compiler.compile_base(bare), (meters.EVERYTHING,))
+        pieces[BASE] = _piece(bridges, _base(bare, bridges), (meters.EVERYTHING,))
     for name in sorted(work.networks):
         network = placement.place_network(topology, state.name, name, state.seen)
-        flows = (*_of_ports(state, bare, network), *compiler.compile_ways(bare, network))
-        pieces[name] = _piece(topology, state, flows)
+        pieces[name] = _piece(bridges, _of_network(state, bare, network, bridges))
+    return pieces | _filtering(topology, state, bare, work) if BR_INT in bridges else pieces
+
+
+def _base(bare: Host, bridges: Collection[str]) -> Iterator[Part]:
+    """Of these bridges; perhaps of others of their kind, too."""
+    if BR_INT in bridges:
+        yield from br_int.base(bare)
+    if BR_TUN in bridges:
+        yield from br_tun.base(bare)
+    yield from br_ex.base(bare)
+
+
+def _of_network(state: HostState, bare: Host, network: Network, bridges: Collection[str]) -> Iterator[Part]:
+    """The same."""
+    if BR_INT in bridges:
+        yield from _of_ports(state, bare, network)
+        yield from _ways(state, bare, network)
+    if BR_TUN in bridges:
+        yield from br_tun.network(bare, network)
+    yield from br_ex.network(network)
+
+
+def _filtering(topology: Topology, state: HostState, bare: Host, work: Work) -> Pieces:
+    """What only br-int has: rules, members and routers."""
+    pieces = {}
     for name in sorted(work.rules):
         network = replace(_filtered(topology, state, name), remote_groups=())
-        pieces[of_rules(name)] = _piece(topology, state, compiler.compile_groups(bare, network))
+        pieces[of_rules(name)] = _piece((BR_INT,), compiler.compile_groups(bare, network))
     for name in sorted(work.members):
         network = replace(_filtered(topology, state, name), profiles=())
-        pieces[of_members(name)] = _piece(topology, state, compiler.compile_groups(bare, network))
+        pieces[of_members(name)] = _piece((BR_INT,), compiler.compile_groups(bare, network))
     for router in work.routers:
-        pieces[of_router(router.router.name)] = _piece(topology, state, compiler.compile_router(bare, router),
+        pieces[of_router(router.router.name)] = _piece((BR_INT,), compiler.compile_router(bare, router),
                                                        meters.of_router(router))
     return pieces
 
 
-def _of_ports(state: HostState, bare: Host, network: Network) -> list[Flow]:
+def _of_ports(state: HostState, bare: Host, network: Network) -> list[Part]:
     """The flows of a network's ports. Those that are as they were are not computed again: there may be hundreds."""
     before = state.compiled.get(network.name, {})
     now: PortRows = {}
@@ -88,6 +113,20 @@ def _of_ports(state: HostState, bare: Host, network: Network) -> list[Flow]:
     return [flow for flows in now.values() for flow in flows]
 
 
+def _ways(state: HostState, bare: Host, network: Network) -> tuple[Part, ...]:
+    """What br-int holds of a network beside its ports; what it held, if nothing of what that is made of is another."""
+    here = {mac for one in network.here for mac in one.macs}
+    elsewhere = network.neighbours if delivery.unguarded(network) else \
+        tuple([one for one in network.neighbours if one.also or one.mac in here])
+    made_of = (network.vlan, network.ports, network.devices, network.segment, elsewhere,
+               bare.patch_tun, bare.firewall, bare.mac_aging_time)
+    before, flows = state.ways.get(network.name, ((), ()))
+    if before != made_of:
+        flows = tuple(br_int.network(bare, network))
+        state.ways[network.name] = made_of, flows
+    return flows
+
+
 def _filtered(topology: Topology, state: HostState, name: str) -> Network:
     """A network of which only the security groups count."""
     profiles, remote_groups = securing.place_groups(topology, state.name, name)
@@ -95,11 +134,11 @@ def _filtered(topology: Topology, state: HostState, name: str) -> Network:
                    remote_groups=remote_groups)
 
 
-def _piece(topology: Topology, state: HostState, flows: Iterable[Part],
-           metered: tuple[Meter, ...] = ()) -> dict[str, Piece]:
-    found: dict[str, list[Part]] = {bridge: [] for bridge in topology.hosts[state.name].datapath_ids}
+def _piece(bridges: Iterable[str], flows: Iterable[Part], metered: tuple[Meter, ...] = ()) -> dict[str, Piece]:
+    found: dict[str, list[Part]] = {bridge: [] for bridge in bridges}
     for flow in flows:
-        found.setdefault(flow.table.bridge, []).append(flow)
+        if flow.table.bridge in found:
+            found[flow.table.bridge].append(flow)
     return {bridge: Piece(tuple(mine), metered if bridge == BR_INT else ()) for bridge, mine in found.items()}
 
 

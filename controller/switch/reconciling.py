@@ -34,7 +34,8 @@ class Reconciling:
         if state.vlans is None or not waiting:
             return []
         routers, carried = pieces.placed_routers(topology, state), state.carried(topology)
-        found = pieces.compiled(topology, state, Work(True, carried, carried, carried, routers.values()))
+        bridges = [session.bridge for _, session in waiting]
+        found = pieces.compiled(topology, state, Work(True, carried, carried, carried, routers.values()), bridges)
         commands: list[Command] = []
         for conn, session in waiting:
             plan = session.intend_all(_of_bridge(found, session), self._forgets(state, session))
@@ -69,7 +70,7 @@ class Reconciling:
         ready = [(conn, session) for conn, session in mine if session.takes_changes]
         if state.vlans is None or not ready:
             return commands
-        found = pieces.compiled(topology, state, work)
+        found = pieces.compiled(topology, state, work, [session.bridge for _, session in ready])
         for conn, session in ready:
             was = session.state
             plan = session.intend(_of_bridge(found, session), work.gone, self._forgets(state, session))
@@ -110,4 +111,4 @@ class Reconciling:
 
 
 def _of_bridge(found: Pieces, session: Session) -> dict[str, Piece]:
-    return {name: by_bridge[session.bridge] for name, by_bridge in found.items()}
+    return {name: by_bridge[session.bridge] for name, by_bridge in found.items() if session.bridge in by_bridge}
