@@ -141,7 +141,7 @@ class Control:
     # ---- changes
 
     def _apply(self, request: Json) -> Json:
-        return self.applying.apply(*_file_of(request))
+        return self.applying.apply(*_file_of(request), filters=request.get("filters") is True)
 
     def _plan(self, request: Json) -> Json:
         return self.applying.plan(*_file_of(request))
