@@ -12,7 +12,7 @@ from flows.packet import Packet
 
 ICMP_TYPE: Final = "icmpv4_type"
 ECHO_REPLY, ECHO_REQUEST = 0, 8  # RFC 792
-_ECHO_REQUEST6: Final = 128  # RFC 4443, 4.1
+_ECHO_REQUEST6, ECHO_REPLY6 = 128, 129  # RFC 4443, 4
 
 
 def question(port: Port, address: Address) -> Packet:

@@ -1,45 +1,125 @@
-"""A packet's journey as hops: every device and table between two VMs, each with the reason in the flow's own words."""
+"""A packet's journey as values: legs, each of them one packet, and hops, the places that it passes. And as JSON."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from rich.markup import escape
-
-from controller.model import names, placement
-from controller.model.names import PATCH_INT, PATCH_TUN
-from controller.model.reachability import INTERNET
-from controller.model.topology import Port, Topology
-from controller.tools.stops import Crossing, Ending, Gate, Stop, Visit
-from flows.evaluate import Step
+from controller.tools.headers import Change, changes, headers
+from flows.cookie import cookie_of
+from flows.flow import Flow
 from flows.packet import Packet
-from flows.qrouter import Kept
-from flows.tables import BR_INT, BR_TUN, RULES
+from flows.tables import Table
 from flows.text import line
 
 # Where a hop is: the VM's interface, a device before br-int, a port of a bridge, one of its tables, between hosts, in a
 # router (its namespace, or the daemon), or outside.
 VM, TAP, QBR, QVB, PORT, TABLE, PATCH, TUNNEL, UNDERLAY, ROUTER, PROVIDER, WORLD = (
     "vm", "tap", "qbr", "qvb", "port", "table", "patch", "tunnel", "underlay", "router", "provider", "internet")
-_MISS = "no flow matches"
-_DEVICE_CHARS = 15
+QUESTION, ANSWER, REQUEST, REPLY, BROADCAST = "question", "answer", "request", "reply", "broadcast"  # parts
+DELIVERED, DROPPED, ANSWERED = "delivered", "dropped", "answered"  # verdicts; of a leg, ARRIVED for the first
+ARRIVED: Final = "arrived"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A flow, and where in the topology its cause stands."""
+
+    flow: Flow
+    line: int | None
+
+    def document(self) -> Json:
+        """As plain values."""
+        return {"flow": line(self.flow), "why": self.flow.why, "origin": self.flow.origin, "line": self.line}
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What connection tracking said and did."""
+
+    zone: int
+    state: tuple[str, ...]  # empty where nobody asks for it
+    commit: bool
+    translation: str | None  # in words
+
+    def document(self) -> Json:
+        """As plain values."""
+        return {"zone": self.zone, "state": list(self.state), "commit": self.commit, "translation": self.translation}
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What a table said."""
+
+    table: Table
+    row: Row | None  # None: no flow matches
+    clauses: tuple[Row, ...] = ()
+    tracked: Tracked | None = None
+    learned: tuple[Flow, ...] = ()
+    outputs: tuple[str, ...] = ()  # devices
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen at a hop of a running lab."""
+
+    seen: bool | None  # None: nobody can tell
+    how: str  # captured | counted | hidden
+    note: str = ""
+    packet: str | None = None
+    vlan: int | None = None
+    tunnel_id: int | None = None
+    milliseconds: float | None = None  # since the packet was sent
 
 
 @dataclass(frozen=True)
 class Hop:
-    """One place that a packet passes. `table` and `flow` only where `kind` is `table`."""
+    """One place that a packet passes."""
 
     host: str
     device: str
     kind: str
-    table: str | None
-    flow: str | None
     why: str
-    vlan: int | None
-    tunnel_id: int | None
-    packet: str
+    wears: Packet  # as it leaves the place
+    said: Lookup | None = None  # of kind TABLE
+    after: int | None = None  # the place, in its leg, of the hop before it; None for the first
+    observed: Observed | None = None
+
+    @property
+    def table(self) -> str | None:
+        """The table's name."""
+        return self.said.table.name if self.said else None
+
+    @property
+    def flow(self) -> str | None:
+        """The flow, as ovs-ofctl has it."""
+        return line(self.said.row.flow) if self.said and self.said.row else None
+
+    @property
+    def vlan(self) -> int | None:
+        """The VLAN that it wears."""
+        return self.wears.vlan
+
+    @property
+    def tunnel_id(self) -> int | None:
+        """The tunnel id that it goes with."""
+        return self.wears.tunnel_id or None
+
+    @property
+    def packet(self) -> str:
+        """What it says, in words."""
+        return str(self.wears)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a switch learned."""
+
+    host: str
+    bridge: str
+    flow: Flow
 
 
 @dataclass(frozen=True)
@@ -49,6 +129,45 @@ class Leg:
     title: str
     hops: tuple[Hop, ...] = ()
     aside: str = ""  # what else came of it
+    part: str = REQUEST
+    sender: str = ""
+    receiver: str | None = None
+    outcome: str = ARRIVED
+    reached: tuple[str, ...] = ()  # every port that got a copy
+    hosts: tuple[str, ...] = ()  # every host that got a copy
+    learned: tuple[Taught, ...] = ()
+    round: int = 1
+
+    def changed(self) -> Iterator[tuple[Hop, tuple[Change, ...]]]:
+        """Each hop with what differs from the hop before it."""
+        worn = [headers(hop.wears) for hop in self.hops]
+        for hop, mine in zip(self.hops, worn, strict=True):
+            yield hop, changes(worn[hop.after], mine) if hop.after is not None else ()
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether it forks."""
+        ways = [hop.after for hop in self.hops]
+        return len(ways) != len(set(ways))
+
+
+@dataclass(frozen=True)
+class Live:
+    """What was observed of a whole journey in a running lab."""
+
+    differs: tuple[str, ...]
+    unknown: tuple[str, ...]
+    token: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all that was seen is as computed."""
+        return not self.differs
+
+    def document(self) -> Json:
+        """As plain values."""
+        return {"agrees": self.agrees, "differs": list(self.differs), "unknown": list(self.unknown),
+                "token": self.token}
 
 
 @dataclass(frozen=True)
@@ -59,175 +178,58 @@ class Journey:
     reason: str
     legs: tuple[Leg, ...]
     routers: tuple[str, ...] = ()  # that the request passed, in order
+    source: str = ""
+    target: str = ""
+    service: str = ""
+    live: Live | None = field(default=None)
 
     @property
     def hops(self) -> tuple[Hop, ...]:
         """All hops, in the order of time."""
         return tuple(hop for leg in self.legs for hop in leg.hops)
 
-    def document(self) -> dict[str, Any]:
-        """The journey as plain values for JSON."""
-        return {"verdict": self.verdict, "reason": self.reason, "hops": [asdict(hop) for hop in self.hops]}
+    def document(self) -> Json:
+        """The journey as plain values for JSON; docs/trace.md says what they are."""
+        legs: list[Json] = []
+        hops: list[Json] = []
+        for number, leg in enumerate(self.legs):
+            first = len(hops)
+            legs.append(_leg(leg, number, first))
+            hops += (_hop(hop, changed, {"number": first + place, "leg": number,
+                                         "after": None if hop.after is None else first + hop.after})
+                     for place, (hop, changed) in enumerate(leg.changed()))
+        return {"verdict": self.verdict, "reason": self.reason, "source": self.source, "target": self.target,
+                "service": self.service, "legs": legs, "hops": hops,
+                "live": self.live.document() if self.live else None}
 
 
-def story(journey: Journey) -> Iterator[str]:
-    """Lines for people, in rich's markup: one a hop, and one for each packet and for the end."""
-    places = ((hop.host, _short(hop.device), hop.table or "") for hop in journey.hops)
-    widths = [max((len(word) for word in column), default=0) for column in zip(*places, strict=True)]
-    for leg in journey.legs:
-        yield f"[bold]{escape(leg.title)}[/bold]"
-        before = [leg.hops[0].packet, *(hop.packet for hop in leg.hops)] if leg.hops else []
-        yield from (_line(hop, widths, was) for hop, was in zip(leg.hops, before, strict=False))
-        if leg.aside:
-            yield f"  [dim]{escape(leg.aside)}[/dim]"
-    colour = "red" if journey.verdict == "dropped" else "green"
-    yield f"[bold {colour}]{journey.verdict}[/bold {colour}]: {escape(journey.reason)}"
+def in_line(hops: Iterator[Hop]) -> tuple[Hop, ...]:
+    """Hops that come one after the other."""
+    return tuple(replace(hop, after=place - 1 if place else None) for place, hop in enumerate(hops))
 
 
-def _line(hop: Hop, widths: list[int], was: str) -> str:
-    place = "  ".join(f"{word:<{width}}" for word, width in zip((hop.host, _short(hop.device), hop.table or ""),
-                                                                widths, strict=True))
-    wears = [f"VLAN {hop.vlan}"] if hop.vlan is not None else []
-    wears += [f"tunnel id {hop.tunnel_id}"] if hop.tunnel_id is not None else []
-    wears += [f"now {escape(hop.packet)}"] if hop.packet != was else []
-    tags = f"  [cyan]({', '.join(wears)})[/cyan]" if wears else ""
-    why = escape(hop.why)
-    return f"  {escape(place)}  {why if hop.kind == TABLE else f'[dim]{why}[/dim]'}{tags}"
+def _leg(leg: Leg, number: int, first: int) -> Json:
+    return {"number": number, "round": leg.round, "part": leg.part, "title": leg.title, "sender": leg.sender,
+            "receiver": leg.receiver, "outcome": leg.outcome, "first": first if leg.hops else None,
+            "last": first + len(leg.hops) - 1 if leg.hops else None, "reached": list(leg.reached),
+            "hosts": list(leg.hosts), "aside": leg.aside,
+            "learned": [{"host": one.host, "bridge": one.bridge, "flow": line(one.flow), "why": one.flow.why}
+                        for one in leg.learned]}
 
 
-def _short(device: str) -> str:
-    """A router's namespace by the beginning of its id, as long as a device's name can be."""
-    return device[:_DEVICE_CHARS]
+def _hop(hop: Hop, changed: tuple[Change, ...], place: Json) -> Json:
+    return {"host": hop.host, "device": hop.device, "kind": hop.kind, "table": hop.table, "flow": hop.flow,
+            "why": hop.why, "vlan": hop.vlan, "tunnel_id": hop.tunnel_id, "packet": hop.packet, **place,
+            "headers": headers(hop.wears), "changes": [vars(one) for one in changed], **_said(hop.said),
+            "observed": vars(hop.observed) if hop.observed else None}
 
 
-def hops(topology: Topology, source: Port, packet: Packet, ending: Ending, let_out: str = "") -> Iterator[Hop]:
-    """Every hop of one copy of a frame, from its sender to its end. `let_out`: why its groups let it out."""
-    first = ending.stop.way[0]
-    yield from _out_of(topology, source, str(packet), first.why if isinstance(first, Gate) else let_out,
-                       refused=isinstance(first, Gate))
-    for stop, onward in pairwise(ending.stop.way):
-        if isinstance(onward, Gate):
-            if isinstance(stop, Visit):
-                yield from _tables(topology, stop, onward.packet)
-            yield from _into(topology, onward.port, str(onward.packet), onward.why, refused=True)
-        elif isinstance(stop, Crossing):
-            yield from _out_of_router(stop, onward)
-        elif isinstance(stop, Visit):
-            yield from _tables(topology, stop, onward.packet)
-            if isinstance(onward, Visit):
-                yield from _between(topology, stop, onward)
-            else:
-                yield from _into_router(stop, onward, onward is ending.stop)
-    if isinstance(ending.stop, Visit):
-        yield from _tables(topology, ending.stop, ending.packet)
-    if ending.port:
-        yield from _into(topology, ending.port, str(ending.packet), ending.allowed)
-    elif ending.outside and isinstance(ending.stop, Visit):
-        yield from _into_world(ending.stop, ending.packet, ending.outside)
-
-
-def _near(visit: Visit, onward: Visit) -> str:
-    """The end of the patch between two bridges of a host that is left."""
-    if BR_TUN in (visit.bridge, onward.bridge):
-        return PATCH_TUN if onward.device == PATCH_INT else PATCH_INT
-    return names.int_device(onward.bridge) if visit.bridge == BR_INT else names.phy_device(visit.bridge)
-
-
-def _out_of(topology: Topology, port: Port, packet: str, said: str, *, refused: bool) -> Iterator[Hop]:
-    def hop(device: str, kind: str, why: str) -> Hop:
-        return Hop(port.host, device, kind, None, None, why, None, None, packet)
-
-    yield hop(port.interface, VM, f"{port.name} sends it")
-    for device, kind, why in _wires(topology, port):
-        yield hop(device, kind, said if said and kind == TAP else why)
-        if refused and kind == TAP:
-            return
-    yield hop(port.device, PORT, f"into br-int of {port.host}")
-
-
-def _into(topology: Topology, port: Port, packet: str, said: str, *, refused: bool = False) -> Iterator[Hop]:
-    def hop(device: str, kind: str, why: str) -> Hop:
-        return Hop(port.host, device, kind, None, None, why, None, None, packet)
-
-    yield hop(port.device, PORT, "out of br-int")
-    for device, kind, why in reversed(_wires(topology, port)):
-        yield hop(device, kind, said if said and kind == TAP else why)
-    if not refused:
-        yield hop(port.interface, VM, f"{port.name} gets it")
-
-
-def _wires(topology: Topology, port: Port) -> list[tuple[str, str, str]]:
-    """The devices between the VM and br-int, from the VM's side: name, kind, what it is."""
-    if not topology.has_qbr():
-        return []
-    return [(names.device("tap", port.id), TAP, "the VM's plug"),
-            (names.device("qbr", port.id), QBR, "a Linux bridge of its own, where iptables can look at it"),
-            (names.device("qvb", port.id), QVB, f"the wire between {names.device('qbr', port.id)} and br-int")]
-
-
-def _tables(topology: Topology, visit: Visit, leaving: Packet) -> Iterator[Hop]:
-    """A bridge's tables; the last one shows the copy that goes on this way, not what became of the others."""
-    *before, last = visit.walk.steps
-    for step in before:
-        yield _table(topology, visit, step, step.after)
-    yield _table(topology, visit, last, leaving)
-
-
-def _table(topology: Topology, visit: Visit, step: Step, after: Packet) -> Hop:
-    return Hop(visit.host, visit.bridge, TABLE, step.table.name, line(step.flow) if step.flow else None,
-               _reason(topology, step), after.vlan,
-               step.after.tunnel_id or None if visit.bridge == BR_TUN else None, str(after))
-
-
-def _reason(topology: Topology, step: Step) -> str:
-    """Why a flow is there; of a rule of a security group with its line, of a conjunction what it is made of."""
-    if step.flow is None:
-        return _MISS
-    lines = {rule.path: rule.line for group in topology.security_groups.values() for rule in group.rules} \
-        if step.table == RULES else {}
-    flows = sorted(step.clauses, key=lambda flow: flow.origin not in lines) or [step.flow]
-    return "; ".join(f"{flow.why} (line {lines[flow.origin]})" if flow.origin in lines else flow.why for flow in flows)
-
-
-def _into_router(visit: Visit, crossing: Crossing, ends_there: bool) -> Iterator[Hop]:
-    passage, text = crossing.passage, str(crossing.packet)
-    waits = isinstance(passage.outcome, Kept) and not ends_there
-    why = f"{passage.router}: {'it asks who has the next hop, and is told' if waits else passage.outcome.why}"
-    if crossing.is_namespace:
-        yield Hop(visit.host, passage.leg, PORT, None, None, "out of br-int", None, None, text)
-    yield Hop(visit.host, passage.place, ROUTER, None, None, why, None, None, text)
-
-
-def _out_of_router(crossing: Crossing, onward: Stop) -> Iterator[Hop]:
-    if crossing.is_namespace and isinstance(onward, Visit):
-        yield Hop(onward.host, onward.device, PORT, None, None, f"into br-int of {onward.host}", None, None,
-                  str(onward.packet))
-
-
-def _into_world(visit: Visit, packet: Packet, network: str) -> Iterator[Hop]:
-    yield Hop(visit.host, visit.bridge, PROVIDER, None, None, f"onto the physical network of {network}", None, None,
-              str(packet))
-    yield Hop(INTERNET, INTERNET, WORLD, None, None, "the world outside gets it", None, None, str(packet))
-
-
-def _between(topology: Topology, visit: Visit, onward: Visit) -> Iterator[Hop]:
-    """The wire between two bridges."""
-    packet = onward.packet
-    if visit.host == onward.host:
-        yield Hop(visit.host, _near(visit, onward), PATCH, None, None, f"to {onward.bridge}", packet.vlan, None,
-                  str(packet))
-        return
-    if visit.bridge != BR_TUN:
-        yield Hop(onward.host, onward.device, PROVIDER, None, None, f"by the physical network of {visit.bridge}",
-                  packet.vlan, None, str(packet))
-        return
-    here, there = topology.hosts[visit.host], topology.hosts[onward.host]
-    kind = topology.tunnel.type
-    carrier = f"UDP port {topology.tunnel.port}" if topology.tunnel.port else "IP protocol 47"
-
-    def hop(host: str, device: str, kind_: str, why: str) -> Hop:
-        return Hop(host, device, kind_, None, None, why, packet.vlan, packet.tunnel_id, str(packet))
-
-    yield hop(here.name, placement.tunnel_device(topology, there), TUNNEL, f"into the {kind} tunnel to {there.name}")
-    yield hop(here.name, UNDERLAY, UNDERLAY, f"{here.tunnel_ip} to {there.tunnel_ip}, {kind}, {carrier}")
-    yield hop(there.name, onward.device, TUNNEL, f"out of the {kind} tunnel from {here.name}")
+def _said(said: Lookup | None) -> Json:
+    row = said.row if said else None
+    return {"table_id": said.table.id if said else None, "question": said.table.question if said else None,
+            "priority": row.flow.priority if row else None, "cookie": f"{cookie_of(row.flow):#x}" if row else None,
+            "origin": row.flow.origin if row else None, "line": row.line if row else None,
+            "clauses": [one.document() for one in said.clauses] if said else [],
+            "tracked": said.tracked.document() if said and said.tracked else None,
+            "learned": [{"flow": line(one), "why": one.why} for one in said.learned] if said else [],
+            "outputs": list(said.outputs) if said else []}

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from controller.model.topology import Address
-from controller.tools.arrivals import ECHO_REPLY, ICMP_TYPE
+from controller.tools.arrivals import ECHO_REPLY, ECHO_REPLY6, ICMP_TYPE
 from controller.tools.frames import ACK, SYN, TCP_FLAGS, echo_reply
 from flows import fields as f
 from flows import packet as packets
@@ -23,6 +24,11 @@ class Service:
     protocol: int = f.ICMP  # ICMP, of either version; TCP; UDP
     port: int | None = None
 
+    @property
+    def words(self) -> str:
+        """`ping`, `tcp 80`."""
+        return "ping" if self.port is None else f"{_NAMES[self.protocol]} {self.port}"
+
     def request(self, src: End, dst: End) -> Packet:
         """The first packet."""
         if self.port is None:
@@ -33,6 +39,8 @@ class Service:
 
     def reply(self, src: End, dst: End, asked: Packet) -> Packet:
         """The answer to the first packet as it came."""
+        if self.port is None and ip_address(str(src[1])).version == 6:
+            return packets.icmp_echo(src, dst).with_(**{f.ICMPV6_TYPE.name: ECHO_REPLY6})
         if self.port is None:
             return echo_reply((src[0], str(src[1])), (dst[0], str(dst[1])))
         name = _NAMES[self.protocol]
@@ -44,7 +52,7 @@ class Service:
     def is_reply(self, packet: Packet) -> bool:
         """Whether a packet that came back to the asker is the answer."""
         if self.port is None:
-            return packet.get(ICMP_TYPE) == ECHO_REPLY
+            return packet.get(ICMP_TYPE) == ECHO_REPLY or packet.get(f.ICMPV6_TYPE) == ECHO_REPLY6
         return packet.get(f"{_NAMES[self.protocol]}_src") == self.port
 
     def asks(self, who: str, address: Address) -> str:

@@ -16,12 +16,10 @@ from controller.model.topology import Port, Topology
 from controller.tools import world
 from controller.tools.crossing import Put, Routers
 from controller.tools.gates import Gates
+from controller.tools.hosttables import HostTables
 from controller.tools.stops import Crossing, Ending, Gate, Stop, Visit
 from flows import fields as f
-from flows import host as narrow
 from flows import packet as packets
-from flows.compile import compile_host
-from flows.evaluate import Pipeline
 from flows.fields import Criterion
 from flows.packet import Packet
 from flows.tables import BR_INT, BR_TUN, Table
@@ -43,6 +41,7 @@ class _Entry:
     before: Stop | None = None
     start: Table | None = None  # else the first one
     registers: tuple[Criterion, ...] = ()
+    by: int | None = None  # the OpenFlow port by which it left `before`
 
 
 class Cloud:
@@ -50,11 +49,7 @@ class Cloud:
 
     def __init__(self, topology: Topology, seen: Mapping[str, Seen] | None = None) -> None:
         self._topology = topology
-        self._given = seen or {}
-        self._seen: dict[str, Seen] = {}
-        self._placed: dict[str, narrow.Host] = {}
-        self._compiled: dict[tuple[str, str], Pipeline] = {}
-        self._pipelines: dict[tuple[str, str], Pipeline] = {}  # the same, with what was learned
+        self._tables = HostTables(topology, seen)
         self._tracked: dict[str, Conntrack] = {}
         self._routers = Routers(topology)
         self._gates = Gates(topology)
@@ -68,12 +63,11 @@ class Cloud:
 
     def seen(self, host: str) -> Seen:
         """The host's numbers: those given, and for the rest those of a host that has just been built."""
-        if host not in self._seen:
-            imagined = placement.imagined(self._topology, host)
-            given = self._given.get(host, Seen())
-            vlans = placement.allot_vlans(sorted(imagined.vlans), given.vlans)
-            self._seen[host] = Seen({**imagined.ports, **given.ports}, vlans)
-        return self._seen[host]
+        return self._tables.seen(host)
+
+    def device(self, host: str, bridge: str, ofport: int) -> str:
+        """The device behind an OpenFlow port; empty if there is none."""
+        return self._tables.device(host, bridge, ofport)
 
     def send(self, port: Port, packet: Packet) -> tuple[Ending, ...]:
         """Put a frame on a VM's wire. Every copy's end, nearest first; bridges and routers learn.
@@ -89,11 +83,12 @@ class Cloud:
     def send_from_outside(self, network: str, packet: Packet) -> tuple[Ending, ...]:
         """The same from the world outside, on one of the networks that it is on."""
         physical = self._topology.networks[network].physical_network or ""
-        return self._run(self._into_hosts(physical, world.dressed(self._topology, network, packet), None))
+        self.let_out = ""
+        return self._run(self._into_hosts(physical, world.dressed(self._topology, network, packet), None, None))
 
     def forget(self) -> None:
         """As if no frame had been sent."""
-        self._pipelines = dict(self._compiled)
+        self._tables.forget()
         self._tracked.clear()
         self._gates.forget()
         self._routers = Routers(self._topology)
@@ -133,7 +128,7 @@ class Cloud:
     # ---- bridges
 
     def _visit(self, entry: _Entry) -> Visit:
-        pipeline = self._pipeline(entry.host, entry.bridge)
+        pipeline = self._tables.pipeline(entry.host, entry.bridge)
         ofport = self.seen(entry.host).ofport(entry.bridge, entry.device)
         packet = entry.packet
         for criterion in entry.registers:
@@ -141,46 +136,40 @@ class Cloud:
         walk = pipeline.walk(packet, -1 if ofport is None else ofport, self._tracked.get(entry.host), entry.start)
         self._tracked[entry.host] = walk.conntrack
         if walk.learned:
-            self._pipelines[entry.host, entry.bridge] = pipeline.with_(walk.learned)
-        return Visit(entry.host, entry.bridge, entry.device, walk, entry.before)
-
-    def _pipeline(self, host: str, bridge: str) -> Pipeline:
-        if (host, bridge) not in self._pipelines:
-            self._placed[host] = placement.place(self._topology, host, self.seen(host))
-            tables = compile_host(self._placed[host])
-            self._compiled.update({(host, name): Pipeline(name, flows) for name, flows in tables.items()})
-            self._pipelines.update({(host, name): self._compiled[host, name] for name in tables})
-        return self._pipelines[host, bridge]
+            self._tables.learn(entry.host, entry.bridge, walk.learned)
+        return Visit(entry.host, entry.bridge, entry.device, walk, entry.before, entry.by)
 
     def _leave(self, visit: Visit) -> Iterator[Ending | _Entry]:
-        devices = {ofport: device for device, ofport in self.seen(visit.host).ports[visit.bridge].items()}
         for ofport, copy in visit.walk.outputs:
-            # Beyond the bridge nobody knows of its registers, nor, but for a tunnel, of the tunnel id.
-            yield from self._out_of(visit, devices.get(ofport, ""), copy)
+            yield from self._out_of(visit, ofport, copy)
         for packet in visit.walk.asked:
-            passage = self._routers.in_daemon(self._placed[visit.host].routers, packet)
+            passage = self._routers.in_daemon(self._tables.routers(visit.host), packet)
             if passage is not None:
                 yield from self._through(Crossing(visit.host, passage, packet, visit))
 
-    def _out_of(self, visit: Visit, device: str, copy: Packet) -> Iterator[Ending | _Entry]:
+    def _out_of(self, visit: Visit, by: int, copy: Packet) -> Iterator[Ending | _Entry]:
+        # Beyond the bridge nobody knows of its registers, nor, but for a tunnel, of the tunnel id.
         host, bare = visit.host, copy.with_(tunnel_id=0)
+        device = self._tables.device(host, visit.bridge, by)
         if device == PATCH_TUN:
-            yield _Entry(host, BR_TUN, PATCH_INT, bare, visit)
+            yield _Entry(host, BR_TUN, PATCH_INT, bare, visit, by=by)
         elif device == PATCH_INT:
-            yield _Entry(host, BR_INT, PATCH_TUN, bare, visit)
+            yield _Entry(host, BR_INT, PATCH_TUN, bare, visit, by=by)
         elif device in self._host_of:
             back = placement.tunnel_device(self._topology, self._topology.hosts[host])
-            yield _Entry(self._host_of[device], BR_TUN, back, copy, visit)
+            yield _Entry(self._host_of[device], BR_TUN, back, copy, visit, by=by)
         elif port := self._port_of.get((host, device)):
-            said = self._gates.into(port, bare)
-            if said is not None and not said.passes:
-                yield Ending(Gate(port, False, said.why, bare, visit), None, bare)
-            else:
-                yield Ending(visit, port, bare, allowed=said.why if said is not None else "")
+            yield self._at(port, bare, visit, by)
         elif leg := self._leg_of.get((host, device)):
-            yield from self._through(Crossing(host, self._routers.in_namespace(leg, bare), bare, visit))
+            yield from self._through(Crossing(host, self._routers.in_namespace(leg, bare), bare, visit, by))
         elif device:
-            yield from self._to_provider(visit, device, bare)
+            yield from self._to_provider(visit, by, device, bare)
+
+    def _at(self, port: Port, packet: Packet, visit: Visit, by: int) -> Ending:
+        said = self._gates.into(port, packet)
+        if said is not None and not said.passes:
+            return Ending(Gate(port, False, said.why, packet, visit, by), None, packet)
+        return Ending(visit, port, packet, allowed=said.why if said is not None else "", by=by)
 
     # ---- routers
 
@@ -204,33 +193,33 @@ class Cloud:
 
     # ---- physical networks
 
-    def _to_provider(self, visit: Visit, device: str, packet: Packet) -> Iterator[Ending | _Entry]:
+    def _to_provider(self, visit: Visit, by: int, device: str, packet: Packet) -> Iterator[Ending | _Entry]:
         """Between br-int and a provider bridge, and out of it."""
         mappings = self._topology.hosts[visit.host].bridge_mappings
         for physical, bridge in mappings.items():
             if (visit.bridge, device) == (BR_INT, names.int_device(bridge)):
-                yield _Entry(visit.host, bridge, names.phy_device(bridge), packet, visit)
+                yield _Entry(visit.host, bridge, names.phy_device(bridge), packet, visit, by=by)
             elif (visit.bridge, device) == (bridge, names.phy_device(bridge)):
-                yield _Entry(visit.host, BR_INT, names.int_device(bridge), packet, visit)
+                yield _Entry(visit.host, BR_INT, names.int_device(bridge), packet, visit, by=by)
             elif visit.bridge == bridge and device != bridge:
-                yield from self._onto(physical, packet, visit)
+                yield from self._onto(physical, packet, visit, by)
 
-    def _onto(self, physical: str, packet: Packet, visit: Visit) -> Iterator[Ending | _Entry]:
+    def _onto(self, physical: str, packet: Packet, visit: Visit, by: int) -> Iterator[Ending | _Entry]:
         """A frame on a physical network: to the other hosts there, and to the world outside."""
         network, bare = world.undressed(self._topology, physical, packet)
         if network is not None and world.is_for(self._topology, network, bare):
             reply = world.answer(self._topology, network, bare)
             if reply is None:
-                yield Ending(visit, None, bare, network)
+                yield Ending(visit, None, bare, network, by=by)
             else:
-                yield from self._into_hosts(physical, world.dressed(self._topology, network, reply), visit)
+                yield from self._into_hosts(physical, world.dressed(self._topology, network, reply), visit, by)
         if network is None or not world.is_its_own(self._topology, network, bare):
-            yield from (one for one in self._into_hosts(physical, packet, visit) if one.host != visit.host)
+            yield from (one for one in self._into_hosts(physical, packet, visit, by) if one.host != visit.host)
 
-    def _into_hosts(self, physical: str, packet: Packet, before: Stop | None) -> Iterator[_Entry]:
+    def _into_hosts(self, physical: str, packet: Packet, before: Stop | None, by: int | None) -> Iterator[_Entry]:
         for host in self._topology.hosts.values():
             if bridge := host.bridge_mappings.get(physical):
-                yield _Entry(host.name, bridge, self._uplink(host.name, bridge), packet, before)
+                yield _Entry(host.name, bridge, self._uplink(host.name, bridge), packet, before, by=by)
 
     def _uplink(self, host: str, bridge: str) -> str:
         ports = self.seen(host).ports.get(bridge, {})

@@ -7,7 +7,8 @@ from functools import cached_property
 from controller.model import names
 from controller.model.topology import Port
 from controller.tools.crossing import DAEMON, Passage
-from flows.evaluate import Walk
+from flows.evaluate import Step, Walk
+from flows.flow import Ask
 from flows.packet import Packet
 
 
@@ -20,6 +21,7 @@ class Visit:
     device: str  # the port it came in by
     walk: Walk
     before: Stop | None  # where it came from
+    by: int | None = None  # the OpenFlow port by which it left that, if that is a Visit
 
     @property
     def packet(self) -> Packet:
@@ -31,6 +33,14 @@ class Visit:
         """All stops from the sender to here."""
         return (*(self.before.way if self.before else ()), self)
 
+    def steps_to(self, by: int | None) -> tuple[Step, ...]:
+        """The tables that led out of a port; without one, to where the controller is asked, or where it ended."""
+        if by is not None:
+            return self.walk.way_to(by)
+        asks = (way.steps for way in self.walk.ways
+                if way.last.flow and any(isinstance(one, Ask) for one in way.last.flow.actions))
+        return next(asks, self.walk.steps if self.walk.own or not self.walk.copies else self.walk.copies[-1].steps)
+
 
 @dataclass(frozen=True)
 class Crossing:
@@ -40,6 +50,7 @@ class Crossing:
     passage: Passage
     packet: Packet  # as it came in
     before: Stop | None
+    by: int | None = None  # see Visit; None for what the controller was asked
 
     @property
     def is_namespace(self) -> bool:
@@ -61,6 +72,7 @@ class Gate:
     why: str
     packet: Packet
     before: Stop | None
+    by: int | None = None  # see Visit
 
     @property
     def host(self) -> str:
@@ -90,3 +102,4 @@ class Ending:
     packet: Packet
     outside: str | None = None  # the network that it came to outside
     allowed: str = ""  # why the groups of `port` let it in, where they look at it before
+    by: int | None = None  # the OpenFlow port by which it left `stop`, if it did

@@ -23,5 +23,5 @@
   network1  br-int          classify       from br-tun, already tagged with the local VLAN  [cyan](VLAN 1)[/cyan]
   network1  br-int          router         it is not for a router of this host  [cyan](VLAN 1)[/cyan]
   network1  br-int          deliver        broadcast and multicast go to all of blue, here and elsewhere
-  [dim]The same question came to db1, web2, web3.[/dim]
+  [dim]The same question came to db1, web2, web3. It was flooded to 2 hosts: compute2, network1.[/dim]
 [bold red]dropped[/bold red]: nobody in blue has 10.0.1.99

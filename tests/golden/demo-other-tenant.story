@@ -22,11 +22,13 @@
   compute2  patch-int                      [dim]to br-int[/dim]  [cyan](VLAN 2)[/cyan]
   compute2  br-int          classify       from br-tun, already tagged with the local VLAN  [cyan](VLAN 2)[/cyan]
   compute2  br-int          router         it is not for a router of this host  [cyan](VLAN 2)[/cyan]
-  compute2  br-int          deliver        broadcast and multicast go to all of blue, here and elsewhere
+  compute2  br-int          deliver        broadcast and multicast go to all of blue, here and elsewhere  [cyan](VLAN 2)[/cyan]
+  compute2  br-int          base-ingress   ARP enters a VM as iptables allows  [cyan](VLAN 2)[/cyan]
+  compute2  br-int          onward         to the VM that it is for, behind iptables
   compute2  qvo8f59786c-8e                 [dim]out of br-int[/dim]
   compute2  qvb8f59786c-8e                 [dim]the wire between qbr8f59786c-8e and br-int[/dim]
   compute2  qbr8f59786c-8e                 [dim]a Linux bridge of its own, where iptables can look at it[/dim]
   compute2  tap8f59786c-8e                 [dim]the VM's plug[/dim]
   compute2  eth0                           [dim]web2 gets it[/dim]
-  [dim]The same question came to db1, web3.[/dim]
+  [dim]The same question came to db1, web3. It was flooded to 2 hosts: compute2, network1.[/dim]
 [bold red]dropped[/bold red]: in blue, 10.0.1.12 is web2, not shop2; shop2 is on green, web1 on blue, and no router joins them

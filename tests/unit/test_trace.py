@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -166,8 +167,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(source: str, target: st
 
 def numbers(journey: Journey) -> list[tuple[str, int | None, int | None]]:
     """What the frame wears on its way, each time it changes; on a wire there is nothing to wear."""
-    found = [(hop.host, hop.vlan, hop.tunnel_id) for hop in journey.legs[-1].hops if hop.kind == "tunnel"
-             or (hop.kind == "patch")]
+    found = [(hop.host, hop.vlan, hop.tunnel_id) for hop in journey.legs[2].hops if hop.kind in ("tunnel", "patch")]
     return list(dict.fromkeys(found))
 
 
@@ -189,13 +189,25 @@ def test_a_port_that_the_switch_does_not_have_reaches_nobody() -> None:
 
 def test_json_has_every_hop_with_every_key() -> None:
     document = json.loads(json.dumps(trace(demo(), "web1", "web2").document()))
-    assert set(document) == {"verdict", "reason", "hops"}
-    assert {frozenset(hop) for hop in document["hops"]} == {frozenset(
-        ("host", "device", "kind", "table", "flow", "why", "vlan", "tunnel_id", "packet"))}
+    assert set(document) == {"verdict", "reason", "source", "target", "service", "legs", "hops", "live"}
+    hop_keys, leg_keys = documented("hop"), documented("leg")
+    assert {frozenset(hop) for hop in document["hops"]} == {hop_keys}
+    assert {frozenset(leg) for leg in document["legs"]} == {leg_keys}
     tables = [hop for hop in document["hops"] if hop["kind"] == "table"]
     assert all(hop["flow"].startswith("table=") for hop in tables)
     assert [hop["packet"] for hop in (document["hops"][0], document["hops"][-1])] == [
-        "ARP: who has 10.0.1.12? asks 10.0.1.11", "ICMP echo request 10.0.1.11 > 10.0.1.12"]
+        "ARP: who has 10.0.1.12? asks 10.0.1.11", "ICMP echo reply 10.0.1.12 > 10.0.1.11"]
+    assert [hop["number"] for hop in document["hops"]] == list(range(len(document["hops"])))
+    assert [(leg["part"], leg["sender"], leg["receiver"]) for leg in document["legs"]] == [
+        ("question", "web1", "web2"), ("answer", "web2", "web1"), ("request", "web1", "web2"),
+        ("reply", "web2", "web1")]
+
+
+def documented(what: str) -> frozenset[str]:
+    """The keys of a hop or a leg, by docs/trace.md."""
+    part = (ROOT / "docs" / "trace.md").read_text().partition(f"A **{what}** is")[2].partition("\n\n")[2]
+    rows = [line for line in part.partition("\n\n")[0].splitlines() if line.startswith("| `")]
+    return frozenset(name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1]))
 
 
 def test_journeys_of_the_demo_end_as_the_topology_says(seed: int) -> None:

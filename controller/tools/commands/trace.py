@@ -16,13 +16,20 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
                                                   help="Open a TCP connection instead of a ping.")] = None,
           udp: Annotated[int | None, typer.Option("--udp", metavar="PORT", min=1, max=65535,
                                                   help="Send to a UDP port instead.")] = None,
+          icmp: Annotated[bool, typer.Option("--icmp", help="Ping (default).")] = False,
+          packets: Annotated[int, typer.Option("--packets", metavar="N", min=1, max=100,
+                                               help="So many, one after the other: the first teaches.")] = 1,
           as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE) -> None:
-    """The journey of a packet, hop by hop and table by table, from the topology alone."""
+    """The journey of a packet, hop by hop and table by table, from the topology alone.
+
+    DST is a VM, an address, `internet`, or `broadcast`.
+    """
     from controller.tools import trace as tool
 
-    if tcp is not None and udp is not None:
-        raise Refusal("Ask for one of --tcp and --udp.", BAD_INPUT)
-    journey = tool.trace(valid(topology), source, target, service=tool.service(tcp, udp))
+    if (tcp is not None) + (udp is not None) + icmp > 1:
+        raise Refusal("Ask for one of --tcp, --udp and --icmp.", BAD_INPUT)
+    service = tool.service(tcp, udp) if icmp or tcp or udp else None
+    journey = tool.trace(valid(topology), source, target, service=service, packets=packets)
     if as_json:
         show_json(journey.document())
     else:
