@@ -84,7 +84,7 @@ def lines(told: Iterable[Told]) -> Iterator[str]:
 
 def _one(one: Told) -> Iterator[str]:
     mark = "" if one.known else "[yellow]?[/yellow] "
-    count = f"  ({one.packets} packets)" if one.packets else ""
+    count = f"  ({one.packets} packet{'s' * (one.packets != 1)})" if one.packets else ""
     origin = f"  [dim]{escape(one.origin)}[/dim]" if one.origin else ""
     yield f"    {mark}{escape(one.sentence)}{count}{origin}"
     yield f"      [dim]line {one.line}: {escape(_bare(one.text))}[/dim]"

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Final
 
 from controller.model import placement, source
+from controller.model.naming import Directory
 from controller.model.topology import Topology
 from controller.model.tree import Node
 from controller.tools import ofctl
@@ -47,6 +48,7 @@ class Ours:
 
     def __init__(self, topology: Topology | None, file: str, labels: Labels) -> None:
         self._topology, self._file, self._labels = topology, file, labels
+        self._directory = Directory(topology) if topology else None
         self._flows: dict[tuple[str, str], dict[int, Flow]] | None = None
         self._by_shapes: dict[tuple[str, str], dict[Shape, list[Flow]]] = {}
 
@@ -92,7 +94,7 @@ class Ours:
             return None
         title = _title(bridge, row.table)
         if is_learned(cookie):
-            return Mine(title, _learned(row, bridge, self._labels), True)
+            return Mine(title, self._learned(row, bridge), True)
         if is_neighbour(cookie):
             return Mine(title, f"Learned by the daemon: a neighbour of a simulated router has {_mac(row)}.", True)
         if not is_compiled(cookie):
@@ -100,6 +102,20 @@ class Ours:
         if self._topology is None:
             return Mine(title, "A flow of Tunbridge; give its --topology to know why it is there.", False)
         return self._compiled(row, title, host, bridge)
+
+    def _learned(self, row: Row, bridge: str) -> str:
+        """With the names that the topology has for what the flow says itself: its tunnel id, and with it the MAC."""
+        said = {key: value for key, _, value in (action.partition("=") for action in row.actions)}
+        where = self._labels.remote(bridge, said["out"]) if "out" in said else "one of this host's ports"
+        mac, vlan = row.match.get("dl_dst", "a MAC"), self._labels.vlan(row.match.get("dl_vlan", "?"))
+        who, network = self._labels.mac(mac), ""
+        if self._directory is not None and said.get("tun", "").isdigit():
+            network = self._directory.network_of(int(said["tun"]))
+            owner = self._directory.who(network, mac) if network else ""
+            who = f"{mac} ({owner})" if owner else who
+        on = f"{network}, here {vlan.replace('local ', '')}," if network and network not in vlan else vlan
+        return (f"Learned by the switch: {who} of {on} is behind {where}; forgotten {row.hard_timeout} seconds after "
+                "it was heard last.")
 
     def _compiled(self, row: Row, title: str, host: str, bridge: str) -> Mine:
         found = self._by_cookie(row.cookie or 0, host, bridge) or self._by_shape(row, host, bridge)
@@ -220,11 +236,3 @@ def _shape(row: Row) -> Shape:
 
 def _mac(row: Row) -> str:
     return next((action.partition("=")[2] for action in row.actions if action.startswith("dl_dst=")), "a MAC")
-
-
-def _learned(row: Row, bridge: str, labels: Labels) -> str:
-    where = next((action[len("out="):] for action in row.actions if action.startswith("out=")), "")
-    place = labels.remote(bridge, where) if where else "one of this host's ports"
-    return (f"Learned by the switch: {labels.mac(row.match.get('dl_dst', 'a MAC'))} of "
-            f"{labels.vlan(row.match.get('dl_vlan', '?'))} is behind {place}; forgotten "
-            f"{row.hard_timeout} seconds after it was heard last.")
