@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60  # seconds for one command
+USUAL = "/run/tunbridge"  # the run directory of the documents
 _BLOCK = re.compile(r"(^```console\n)(.*?)(^```$)", re.M | re.S)
 _WORD = re.compile(r"[0-9a-fx:.\-]*\d[0-9a-fx:.,\-]*")
 
@@ -60,13 +61,14 @@ def _shell(command: str) -> str:
     return f'tunbridge() {{ {shlex.quote(sys.executable)} -m controller "$@"; }}; {command}'
 
 
-def renew(text: str, environment: Mapping[str, str]) -> str:
-    """The document with today's outputs."""
+def renew(text: str, environment: Mapping[str, str], rundir: str = "") -> str:
+    """The document with today's outputs; a run directory of the test's own is told as the usual one."""
     fresh = iter([run(block, environment) for block in blocks(text)])
 
     def printed(found: re.Match[str]) -> str:
         lines = [line for one in next(fresh) for line in (f"$ {one.command}", *one.output)]
-        return found[1] + "\n".join(lines) + "\n" + found[3]
+        told = "\n".join(line.rstrip() for line in lines)
+        return found[1] + (told.replace(rundir, USUAL) if rundir else told) + "\n" + found[3]
 
     return _BLOCK.sub(printed, text)
 
