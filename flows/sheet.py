@@ -60,6 +60,8 @@ class Sheet:
 
     def cookies(self) -> list[int]:
         """The cookie of each row: the very same that `cookie_of(sheet.flow(index))` gives. Computed once."""
+        if self._cookies is None and self.field is f.IN_PORT and self.outputs is None:
+            self._cookies = _cookies_of_ports(*line_around(self.model, self.field), self.values)
         if self._cookies is None:
             before, behind = line_around(self.model, self.field)
             shown = self.field.show_all(self.values)
@@ -77,6 +79,17 @@ class Sheet:
 
     def __iter__(self) -> Iterator[Flow]:
         return map(self.flow, range(len(self.values)))
+
+
+_OF_PORTS: Final[dict[tuple[str, str], dict[int, int]]] = {}
+
+
+def _cookies_of_ports(before: str, behind: str, ports: Sequence[int]) -> list[int]:
+    """Of lines that differ in a port's number alone: these numbers are small, and each switch has the same ones."""
+    known = _OF_PORTS.setdefault((before, behind), {})
+    new = [port for port in ports if port not in known]
+    known.update(zip(new, cookies_of_lines(before, [f"{port}{behind}" for port in new]), strict=True))
+    return [known[port] for port in ports]
 
 
 def _check(model: Flow, field: Field, values: Sequence[int]) -> None:

@@ -4,7 +4,9 @@ It is what people read, what golden files hold, and what the cookie digests. It 
 """
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any, Final
 
 from flows import fields as f
 from flows.fields import Criterion, Field, Kind
@@ -31,6 +33,7 @@ from flows.flow import (
     PushVlan,
     Resubmit,
     SetField,
+    Shape,
     Track,
 )
 
@@ -44,8 +47,13 @@ _BEFORE_TYPE = frozenset((f.CONJ_ID, f.CT_STATE, *f.TRACKED))
 
 def line(flow: Flow) -> str:
     """`table=0,priority=2,in_port=5,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,...`"""
-    words = ",".join([f"table={flow.table.id},priority={flow.priority}", *match_words(flow.match)])
+    words = ",".join([_beginning(flow.table.id, flow.priority), *match_words(flow.match)])
     return f"{words} actions={actions_text(flow.actions)}"
+
+
+@cache
+def _beginning(table: int, priority: int) -> str:
+    return f"table={table},priority={priority}"
 
 
 def line_around(flow: Flow, field: Field) -> tuple[str, str]:
@@ -54,13 +62,31 @@ def line_around(flow: Flow, field: Field) -> tuple[str, str]:
     if criterion is None:
         raise ValueError(f"the flow does not match {field.name}")
     place = words.index(_condition(criterion))
-    before = ",".join([f"table={flow.table.id},priority={flow.priority}", *words[:place], f"{field.ofctl}="])
+    before = ",".join([_beginning(flow.table.id, flow.priority), *words[:place], f"{field.ofctl}="])
     return before, f"{','.join(['', *words[place + 1:]])} actions={actions_text(flow.actions)}"
 
 
 def match_words(match: Match) -> list[str]:
     """The conditions of a match, each as ovs-ofctl writes it."""
-    first, rest, kind = [], [], ""
+    if match.shape is None:
+        return [known if known is not None else _condition(one) for known, one in _plan(match)]
+    places = _PLANS.get(match.shape)
+    if places is None:
+        # Where a condition stands, and the words for what carries a frame, are the same for all matches of a shape.
+        at = {id(criterion): place for place, criterion in enumerate(match.criteria)}
+        places = _PLANS[match.shape] = [(known, at[id(one)]) for known, one in _plan(match)]
+    criteria = match.criteria
+    return [_condition(criteria[place]) if known is None else known for known, place in places]
+
+
+_PLANS: Final[dict[Shape, list[tuple[str | None, int]]]] = {}  # of a match: its words in order, or which condition
+
+
+def _plan(match: Match) -> list[tuple[str | None, Criterion]]:
+    """The words of a match in order: known ones, or a condition to be written."""
+    first: list[Criterion] = []
+    rest: list[Criterion] = []
+    kind, carries, hidden = "", None, None
     for criterion in match.criteria:
         if criterion.field in _BEFORE_TYPE:
             first.append(criterion)
@@ -68,13 +94,12 @@ def match_words(match: Match) -> list[str]:
             proto = match[f.IP_PROTO]
             short = _PROTOCOLS.get((criterion.value, proto.value)) if proto else None
             kind = short or _TYPES.get(criterion.value) or f"dl_type=0x{criterion.value:04x}"
-            hidden = proto if short else None
+            carries, hidden = criterion, proto if short else None
         else:
             rest.append(criterion)
-    if not kind:
-        return [*map(_condition, _in_order(first)), *map(_condition, rest)]
-    return [*map(_condition, _in_order(first)), kind,
-            *[_condition(criterion) for criterion in rest if criterion is not hidden]]
+    carried = [] if carries is None else [(kind, carries)]
+    return [*((None, one) for one in _in_order(first)), *carried,
+            *((None, one) for one in rest if one is not hidden)]
 
 
 def _in_order(criteria: list[Criterion]) -> list[Criterion]:
@@ -109,59 +134,21 @@ def _flags(criterion: Criterion) -> str:
 
 def actions_text(actions: tuple[Action, ...]) -> str:
     """The part behind `actions=`."""
-    return ",".join(_action(action) for action in actions) or "drop"
+    return ",".join([_WORDS[type(action)](action) for action in actions]) or "drop"
 
 
-def _action(action: Action) -> str:
-    match action:
-        case PushVlan():
-            return f"push_vlan:{f.DOT1Q:#06x}"
-        case PopVlan():
-            return "pop_vlan"
-        case SetField(criterion):
-            return f"set_field:{criterion.field.show(criterion.value)}->{_set_name(criterion)}"
-        case Move(source, target):
-            return f"move:{source.nxm}[]->{target.nxm}[]"
-        case Output(port):
-            return "LOCAL" if port == f.LOCAL_PORT else f"output:{port}"
-        case OutputBack():
-            return "IN_PORT"
-        case OutputTo(register):
-            return f"output:{register.nxm}[]"
-        case Goto(table):
-            return f"goto_table:{table.id}"
-        case Resubmit(table) | LookUp(table):
-            return f"resubmit(,{table.id})"
-        case Clone(actions):
-            return f"clone({actions_text(actions)})"
-        case Learn() | LearnPort():
-            return _learn(action)
-        case Track():
-            return _track(action)
-        case Conjunction(number, clause, of):
-            return f"conjunction({number},{clause}/{of})"
-        case _:
-            return _routing_action(action)
+def _output(action: Output) -> str:
+    return "LOCAL" if action.port == f.LOCAL_PORT else f"output:{action.port}"
 
 
-def _routing_action(action: DecTtl | AnyPort | CheckLarger | Ask | Metered) -> str:
-    """Of those that only the routed hop uses."""
-    match action:
-        case DecTtl():
-            return "dec_ttl"
-        case AnyPort():
-            return "set_field:0->in_port"
-        case CheckLarger(size, target):
-            return f"check_pkt_larger({size})->{target.nxm}[0]"
-        case Ask():
-            return "CONTROLLER:65535"
-        case Metered(meter):
-            return f"meter:{meter}"
-
-
-def _set_name(criterion: Criterion) -> str:
+def _set_field(action: SetField) -> str:
     """set_field uses OpenFlow's names, except for the tunnel id."""
-    return "tun_id" if criterion.field == f.TUN_ID else criterion.field.name
+    field, value, _ = action.criterion
+    return f"set_field:{field.show(value)}->{'tun_id' if field is f.TUN_ID else field.name}"
+
+
+def _resubmit(action: Resubmit | LookUp) -> str:
+    return f"resubmit(,{action.table.id})"
 
 
 def _learn(action: Learn | LearnPort) -> str:
@@ -184,3 +171,23 @@ def _track(action: Track) -> str:
     elif action.nat:
         words.append("nat")
     return f"ct({','.join(words)})"
+
+
+_WORDS: Final[dict[type, Callable[[Any], str]]] = {
+    PushVlan: lambda _: f"push_vlan:{f.DOT1Q:#06x}",
+    PopVlan: lambda _: "pop_vlan",
+    SetField: _set_field,
+    Move: lambda action: f"move:{action.source.nxm}[]->{action.target.nxm}[]",
+    Output: _output,
+    OutputBack: lambda _: "IN_PORT",
+    OutputTo: lambda action: f"output:{action.register.nxm}[]",
+    Goto: lambda action: f"goto_table:{action.table.id}",
+    Resubmit: _resubmit, LookUp: _resubmit,
+    Clone: lambda action: f"clone({actions_text(action.actions)})",
+    Learn: _learn, LearnPort: _learn, Track: _track,
+    Conjunction: lambda action: f"conjunction({action.id},{action.clause}/{action.of})",
+    DecTtl: lambda _: "dec_ttl",
+    AnyPort: lambda _: "set_field:0->in_port",
+    CheckLarger: lambda action: f"check_pkt_larger({action.bytes})->{action.target.nxm}[0]",
+    Ask: lambda _: "CONTROLLER:65535",
+    Metered: lambda action: f"meter:{action.meter}"}
