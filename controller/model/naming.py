@@ -16,10 +16,11 @@ from controller.model.topology import DhcpPort, Port, RouterPort, Topology
 from flows.fields import VLAN_PRESENT
 from flows.tables import BR_INT, BR_TUN
 
+# reg6 holds the port that a frame is for (`fields.REG_OUT_PORT`).
 _ADDRESS: Final = (r"(?P<address>(?<![\d.:])\d+\.\d+\.\d+\.\d+(?![\d./])"
                    r"|(?<=ipv6_src=|ipv6_dst=|d_target=)[0-9a-f:]+(?![/0-9a-f:]))")
 _WORD: Final = re.compile("|".join((
-    r"(?P<port>(?:in_port=|output:)(?P<ofport>\d+))",
+    r"(?P<port>(?:in_port=|output:)(?P<ofport>\d+)|reg6=(?P<reg>0x[0-9a-f]+)|set_field:(?P<set_reg>0x[0-9a-f]+)->reg6)",
     r"(?P<vlan>dl_vlan=(?P<tag>\d+)|set_field:(?P<tci>\d+)->vlan_vid)",
     r"(?P<tunnel>tun_id=(?P<tun>0x[0-9a-f]+)|(?:set_field|load):(?P<set_tun>0x[0-9a-f]+)->(?:tun_id|NXM_NX_TUN_ID\[\]))",
     r"(?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5})",
@@ -56,6 +57,8 @@ class Directory:
 
     def _entries(self, network: str) -> Iterator[tuple[str, str]]:
         topology = self.topology
+        yield from ((str(one.address), f"the floating IP of {one.vm}") for one in topology.floating_ips
+                    if one.outside == network)
         for leg in topology.legs_by_network.get(network, ()):
             yield from ((leg.mac, leg.name), (str(leg.ip), leg.name))
         if server := topology.dhcp_by_network.get(network):
@@ -86,7 +89,7 @@ class Naming:
         found, home, open_words = Named(), "", []
         for word in _WORD.finditer(text):
             if word["port"]:
-                device = self._devices.get(int(word["ofport"]), "")
+                device = self._devices.get(int(word["ofport"] or word["reg"] or word["set_reg"], 0), "")
                 speaker = self._plugged.get(device)
                 home = home or (speaker.network if speaker else "")
                 self._put(found.ports, word[0], speaker.name if speaker else self._leads_to.get(device, device))

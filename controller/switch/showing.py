@@ -35,8 +35,9 @@ _MOST: Final = 254  # the last table of OpenFlow
 class Showing:
     """Of all switches. `dump` and `tally` ask a switch and wait for it."""
 
-    def __init__(self, fleet: Fleet, dump: Dump, tally: Tally) -> None:
-        self._fleet, self._dump, self._tally = fleet, dump, tally
+    def __init__(self, fleet: Fleet, dump: Dump, tally: Tally, size: int = _PORTION) -> None:
+        """`size`: of the largest portion, about, in flows."""
+        self._fleet, self._dump, self._tally, self._size = fleet, dump, tally, size
         self._directory = Directory(fleet.topology)
 
     def flows(self, request: Json) -> Json:
@@ -62,7 +63,8 @@ class Showing:
             del found[ALL]
         for table, count in found.items():
             counts[table] = max(counts[table], count)
-        return {"portions": [list(portion) for table in sorted(counts) for portion in _portions(table, counts[table])]}
+        return {"portions": [list(portion) for table in sorted(+counts)
+                             for portion in _portions(table, counts[table], self._size)]}
 
     # ---- one bridge
 
@@ -130,8 +132,8 @@ def _portion(request: Json) -> Portion | None:
     return Portion(*values)
 
 
-def _portions(table: int, count: int) -> Iterator[Portion]:
+def _portions(table: int, count: int, size: int) -> Iterator[Portion]:
     of = 1
-    while count > of * _PORTION:
+    while count > of * size:
         of *= 2
     return (Portion(table, group, of) for group in range(of))

@@ -13,6 +13,7 @@ from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 
 Json = dict[str, Any]
 _LINE: Final = re.compile(r"(.*?):?(\d+)")
+_RULES: Final = " Where the firewall is iptables_hybrid, rules are no flows: look with iptables -nvL on the host."
 _CARD: Final = re.compile(r"(.+):eth(\d+)")
 
 
@@ -22,6 +23,7 @@ class Choice:
 
     words: str
     keep: Callable[[Json], bool]
+    hint: str = ""  # where else to look, if there is none
 
     def of(self, parts: Iterable[Json]) -> Iterator[Json]:
         """Of each bridge, these; without bridges that have none of them, but with those that could not be asked."""
@@ -48,7 +50,8 @@ def from_line(text: str, file: str) -> Choice:
     if path is None:
         why = "nothing stands there" if line <= places.last else f"it has {places.last} lines"
         raise Refusal(f"{name}:{line} is no object of a topology: {why}.", BAD_INPUT)
-    return Choice(f"{name}:{line} ({path})", lambda flow: _belongs(flow["origin"], path))
+    hint = _RULES if path.startswith("security_groups") else ""
+    return Choice(f"{name}:{line} ({path})", lambda flow: _belongs(flow["origin"], path), hint)
 
 
 def _belongs(origin: str, path: str) -> bool:

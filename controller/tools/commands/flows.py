@@ -196,7 +196,8 @@ def _end(asked: _Asked, vm: str | None, intended: bool) -> None:
     if asked.choices and not asked.found:
         if vm is not None:
             _check_vm(vm, asked.source)
-        say(f"No flow has to do with {' and '.join(choice.words for choice in asked.choices)}.")
+        say(f"No flow has to do with {' and '.join(choice.words for choice in asked.choices)}."
+            + "".join(choice.hint for choice in asked.choices))
         sys.exit(NO)
     if asked.diff and asked.drift and not intended:
         sys.exit(NO)
