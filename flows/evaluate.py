@@ -37,6 +37,7 @@ from flows.flow import (
 )
 from flows.lookup import Rows
 from flows.packet import Packet
+from flows.sheet import Part
 from flows.tables import Table, pipeline
 from flows.tracking import Conntrack
 from flows.walks import Step, Walk, Way
@@ -50,7 +51,7 @@ _DEPTH: Final = 64  # as often Open vSwitch lets a packet go back (ofproto-dpif-
 class Pipeline:
     """A bridge's flows, sorted once for many walks."""
 
-    def __init__(self, bridge: str, flows: Iterable[Flow]) -> None:
+    def __init__(self, bridge: str, flows: Iterable[Part]) -> None:
         self.entry = pipeline(bridge)[0]
         self._rows = Rows(flows)
 

@@ -1,7 +1,12 @@
-"""The tables of each host as the daemon would compile them, with what frames have taught them; made when one comes."""
+"""The tables of each host as the daemon would compile them, with what frames have taught them; made when one comes.
+
+Of a host's networks only those are compiled that frames come to, and what simulated routers join to these: a packet of
+one network meets no row of another's, as VLANs and the numbers of routers and groups are one's own.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from controller.model import placement
 from controller.model.placement import Seen
@@ -10,20 +15,19 @@ from flows import compile as compiling
 from flows import host as narrow
 from flows.evaluate import Pipeline
 from flows.flow import Flow
-from flows.sheet import Part, whole
+from flows.sheet import Part
 
 
 class HostTables:
-    """Of a topology's hosts."""
+    """Of a topology's hosts. `whole`: all networks of a host at once, however few frames come."""
 
-    def __init__(self, topology: Topology, given: Mapping[str, Seen] | None = None) -> None:
+    def __init__(self, topology: Topology, given: Mapping[str, Seen] | None = None, *, whole: bool = False) -> None:
         self._topology = topology
         self._given = given or {}
+        self._whole = whole
         self._seen: dict[str, Seen] = {}
         self._devices: dict[tuple[str, str], dict[int, str]] = {}
-        self._placed: dict[str, narrow.Host] = {}
-        self._compiled: dict[tuple[str, str], Pipeline] = {}
-        self._pipelines: dict[tuple[str, str], Pipeline] = {}  # the same, with what was learned
+        self._tables: dict[str, _Tables] = {}
 
     def seen(self, host: str) -> Seen:
         """The host's numbers: those given, and for the rest those of a host that has just been built."""
@@ -37,41 +41,88 @@ class HostTables:
     def device(self, host: str, bridge: str, ofport: int) -> str:
         """The device behind an OpenFlow port; empty if there is none."""
         if (host, bridge) not in self._devices:
-            ports = self.seen(host).ports[bridge]
+            ports = self.seen(host).ports.get(bridge, {})
             self._devices[host, bridge] = {number: device for device, number in ports.items()}
         return self._devices[host, bridge].get(ofport, "")
 
-    def pipeline(self, host: str, bridge: str) -> Pipeline:
-        """A bridge's flows, with the learned ones."""
-        if (host, bridge) not in self._pipelines:
-            self._compile(host)
-        return self._pipelines[host, bridge]
+    def pipeline(self, host: str, bridge: str, networks: Iterable[str]) -> Pipeline:
+        """A bridge's flows for frames of these networks at least, with the learned ones."""
+        if host not in self._tables:
+            self._tables[host] = _Tables(self._topology, host, self.seen(host))
+        tables = self._tables[host]
+        tables.need(tables.carried if self._whole else networks)
+        return tables.pipeline(bridge)
 
     def learn(self, host: str, bridge: str, learned: Iterable[Flow]) -> None:
         """A bridge has learned."""
-        self._pipelines[host, bridge] = self.pipeline(host, bridge).with_(learned)
+        self._tables[host].learn(bridge, learned)
 
     def routers(self, host: str) -> tuple[narrow.SimulatedRouter, ...]:
         """The simulated routers of a host whose tables were asked for."""
-        return self._placed[host].routers
+        return tuple(self._tables[host].routers.values())
 
     def forget(self) -> None:
         """As if nothing had been learned."""
-        self._pipelines = dict(self._compiled)
-
-    def _compile(self, host: str) -> None:
-        placed = self._placed[host] = placement.place(self._topology, host, self.seen(host))
-        flows: dict[str, list[Flow]] = {bridge: [] for bridge in compiling.bridges(placed)}
-        for flow in whole(_parts(placed)):
-            flows[flow.table.bridge].append(flow)
-        for bridge, mine in flows.items():
-            self._pipelines[host, bridge] = self._compiled[host, bridge] = Pipeline(bridge, mine)
+        for tables in self._tables.values():
+            tables.forget()
 
 
-def _parts(host: narrow.Host) -> list[Part]:
-    """As `compile_host`, in no order: a packet asks for none within a priority."""
-    parts: list[Part] = list(compiling.compile_base(host))
-    for network in host.networks:
-        parts += (*compiling.compile_network(host, network), *compiling.compile_groups(host, network))
-    parts += dict.fromkeys(row for simulated in host.routers for row in compiling.compile_router(host, simulated))
-    return parts
+class _Tables:
+    """Of one host."""
+
+    def __init__(self, topology: Topology, host: str, seen: Seen) -> None:
+        self._topology, self._seen = topology, seen
+        self._host = placement.place_bare(topology, host, seen)
+        self.carried = topology.whereabouts.carried(host)
+        self.routers: dict[str, narrow.SimulatedRouter] = {}
+        self._there: set[str] = set()  # networks that are compiled
+        self._parts: dict[str, list[Part]] = {bridge: [] for bridge in compiling.bridges(self._host)}
+        self._learned: dict[str, list[Flow]] = {}
+        self._pipelines: dict[str, Pipeline] = {}
+        self._take(compiling.compile_base(self._host))
+
+    def need(self, networks: Iterable[str]) -> None:
+        """Compile what is not compiled yet of these networks, and of those that a router here joins to them."""
+        legs = [leg for leg in self._topology.legs_by_host.get(self._host.name, ()) if leg.driver == "simulated"]
+        wanted = [name for name in networks if name not in self._there and name in self.carried]
+        while wanted:
+            network = wanted.pop()
+            if network in self._there:
+                continue
+            self._there.add(network)
+            self._compile(network)
+            for router in dict.fromkeys(leg.router for leg in legs if leg.network == network):
+                self._route(router)
+                wanted += [leg.network for leg in legs if leg.router == router]
+
+    def pipeline(self, bridge: str) -> Pipeline:
+        """Its flows, with the learned ones."""
+        if bridge not in self._pipelines:
+            self._pipelines[bridge] = Pipeline(bridge, self._parts[bridge]).with_(self._learned.get(bridge, ()))
+        return self._pipelines[bridge]
+
+    def learn(self, bridge: str, learned: Iterable[Flow]) -> None:
+        """It has learned."""
+        flows = list(learned)
+        self._learned.setdefault(bridge, []).extend(flows)
+        self._pipelines[bridge] = self.pipeline(bridge).with_(flows)
+
+    def forget(self) -> None:
+        """As if it had not."""
+        self._learned.clear()
+        self._pipelines.clear()
+
+    def _compile(self, name: str) -> None:
+        network = placement.place_network(self._topology, self._host.name, name, self._seen)
+        host = replace(self._host, networks=(network,))
+        self._take((*compiling.compile_network(host, network), *compiling.compile_groups(host, network)))
+
+    def _route(self, name: str) -> None:
+        if name not in self.routers:
+            self.routers[name] = placement.place_router(self._topology, self._host.name, name, self._seen)
+            self._take(compiling.compile_router(self._host, self.routers[name]))
+
+    def _take(self, parts: Iterable[Part]) -> None:
+        for part in parts:
+            self._parts[part.table.bridge].append(part)
+            self._pipelines.pop(part.table.bridge, None)

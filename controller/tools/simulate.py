@@ -47,9 +47,10 @@ class _Entry:
 class Cloud:
     """A topology's hosts with their tables, and what these and the routers learn from the frames sent here."""
 
-    def __init__(self, topology: Topology, seen: Mapping[str, Seen] | None = None) -> None:
+    def __init__(self, topology: Topology, seen: Mapping[str, Seen] | None = None, *, whole: bool = False) -> None:
+        """`whole`: compile all networks of the hosts that frames come to, and not only those of the frames."""
         self._topology = topology
-        self._tables = HostTables(topology, seen)
+        self._tables = HostTables(topology, seen, whole=whole)
         self._tracked: dict[str, Conntrack] = {}
         self._routers = Routers(topology)
         self._gates = Gates(topology)
@@ -128,7 +129,7 @@ class Cloud:
     # ---- bridges
 
     def _visit(self, entry: _Entry) -> Visit:
-        pipeline = self._tables.pipeline(entry.host, entry.bridge)
+        pipeline = self._tables.pipeline(entry.host, entry.bridge, self._networks(entry))
         ofport = self.seen(entry.host).ofport(entry.bridge, entry.device)
         packet = entry.packet
         for criterion in entry.registers:
@@ -138,6 +139,24 @@ class Cloud:
         if walk.learned:
             self._tables.learn(entry.host, entry.bridge, walk.learned)
         return Visit(entry.host, entry.bridge, entry.device, walk, entry.before, entry.by)
+
+    def _networks(self, entry: _Entry) -> list[str]:
+        """Those that a frame may be of as it comes in."""
+        plug = self._port_of.get((entry.host, entry.device)) or self._leg_of.get((entry.host, entry.device))
+        if plug is not None:
+            return [plug.network]
+        if entry.start is not None:  # the daemon puts it back where it was asked
+            return []
+        if entry.packet.tunnel_id:
+            return [name for name in self._carried(entry.host)
+                    if self._topology.networks[name].tunnel_id == entry.packet.tunnel_id]
+        if entry.device in (PATCH_TUN, PATCH_INT):
+            return [name for name, vlan in self.seen(entry.host).vlans.items() if vlan == entry.packet.vlan]
+        networks = self._topology.networks
+        return [name for name in self._carried(entry.host) if networks[name].physical_network is not None]
+
+    def _carried(self, host: str) -> tuple[str, ...]:
+        return self._topology.whereabouts.carried(host)
 
     def _leave(self, visit: Visit) -> Iterator[Ending | _Entry]:
         for ofport, copy in visit.walk.outputs:
