@@ -4,7 +4,8 @@
 The hypervisor is hv1 of a lab; 10,000 VMs of its networks live elsewhere. 200 devices are plugged into br-int one after
 the other, each with a VM behind it that speaks all the time, to a VM of its network on the same hypervisor. The time
 counts from when the switch says that it has the port, and once more from when its database does; between the two Open
-vSwitch is at work alone. Needs root.
+vSwitch is at work alone. After each of these, the same is done with a device that the topology does not know: whoever
+hears of it answers at once with one flow by hand, so that is what the switch itself needs. Needs root.
 """
 from __future__ import annotations
 
@@ -45,8 +46,14 @@ def described(topology: Topology, kind: str) -> list[dict[str, str]]:
     return [{"device": port.device, "mac": port.mac, "ip": str(port.ip), "network": port.network} for port in found]
 
 
-def measure(here: Stage, topology: Topology) -> list[dict[str, float]]:
-    """Every port's times, in ms."""
+def beside(senders: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Each, and after it one like it that nobody knows."""
+    return [two for one in senders
+            for two in (one, {**one, "device": f"tbh{one['device'][3:]}", "by_hand": "yes"})]
+
+
+def measure(here: Stage, topology: Topology) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Every port's times, in ms, and of those that are led by hand."""
     daemon = Daemon(here.where, ("hv1",))
     daemon.start(clouds.kept(topology, here.where / "plug"))
     lab = here.where / "lab" / "hv1"
@@ -55,7 +62,7 @@ def measure(here: Stage, topology: Topology) -> list[dict[str, float]]:
     try:
         for bridge in ("br-int", "br-tun"):
             daemon.first("in sync", switch=f"hv1/{bridge}")
-        plan: dict[str, Any] = {"receivers": described(topology, "ear"), "senders": described(topology, "new")}
+        plan: dict[str, Any] = {"receivers": described(topology, "ear"), "senders": beside(described(topology, "new"))}
         probe = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                  env=environment(here.where))
         assert probe.stdin and probe.stdout
@@ -67,9 +74,9 @@ def measure(here: Stage, topology: Topology) -> list[dict[str, float]]:
             daemon.first("ports", changed=one["device"])
         said, _ = probe.communicate("go\n", timeout=300)
         found: list[dict[str, float]] = json.loads(said)
-        for one, sender in zip(found, plan["senders"], strict=True):
+        for one, sender in zip(found[::2], plan["senders"][::2], strict=True):
             one |= by_log(daemon, sender["device"], one)
-        return found
+        return found[::2], found[1::2]
     finally:
         daemon.kill()
 
@@ -92,7 +99,7 @@ def report(asked: Namespace) -> Report:
     say("the topology")
     topology = cloud(asked.networks, asked.ports)
     with stage() as here:
-        found = measure(here, topology)
+        found, hand = measure(here, topology)
     made = Report(f"a port appears on a hypervisor with {asked.networks:,} networks")
     words = {"appeared": "the switch has the port, until its first packet is delivered",
              "committed": "  the same from the database's word", "switch": "  of which Open vSwitch alone",
@@ -100,9 +107,11 @@ def report(asked: Namespace) -> Report:
              "rest": "  until the first packet, from then"}
     for key, what in words.items():
         made.add(what, "ms", [one[key] for one in found])
+    made.add("by hand: the switch has the port, until its first packet", "ms", [one["appeared"] for one in hand])
     late = {key: percentile([one[key] for one in found]) for key in words}
     made.notes.append("at the 99th percentile: " + ", ".join(f"{words[key].strip()} {value:.1f} ms"
-                                                             for key, value in late.items()))
+                                                             for key, value in late.items())
+                      + f", by hand {percentile([one['appeared'] for one in hand]):.1f} ms")
     made.promise(f"a port appears until its first packet, p99 of {len(found)}, in {LIMIT:.0f} ms",
                  f"{late['appeared']:.1f} ms", late["appeared"] <= LIMIT)
     return made

@@ -6,7 +6,8 @@
 PLAN: `{"receivers": [...], "senders": [...]}`, each `{"device", "mac", "ip", "network"}`. Every device is one end of a
 veth pair made here; from the other end, its VM speaks. Prints `plugged` when the receivers are, waits for a line, and
 then prints JSON: for each sender the milliseconds from the database's answer, and from the switch's word that the port
-is there (OFPT_PORT_STATUS, which the daemon hears at the same moment), until the first of its packets arrives.
+is there (OFPT_PORT_STATUS, which the daemon hears at the same moment), until the first of its packets arrives. A sender
+`by_hand` is nobody's but the probe's, which answers the switch's word with one flow: no controller can be quicker.
 """
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ PATIENCE = 10.0
 REST = 0.03  # seconds between two plugs
 MARK = b"tunbridge-plug"
 SO_TIMESTAMPNS, ETH_P_IP = 35, 0x0800
-VERSION, HELLO, ECHO, SET_CONFIG, PORT_STATUS = 5, 0, 2, 9, 12
+VERSION, HELLO, ECHO, SET_CONFIG, PORT_STATUS, FLOW_MOD = 5, 0, 2, 9, 12, 14
+ANY, NO_BUFFER, COOKIE = 0xFFFFFFFF, 0xFFFFFFFF, 0xBE
 
 
 def ethernet(mac: str) -> bytes:
@@ -53,6 +55,7 @@ class Switch:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect(path)
         self._heard = b""
+        self.numbers: dict[str, int] = {}  # OpenFlow ports by name
         self._send(HELLO)
         self._send(SET_CONFIG, struct.pack("!HH", 0, 0xFFFF))  # who wants packets is told of ports, too
 
@@ -68,14 +71,22 @@ class Switch:
             message, self._heard = self._heard[:length], self._heard[length:]
             if message[1] == PORT_STATUS:
                 names.append(message[32:48].rstrip(b"\0").decode())
+                self.numbers[names[-1]] = int.from_bytes(message[16:20], "big")
             elif message[1] == ECHO:
                 self._send(ECHO + 1, message[8:], int.from_bytes(message[4:8], "big"))
         return names
 
+    def lead(self, device: str, to: str) -> None:
+        """One flow: all that comes by a port leaves by another."""
+        match = struct.pack("!HHIIxxxx", 1, 12, 0x80000004, self.numbers[device])  # in_port
+        output = struct.pack("!HHxxxxHHIHxxxxxx", 4, 24, 0, 16, self.numbers[to], 0xFFFF)  # apply: output
+        self._send(FLOW_MOD, struct.pack("!QQBBHHHIIIHH", COOKIE, 0, 0, 0, 0, 0, 0xFFFF, NO_BUFFER, ANY, ANY, 0, 0)
+                   + match + output)
+
 
 def far(device: str) -> str:
     """The VM's end of a device."""
-    return "x" + device[3:]
+    return "x" + device[2:]
 
 
 def make(device: str) -> socket.socket:
@@ -91,13 +102,19 @@ def make(device: str) -> socket.socket:
     return sock
 
 
-def plug(database: Ovsdb, bridge: Any, device: str) -> None:
-    """What `ovs-vsctl add-port` writes."""
-    database.transact(
+def plug(database: Ovsdb, bridge: Any, device: str) -> Any:
+    """What `ovs-vsctl add-port` writes; returns the port's UUID."""
+    return database.transact(
         "Open_vSwitch", {"op": "insert", "table": "Interface", "row": {"name": device}, "uuid-name": "i"},
         {"op": "insert", "table": "Port", "row": {"name": device, "interfaces": ["named-uuid", "i"]}, "uuid-name": "p"},
         {"op": "mutate", "table": "Bridge", "where": [["_uuid", "==", bridge]],
-         "mutations": [["ports", "insert", ["named-uuid", "p"]]]})
+         "mutations": [["ports", "insert", ["named-uuid", "p"]]]})[1]["uuid"]
+
+
+def unplug(database: Ovsdb, bridge: Any, port: Any) -> None:
+    """What `ovs-vsctl del-port` writes."""
+    database.transact("Open_vSwitch", {"op": "mutate", "table": "Bridge", "where": [["_uuid", "==", bridge]],
+                                       "mutations": [["ports", "delete", port]]})
 
 
 def arrival(sock: socket.socket, number: int) -> float | None:
@@ -111,8 +128,9 @@ def arrival(sock: socket.socket, number: int) -> float | None:
 
 
 def first(switch: Switch, ears: tuple[socket.socket, socket.socket], data: bytes, number: int,
-          device: str) -> tuple[float, float]:
+          plan: tuple[dict[str, str], dict[str, str]]) -> tuple[float, float]:
     """Speak until heard: when the switch has told of the port, and when the first packet came."""
+    (one, target), device = plan, plan[0]["device"]
     mouth, ear = ears
     told, deadline = 0.0, time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -120,6 +138,8 @@ def first(switch: Switch, ears: tuple[socket.socket, socket.socket], data: bytes
         heard, _, _ = select.select([switch.sock, ear], [], [], EVERY)
         if switch.sock in heard and device in switch.came() and not told:
             told = time.time()
+            if "by_hand" in one:
+                switch.lead(device, target["device"])
         if ear in heard and (at := arrival(ear, number)) is not None:
             return told, at
     sys.exit(f"no packet of {device} comes within {PATIENCE:.0f} s")
@@ -139,16 +159,19 @@ def main() -> None:
     mouths = [make(one["device"]) for one in plan["senders"]]
     print("plugged", flush=True)
     sys.stdin.readline()
+    switch.came()
     found = []
     for number, (one, mouth) in enumerate(zip(plan["senders"], mouths, strict=True)):
         target, ear = ears[one["network"]]
-        plug(server, bridge, one["device"])
+        port = plug(server, bridge, one["device"])
         committed = time.time()
-        told, at = first(switch, (mouth, ear), frame(one, target, number), number, one["device"])
+        told, at = first(switch, (mouth, ear), frame(one, target, number), number, (one, target))
         if not told:
             sys.exit(f"the switch has not told of {one['device']}")
         found.append({"committed": (at - committed) * 1e3, "appeared": (at - told) * 1e3,
                       "switch": (told - committed) * 1e3, "told": told, "at": at})
+        if "by_hand" in one:
+            unplug(server, bridge, port)
         time.sleep(REST)
         switch.came()
     print(json.dumps(found), flush=True)
