@@ -11,7 +11,7 @@ import typer
 
 from controller.tools import stdio
 from controller.tools.commands.check import check
-from controller.tools.commands.daemon import apply, recompute, routers, run, status
+from controller.tools.commands.daemon import apply, at_once, recompute, routers, run, status
 from controller.tools.commands.edge import attack, spoofers
 from controller.tools.commands.explain import explain
 from controller.tools.commands.flows import flows
@@ -19,6 +19,7 @@ from controller.tools.commands.lab import demonstrate, lab
 from controller.tools.commands.output import say
 from controller.tools.commands.plumb import plumb
 from controller.tools.commands.trace import trace
+from controller.tools.commands.whynot import why_not
 from controller.tools.errors import Refusal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -26,6 +27,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(lab, name="lab")
 for command in (check, flows, trace, explain, run, status, apply, routers, recompute, attack, spoofers, plumb):
     app.command()(command)
+app.command("why-not")(why_not)
 app.command("demo")(demonstrate)
 _INTERRUPTED = 130  # as the shell has it: 128 and SIGINT
 
@@ -35,7 +37,8 @@ def main() -> None:
     stdio.guard()
     try:
         try:
-            app()
+            if not at_once(sys.argv[1:]):
+                app()
         finally:
             sys.stdout.flush()
     except Refusal as refusal:

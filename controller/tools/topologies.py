@@ -24,3 +24,11 @@ def valid(file: str, say: Callable[[str], None] = lambda words: None) -> Topolog
     if found.problems:
         say(render(found.problems))
     return topology
+
+
+def content(file: str, say: Callable[[str], None] = lambda words: None) -> bytes:
+    """What a file with a valid topology says, as bytes. Refusal, and words, as in `valid`."""
+    _, found = read(file)
+    if found.problems:
+        say(render(found.problems))
+    return found.content

@@ -21,7 +21,7 @@ Step = str | int
 Value = str | int | bool | None | Sequence[Any] | dict[str, Any]
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_PLAIN: Final = re.compile(r"(?=.*[A-Za-z./])[A-Za-z0-9][A-Za-z0-9._/-]*")
+_PLAIN: Final = re.compile(r"(?=.*[A-Za-z./])(?!0x)[A-Za-z0-9][A-Za-z0-9._/-]*")
 _FRACTION: Final = re.compile(r"[0-9]*\.[0-9]*")
 _WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 _INDENT: Final = 2  # of what begins a section of its own
@@ -46,10 +46,10 @@ class Append:
 Edit = Put | Append
 
 
-def rewritten(text: str, edits: Sequence[Edit]) -> str | None:
+def amended(text: str, edits: Sequence[Edit]) -> str | None:
     """The text of a file with edits, one after the other; None where one of them cannot be written."""
     for edit in edits:
-        found = _rewritten(text, edit)
+        found = _amended(text, edit)
         if found is None:
             return None
         text = found
@@ -73,7 +73,7 @@ def written(value: Value) -> str:
     return "[" + ", ".join(map(written, value)) + "]"
 
 
-def _rewritten(text: str, edit: Edit) -> str | None:
+def _amended(text: str, edit: Edit) -> str | None:
     data = _data(text)
     wanted = _with(data, edit.path, edit)
     root = yaml.compose(text, Loader=_LOADER)
