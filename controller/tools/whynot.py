@@ -11,8 +11,8 @@ from heapq import heappop, heappush
 from typing import Any, Final
 
 from controller.model import reading, source
-from controller.model.reachability import expected_pairs
 from controller.model.amending import amended, text_of
+from controller.model.reachability import expected_pairs
 from controller.model.topology import Topology
 from controller.tools import remedies, remedies_routing
 from controller.tools.case import Case

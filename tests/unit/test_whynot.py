@@ -7,8 +7,8 @@ import random
 import pytest
 
 from controller.model import reading, source
-from controller.model.reachability import all_pairs, expected_pairs
 from controller.model.amending import amended
+from controller.model.reachability import all_pairs, expected_pairs
 from controller.tools import whynot_lines
 from controller.tools.errors import BAD_INPUT, Refusal
 from controller.tools.trace import service
