@@ -1,6 +1,7 @@
 """The way to one switch: a greenlet sends what is to be said, so that a switch that takes nothing holds up nobody else.
 
-A write goes out bundle by bundle as `sending` says, packed as it is sent. What is said beside it, packets and learned
+A write goes out bundle by bundle as `sending` says, packed as it is sent; a small one of a kind that the switch has
+taken before goes out in one piece, with the request to commit it. What is said beside it, packets and learned
 neighbours, waits until the write is in: a router's first words need the router's flows.
 """
 from __future__ import annotations
@@ -18,6 +19,7 @@ from controller.switch import bundles, outbox, packing
 from controller.switch.diff import Plan
 from controller.switch.events import PacketOut
 from controller.switch.sending import Commit, Discard, Finished, Sending, Stage, Step
+from controller.switch.understood import Understood
 
 _FULL: Final = 16  # pieces that wait to be sent; packets are lost then, as a network card would lose them
 _TOO_MUCH: Final = 4096  # and here the switch is given up
@@ -40,6 +42,8 @@ class Line:
         self._bundles: dict[int, bundles.Bundle] = {}  # of this write; those that are in are not kept
         self._failed: list[bundles.Bundle] = []  # of the last one that failed
         self._held: list[outbox.Said] = []
+        self._parts: tuple[Plan, ...] = ()
+        self._understood = Understood()
         self._queue: Any = LightQueue()
 
     def run(self) -> None:
@@ -94,7 +98,8 @@ class Line:
     def write(self, parts: tuple[Plan, ...]) -> None:
         """Send these bundles, and `over` when they are in or one is refused."""
         self.overtake()
-        self.sending = Sending(parts, self._numbers)
+        self._parts = parts
+        self.sending = Sending(parts, self._numbers, sure=len(parts) == 1 and self._understood.covers(parts[0]))
         self._do(self.sending.start())
 
     def overtake(self) -> None:
@@ -137,9 +142,10 @@ class Line:
     def _do(self, steps: list[Step]) -> None:
         for step in steps:
             match step:
-                case Stage(number, plan):
-                    self._bundles[number] = bundles.bundle(self.conn, number, plan)
-                    self._queue.put((self._bundles[number].staged, self.sending))
+                case Stage(number, plan, sure):
+                    bundle = self._bundles[number] = bundles.bundle(self.conn, number, plan)
+                    self.unsettled = self.unsettled or sure
+                    self._queue.put((_whole(bundle) if sure else bundle.staged, self.sending))
                 case Commit(number):
                     self.unsettled = True
                     self.put(self._bundles[number].final)
@@ -150,6 +156,10 @@ class Line:
 
     def _end(self, finished: Finished) -> None:
         self._clear(failed=bool(finished.reason))
+        if finished.reason:
+            self._understood = Understood()  # and the next one is said with care
+        elif len(self._parts) == 1:
+            self._understood.learn(self._parts[0])
         if self.sending is not None:
             self._over(self.sending, finished)
 
@@ -160,6 +170,11 @@ class Line:
         held, self._held = self._held, []
         if held:
             self.put(outbox.packed(self.conn, held))
+
+
+def _whole(bundle: bundles.Bundle) -> Iterator[bytes]:
+    """All of it in one piece."""
+    yield b"".join((*bundle.staged, bundle.final))
 
 
 def drop(conn: Any) -> None:

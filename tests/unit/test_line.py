@@ -32,11 +32,13 @@ class Connection(Counting):
         self.send_q: object | None = object()
         self.takes = True
         self.closed = False
+        self.pieces = 0
         self.socket = self
 
     def send(self, data: bytes) -> bool:
         while not self.takes and not self.closed:
             eventlet.sleep(0)
+        self.pieces += 1
         while data:
             kind, xid = data[1], int.from_bytes(data[4:8], "big")
             self.said.append((kind, int.from_bytes(data[12:14], "big") if kind == CONTROL else 0, xid))
@@ -100,6 +102,46 @@ def test_a_write_is_committed_when_the_switch_has_closed_it(spoken: Spoken) -> N
     assert spoken.heard() == [str(COMMIT)]
     spoken.line.committed(1)
     assert spoken.ends == [Finished(1)]
+
+
+def taken(spoken: Spoken, write: Plan, number: int) -> list[object]:
+    """What is said of a write that the switch takes."""
+    spoken.line.write((write,))
+    said = spoken.heard()
+    spoken.line.closed(number)
+    said += spoken.heard()
+    spoken.line.committed(number)
+    return said
+
+
+def test_what_is_like_something_that_the_switch_has_taken_is_committed_in_one_piece(spoken: Spoken) -> None:
+    assert taken(spoken, plan(1), 1) == [str(OPEN), ADD, str(CLOSE), str(COMMIT)]
+    spoken.conn.pieces = 0
+    spoken.line.write((plan(2, 3),))
+    assert spoken.heard() == [str(OPEN), ADD, ADD, str(CLOSE), str(COMMIT)]
+    assert spoken.conn.pieces == 1
+    assert spoken.line.unsettled
+    spoken.line.closed(2)
+    spoken.line.committed(2)
+    assert spoken.ends == [Finished(1), Finished(1)]
+    assert spoken.heard() == []
+
+
+def test_what_is_new_to_the_switch_waits_for_it_again(spoken: Spoken) -> None:
+    taken(spoken, plan(1), 1)
+    other = flow(DELIVER, "miss", when(), origin="test", why="nothing like it was said")
+    spoken.line.write((Plan(add=((cookie_of(other), other),)),))
+    assert spoken.heard() == [str(OPEN), ADD, str(CLOSE)]
+
+
+def test_after_a_complaint_nothing_is_sure_any_more(spoken: Spoken) -> None:
+    taken(spoken, plan(1), 1)
+    spoken.line.write((plan(2),))
+    assert spoken.line.complained(spoken.xid_of_add(), "no room")
+    assert [one.reason for one in spoken.ends] == ["", "no room: add table=60 (row 2)"]
+    spoken.heard()
+    spoken.line.write((plan(3),))
+    assert spoken.heard() == [str(OPEN), ADD, str(CLOSE)]
 
 
 def test_the_bundles_of_a_write_are_staged_ahead_and_committed_in_order(spoken: Spoken) -> None:

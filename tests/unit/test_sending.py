@@ -25,6 +25,19 @@ def test_a_bundle_is_committed_when_it_has_been_closed_and_not_before() -> None:
     assert one.finished
 
 
+def test_one_that_is_sure_to_be_understood_waits_for_nothing() -> None:
+    one = Sending(PLANS[:1], itertools.count(1), sure=True)
+    assert one.start() == [Stage(1, PLANS[0], sure=True)]
+    assert one.closed(1) == []
+    assert one.committed(1) == [Finished(1)]
+
+
+def test_one_that_was_sure_and_is_refused_is_not_discarded_as_its_commit_is_said() -> None:
+    one = Sending(PLANS[:1], itertools.count(1), sure=True)
+    one.start()
+    assert one.failed("bad") == [Finished(0, "bad")]
+
+
 def test_the_next_ones_are_staged_meanwhile_but_not_too_many() -> None:
     write = sending(10)
     assert write.start() == [Stage(number, PLANS[number - 1]) for number in range(1, AHEAD + 1)]
