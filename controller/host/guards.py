@@ -93,11 +93,17 @@ class Guard:
 def chains(guard: Guard, version: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(chain, its rules without `-A chain`) of a port in iptables (version 4) or ip6tables (6)."""
     if guard.zone is not None:
-        yield guard.chain("i"), tuple(dict.fromkeys(_into(guard, version)))
+        yield filtering(guard, version, by_vm=False)
     if not guard.is_open:
-        yield guard.chain("o"), tuple(dict.fromkeys(_out_of(guard, version)))
+        yield filtering(guard, version, by_vm=True)
     if guard.identities:
         yield guard.chain("s"), tuple(dict.fromkeys(_spoof(guard, version)))
+
+
+def filtering(guard: Guard, version: int, *, by_vm: bool) -> tuple[str, tuple[str, ...]]:
+    """The chain where the rules of one direction stand."""
+    rules = _out_of(guard, version) if by_vm else _into(guard, version)
+    return guard.chain("o" if by_vm else "i"), tuple(dict.fromkeys(rules))
 
 
 def beginnings(version: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from controller.host import iptables, refilter
 from controller.host.guarding import Meaning, guard, guarded
-from controller.host.guards import Guard, chains
+from controller.host.guards import Guard, Rule, filtering
 from controller.host.iptables import Chains
 from controller.host.refilter import Change
 from controller.model.objects import Port, Vm
@@ -68,15 +68,12 @@ def _may_begin(topology: Topology, port: Port) -> bool:
 
 
 def _chains(pairs: Iterable[tuple[Guard, Guard]], version: int) -> tuple[Chains, Chains]:
-    """The chains, want and have, of ports whose rules of this version are not all the same."""
-    want: Chains = {}
-    have: Chains = {}
-    for before, after in pairs:
-        if before.may_begin != after.may_begin or _of(before, version) != _of(after, version):
-            want.update(chains(after, version))
-            have.update(chains(before, version))
-    return want, have
+    """The chains, want and have, of the versions and directions in which not all rules are the same."""
+    both = [(before, after, by_vm) for before, after in pairs for by_vm in (False, True)
+            if _obeyed(before, version, by_vm) != _obeyed(after, version, by_vm)]
+    return (dict(filtering(after, version, by_vm=by_vm) for _, after, by_vm in both),
+            dict(filtering(before, version, by_vm=by_vm) for before, _, by_vm in both))
 
 
-def _of(one: Guard, version: int) -> list[object]:
-    return [rule for rule in one.rules if rule.version == version]
+def _obeyed(one: Guard, version: int, by_vm: bool) -> tuple[bool, list[Rule]]:
+    return by_vm and one.may_begin, [rule for rule in one.rules if (rule.version, rule.by_vm) == (version, by_vm)]

@@ -89,12 +89,9 @@ class Sets:
     """Sets of prefixes; looked up by length, since most of them are single addresses."""
 
     def __init__(self, sets: Mapping[str, list[str]]) -> None:
+        self._given = sets
         self._known: dict[tuple[str, str], bool] = {}
         self._sets: dict[str, dict[tuple[int, int], set[int]]] = {}
-        for name, members in sets.items():
-            for member in map(ipaddress.ip_network, members):
-                kind = self._sets.setdefault(name, {}).setdefault((member.version, member.prefixlen), set())
-                kind.add(int(member.network_address) >> (member.max_prefixlen - member.prefixlen))
 
     def holds(self, name: str, address: str) -> bool:
         """Whether an address is in a set."""
@@ -103,9 +100,19 @@ class Sets:
         return self._known[name, address]
 
     def _look_up(self, name: str, address: str) -> bool:
+        if name not in self._sets:  # read when somebody asks: mostly, nobody does
+            self._sets[name] = _by_length(self._given.get(name, []))
         parsed = ipaddress.ip_address(address)
         return any(version == parsed.version and int(parsed) >> (parsed.max_prefixlen - length) in members
-                   for (version, length), members in self._sets.get(name, {}).items())
+                   for (version, length), members in self._sets[name].items())
+
+
+def _by_length(members: list[str]) -> dict[tuple[int, int], set[int]]:
+    found: dict[tuple[int, int], set[int]] = {}
+    for member in map(ipaddress.ip_network, members):
+        kind = found.setdefault((member.version, member.prefixlen), set())
+        kind.add(int(member.network_address) >> (member.max_prefixlen - member.prefixlen))
+    return found
 
 
 # Netlink.

@@ -160,7 +160,7 @@ def _apply(field_: Field, content: bytes) -> None:
                                 "source": field_.source, "filters": True})
     if not answer["ok"]:
         raise Refusal(f"{field_.source} cannot be changed for the attack; `tunbridge check` it.", BAD_INPUT)
-    lab_follows(answer, content, field_.source, field_.where.path, lambda _: None)
+    lab_follows(answer, content, field_.source, field_.where.path)
     _settled(field_)
 
 

@@ -21,23 +21,31 @@ def follow(given: Handover, where: Rundir, say: Say) -> bool:
     Refusal if the daemon refuses it, and then nothing changes; or if the lab cannot follow: then the daemon has the
     topology all the same.
     """
-    runs = bool(anchors.state(where.path))
+    nodes = shortcut.whole(where.path)  # while the daemon reads the file
     answer = changes.accepted(given)
-    if not runs:
+    if not (nodes or anchors.state(where.path)):
         return False
     assert given.content is not None, "the daemon takes nothing that cannot be read"
     try:
-        lab_follows(answer, given.content, given.file, where.path, say)
+        if not shortcut.follow(answer.get("filters"), given.content, where.path, nodes, say):
+            _go_the_long_way(given.content, given.file, where.path, say)
     except Refusal as refusal:
         raise Refusal(f"{given.file} is in force, but the lab does not follow. {refusal}", refusal.code) from refusal
     settle(where, say, "`tunbridge status` says why.")
     return True
 
 
-def lab_follows(answer: Mapping[str, Any], content: bytes, file: str, rundir: Path, say: Say) -> None:
-    """Turn the lab that runs into the topology of a file that the daemon has accepted with this answer."""
-    if shortcut.follow(answer.get("filters"), content, rundir, say):
-        return
+def lab_follows(answer: Mapping[str, Any], content: bytes, file: str, rundir: Path) -> None:
+    """Turn the lab that runs into the topology of a file that the daemon has accepted with this answer, silently."""
+    if not shortcut.follow(answer.get("filters"), content, rundir, shortcut.whole(rundir), _nothing):
+        _go_the_long_way(content, file, rundir, _nothing)
+
+
+def _nothing(sentence: str) -> None:
+    pass
+
+
+def _go_the_long_way(content: bytes, file: str, rundir: Path, say: Say) -> None:
     # Only now: a rule that changes is there sooner than all this is loaded.
     from controller.model import reading
     from controller.tools import lab

@@ -26,16 +26,25 @@ Say = Callable[[str], None]
 _HANDS: Final = 8  # hypervisors at once
 
 
-def follow(sent: Mapping[str, Any] | None, content: bytes, rundir: Path, say: Say) -> bool:
-    """Whether the lab has been turned into the topology of a file by what the daemon has sent for it (`answer`'s
-    "filters", see switch.applying). False: nothing is spoilt, but the long way is to be gone.
+def whole(rundir: Path) -> dict[str, Node]:
+    """The nodes of a lab if all of it is there; empty if there is none, or anything of it has died or failed."""
+    nodes, home = anchors.state(rundir), anchors.directory(rundir)
+    there = ((home / "plan.json").exists() and not troubles.read(rundir)
+             and all(node.alive for node in nodes.values())
+             and not any(daemons.missing(home / node.name) for node in nodes.values() if node.kind == "hypervisor"))
+    return nodes if there else {}
+
+
+def follow(sent: Mapping[str, Any] | None, content: bytes, rundir: Path, nodes: Mapping[str, Node], say: Say) -> bool:
+    """Whether a lab with these nodes, seen `whole` a moment ago, has been turned into the topology of a file.
+
+    `sent`: "filters" of the daemon's answer, see switch.applying. False: the long way is to be gone.
     """
     changes, file = _changes(sent), anchors.filters_file(rundir)
-    if not (changes and file.exists()):
+    if sent is None or not changes or not changes.keys() <= nodes.keys():
         return False
     with anchors.alone(rundir), ThreadPoolExecutor(_HANDS) as pool:
-        nodes = anchors.state(rundir)
-        if not (changes.keys() <= nodes.keys() and _stands(sent, nodes, rundir)):
+        if not _as_written(sent["from"], nodes, file):
             return False
         file.unlink()  # until all of it is done, nobody can say what stands
         if not all(pool.map(lambda host: _obeyed(changes[host], nodes[host], rundir), changes)):
@@ -63,18 +72,14 @@ def _changes(sent: Mapping[str, Any] | None) -> dict[str, Orders]:
         return {}
 
 
-def _stands(sent: Mapping[str, Any] | None, nodes: Mapping[str, Node], rundir: Path) -> bool:
-    """Whether the lab is whole, and as it was when it was converged to the topology that the daemon started from."""
+def _as_written(topology: str, nodes: Mapping[str, Node], file: Path) -> bool:
+    """Whether the lab is as it was when it was converged to the topology that the daemon started from."""
     try:
-        known = json.loads(anchors.filters_file(rundir).read_text())
+        known = json.loads(file.read_text())
     except (OSError, ValueError):
         return False
-    home, seen = anchors.directory(rundir), _seen(nodes)
-    return (sent is not None and known == {"topology": sent["from"], **seen}
-            and None not in seen["generations"].values()
-            and (home / "plan.json").exists() and not troubles.read(rundir)
-            and all(node.alive for node in nodes.values())
-            and not any(daemons.missing(home / host) for host in seen["generations"]))
+    seen = _seen(nodes)
+    return known == {"topology": topology, **seen} and None not in seen["generations"].values()
 
 
 def _seen(nodes: Mapping[str, Node]) -> dict[str, Any]:
