@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
 from typing import Any, Final
 
-from controller.switch import nicira, packing, wire
+from controller.switch import additions, nicira, packing, wire
+from controller.switch.additions import Pair, Run
 from controller.switch.diff import Forget, Plan
 from flows import cookie as cookies
 from flows import fields as f
 from flows.flow import Flow, Match
 from flows.host import Meter
-from flows.sheet import Row, Sheet, Spliced, flow_of
+from flows.sheet import Sheet, flow_of
 
 _CONTROL, _ADD = 33, 34  # types of messages (7.1.1)
 _OPEN, _CLOSE, _COMMIT, _DISCARD = 0, 2, 4, 6  # of a control message (7.3.9.1)
@@ -162,23 +162,17 @@ def _wrapped(message: bytes, number: int, xid: int) -> bytes:
     return _ADD_MESSAGE.pack(packing.VERSION, _ADD, _ADD_MESSAGE.size + len(message), xid, number, 0, _FLAGS) + message
 
 
-def _adds(xid: int, number: int, rows: Iterable[tuple[int, Row]]) -> Iterator[bytes]:
+def _adds(xid: int, number: int, rows: Iterable[Pair]) -> Iterator[bytes]:
     """Messages; of a sheet, some at once. `xid`: of the first; those that follow count on."""
-    for sheet, run in groupby(rows, _sheet_of):
-        if sheet is None:
-            for cookie, row in run:
-                yield _wrapped(_add(xid, cookie, flow_of(row)), number, xid)
-                xid += 1
+    for batch in additions.of(rows).batches:
+        if isinstance(batch, Run):
+            splice, cookies_of_run, indices = _splicing(batch.sheet, number), batch.cookies, batch.indices
+            for at in range(0, len(batch), _AT_ONCE):
+                yield splice(xid + at, cookies_of_run[at:at + _AT_ONCE], indices[at:at + _AT_ONCE])
         else:
-            splice = _splicing(sheet, number)
-            while some := [(cookie, row.index) for cookie, row in islice(run, _AT_ONCE) if isinstance(row, Spliced)]:
-                yield splice(xid, some)
-                xid += len(some)
-
-
-def _sheet_of(one: tuple[int, Row]) -> Sheet | None:
-    row = one[1]
-    return row.sheet if isinstance(row, Spliced) else None
+            for at, (cookie, row) in enumerate(batch, xid):
+                yield _wrapped(_add(at, cookie, flow_of(row)), number, at)
+        xid += len(batch)
 
 
 def _add(xid: int, cookie: int, flow: Flow) -> bytes:
@@ -189,8 +183,8 @@ def _add(xid: int, cookie: int, flow: Flow) -> bytes:
     raise packing.TooLarge(f"no message is large enough for: {_added(flow)}")
 
 
-def _splicing(sheet: Sheet, number: int) -> Callable[[int, list[tuple[int, int]]], bytes]:
-    """The function (first xid, cookie and index of each row) -> their messages in a bundle."""
+def _splicing(sheet: Sheet, number: int) -> Callable[[int, Sequence[int], Sequence[int]], bytes]:
+    """The function (first xid, cookies, indices of rows) -> the messages of these rows in a bundle."""
     whole = _wrapped(_add(0, 0, sheet.model), number, 0)
     width = (sheet.field.bits + 7) // 8
     value_at = _ADD_MESSAGE.size + packing.place(sheet.model.match, sheet.field)
@@ -199,14 +193,14 @@ def _splicing(sheet: Sheet, number: int) -> Callable[[int, list[tuple[int, int]]
     layout = f"!4sI{len(between)}sIQ{len(before)}s{width}s"
     if outputs is None:
         pack = struct.Struct(f"{layout}{len(behind)}s").pack
-        return lambda first, rows: b"".join([
+        return lambda first, known, rows: b"".join([
             pack(head, xid, between, xid, cookie, before, values[index].to_bytes(width), behind)
-            for xid, (cookie, index) in enumerate(rows, first)])
+            for xid, cookie, index in zip(range(first, first + len(rows)), known, rows, strict=True)])
     middle, rest = behind[:_PORT], behind[_PORT + 4:]
     pack = struct.Struct(f"{layout}{len(middle)}sI{len(rest)}s").pack
-    return lambda first, rows: b"".join([
+    return lambda first, known, rows: b"".join([
         pack(head, xid, between, xid, cookie, before, values[index].to_bytes(width), middle, outputs[index], rest)
-        for xid, (cookie, index) in enumerate(rows, first)])
+        for xid, cookie, index in zip(range(first, first + len(rows)), known, rows, strict=True)])
 
 
 def _forget(xid: int, forget: Forget) -> bytes:

@@ -12,14 +12,15 @@ Cut or not, a switch between two bundles lets nobody through who is not let thro
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
-from typing import Any, Final
+from typing import Final
 
+from controller.switch import additions
+from controller.switch.additions import Batch, Pair, Run
 from controller.switch.diff import Plan
 from flows.flow import Flow
-from flows.sheet import Row, Sheet, Spliced
+from flows.sheet import Row
 from flows.tables import BR_INT
 
 LIMIT: Final = 2000  # messages of a bundle: a commit of as many takes a switch about 2 ms
@@ -37,9 +38,15 @@ def place_of(row: Row) -> int:
     return flow.table.id << _PRIORITY_BITS | flow.priority
 
 
-def places(add: Iterable[tuple[int, Row]]) -> dict[int, int]:
+def places(add: Iterable[Pair]) -> dict[int, int]:
     """Cookie -> place of each flow."""
-    return {cookie: at for at, some in _by_place(add).items() for cookie, _ in some}
+    found: dict[int, int] = {}
+    for batch in additions.of(add).batches:
+        if isinstance(batch, Run):
+            found.update(dict.fromkeys(batch.cookies, place_of(batch.sheet.model)))
+        else:
+            found.update([(cookie, place_of(row)) for cookie, row in batch])
+    return found
 
 
 def cut(plan: Plan, bridge: str, have: Mapping[int, int], limit: int = 0) -> tuple[Plan, ...]:
@@ -49,8 +56,9 @@ def cut(plan: Plan, bridge: str, have: Mapping[int, int], limit: int = 0) -> tup
         return (plan,)
     if bridge == BR_INT and not _grows(plan, have):
         return (plan,)
-    adds = [Plan(add=some) for some in _pieces(_falling(plan.add), limit)]
-    deletes = [Plan(delete=some) for some in _pieces(_rising(plan.delete, have), limit)]
+    adds = [Plan(add=some) for some in additions.cut(_falling(plan.add), limit)]
+    gone = _rising(plan.delete, have)
+    deletes = [Plan(delete=tuple(gone[at:at + limit])) for at in range(0, len(gone), limit)]
     parts = [*adds, *deletes] or [Plan()]
     # What was learned is wrong when the rows change by which it was: at the end of the additions. Until the last of
     # the old rows is gone, it may come again. An empty br-int learns nothing before the last of its rows has come.
@@ -68,36 +76,28 @@ def _grows(plan: Plan, have: Mapping[int, int]) -> bool:
     return min(have.values()) >= max(_by_place(plan.add))
 
 
-def _falling(add: Iterable[tuple[int, Row]]) -> list[tuple[int, Row]]:
+def _falling(add: Iterable[Pair]) -> Iterator[Batch]:
     """By place, the last first; those of one place in the order given: the rows of a sheet stay together."""
     by_place = _by_place(add)
-    return [one for at in sorted(by_place, reverse=True) for one in by_place[at]]
+    for at in sorted(by_place, reverse=True):
+        runs, others = by_place[at]
+        yield from runs
+        yield tuple(others)
 
 
-def _by_place(add: Iterable[tuple[int, Row]]) -> dict[int, list[tuple[int, Row]]]:
-    found: dict[int, list[tuple[int, Row]]] = {}
-    here: list[tuple[int, Row]] = []
-    sheet: Sheet | None = None
-    for one in add:
-        row = one[1]
-        if not isinstance(row, Spliced):
-            found.setdefault(place_of(row), []).append(one)
-        elif row.sheet is sheet:
-            here.append(one)
+def _by_place(add: Iterable[Pair]) -> dict[int, tuple[list[Run], list[Pair]]]:
+    found: dict[int, tuple[list[Run], list[Pair]]] = {}
+    for batch in additions.of(add).batches:
+        if isinstance(batch, Run):
+            found.setdefault(place_of(batch.sheet.model), ([], []))[0].append(batch)
         else:
-            sheet, here = row.sheet, found.setdefault(place_of(row), [])
-            here.append(one)
+            for pair in batch:
+                found.setdefault(place_of(pair[1]), ([], []))[1].append(pair)
     return found
 
 
 def _rising(delete: Iterable[int], have: Mapping[int, int]) -> list[int]:
     return sorted(delete, key=lambda cookie: have.get(cookie, 0))
-
-
-def _pieces(items: Sequence[Any], limit: int) -> Iterator[tuple[Any, ...]]:
-    rest = iter(items)
-    while some := tuple(islice(rest, limit)):
-        yield some
 
 
 def _with_ends(plan: Plan, parts: list[Plan]) -> tuple[Plan, ...]:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.cookie import COMPILED, KIND_MASK, of_kind
@@ -31,7 +31,7 @@ class Plan:
     Additions come first: nothing is deleted before its successor is there.
     """
 
-    add: tuple[tuple[int, Row], ...] = ()  # (cookie, row)
+    add: Sequence[tuple[int, Row]] = ()  # (cookie, row): pairs, or `additions`
     delete: tuple[int, ...] = ()  # cookies
     forget: tuple[Forget, ...] = ()
     meters_add: tuple[Meter, ...] = ()  # before all flows

@@ -39,9 +39,8 @@ class Intent:
 
     def __init__(self) -> None:
         self._pieces: dict[str, Piece] = {}
-        self._of: dict[str, dict[int, Row]] = {}  # piece -> cookie -> row
-        self._rows: dict[int, Row] = {}  # of all pieces
-        self._again: Counter[int] = Counter()  # cookie -> pieces that want it, beside a first one
+        self._numbers = _Numbers()
+        self._late = False  # the rows of the pieces are not numbered yet: nobody has asked for one
         self._dirty: set[str] = set()
         self._doomed: set[int] = set()
         self._meters: dict[int, Meter] | None = {}
@@ -54,12 +53,12 @@ class Intent:
     @property
     def rows(self) -> Mapping[int, Row]:
         """Cookie -> row: all that the switch shall hold."""
-        return self._rows
+        return self._numbered.rows
 
     @property
     def want(self) -> dict[int, Flow]:
         """The same as flows, all of them built: for people."""
-        return {cookie: flow_of(row) for cookie, row in self._rows.items()}
+        return {cookie: flow_of(row) for cookie, row in self.rows.items()}
 
     @property
     def meters(self) -> Mapping[int, Meter]:
@@ -70,7 +69,7 @@ class Intent:
 
     def find(self, cookie: int) -> Row | None:
         """The flow with this cookie, unbuilt; None if none shall wear it."""
-        return self._rows.get(cookie)
+        return self.rows.get(cookie)
 
     def parts(self, name: str | None = None) -> Iterator[Part]:
         """All that shall be held, or one piece of it, unbuilt."""
@@ -79,20 +78,28 @@ class Intent:
 
     def cookies_of(self, name: str) -> Set[int]:
         """The cookies of a piece."""
-        return self._of[name].keys()
+        return self._numbered.of[name].keys()
 
     def holds(self, name: str, have: Set[int]) -> bool:
         """Whether every flow of a piece is among these cookies."""
-        return name in self._of and self._of[name].keys() <= have
+        return name in self._pieces and self.cookies_of(name) <= have
 
     def renew(self, pieces: Pieces) -> int:
-        """These pieces and no others. Returns how many flows were computed for them; nothing counts as changed."""
-        for known in (self._pieces, self._of, self._rows, self._again):
-            known.clear()
-        self._meters = None
-        computed = self.take(pieces)
+        """These pieces and no others. Returns how many flows they have; nothing counts as changed.
+
+        Their cookies are computed when somebody asks for one.
+        """
+        self._pieces, self._numbers, self._late, self._meters = dict(pieces), _Numbers(), True, None
         self.settle()
-        return computed
+        return sum([1 if isinstance(part, Flow) else len(part) for part in self.parts()])
+
+    @property
+    def _numbered(self) -> _Numbers:
+        if self._late:
+            self._late = False
+            for name, piece in self._pieces.items():
+                self._numbers.put(name, numbered(piece.flows))
+        return self._numbers
 
     def take(self, pieces: Pieces) -> int:
         """These pieces shall be so; others stay. Returns how many of their flows are not the very ones of before."""
@@ -111,14 +118,17 @@ class Intent:
         """These pieces are gone, if they were there."""
         for name in self._pieces.keys() & set(names):
             self._replace(name, _NOTHING, {})
-            del self._of[name], self._pieces[name]
+            del self._numbers.of[name], self._pieces[name]
 
     def changed(self, have: Set[int]) -> Changed:
         """Of what changed since: the rows that are not among these cookies, and the cookies that nobody wants.
 
         From now on, that is said.
         """
-        pieces = [self._of.get(name, {}) for name in sorted(self._dirty)]
+        if not self._dirty:
+            return Changed({}, [], 0)
+        of = self._numbered.of
+        pieces = [of.get(name, {}) for name in sorted(self._dirty)]
         add = {cookie: row for rows in pieces for cookie, row in rows.items() if cookie not in have}
         delete = sorted(self._doomed & have)
         self.settle()
@@ -130,22 +140,37 @@ class Intent:
         self._doomed.clear()
 
     def _replace(self, name: str, piece: Piece, rows: dict[int, Row]) -> None:
-        old = self._of.get(name, {})
+        self._doomed |= self._numbered.put(name, rows)
+        self._doomed -= rows.keys()
+        self._dirty.add(name)
+        if piece.meters != self._pieces.get(name, _NOTHING).meters:
+            self._meters = None
+        self._pieces[name] = piece
+
+
+class _Numbers:
+    """The rows of all pieces by their cookies."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, dict[int, Row]] = {}  # piece -> cookie -> row
+        self.rows: dict[int, Row] = {}  # of all pieces
+        self._again: Counter[int] = Counter()  # cookie -> pieces that want it, beside a first one
+
+    def put(self, name: str, rows: dict[int, Row]) -> set[int]:
+        """These are the rows of a piece now. Returns the cookies that no piece wants any more."""
+        old, doomed = self.of.get(name, {}), set()
         came = rows.keys() - old.keys() if old else rows.keys()
-        self._again.update(came & self._rows.keys())
-        self._rows.update(rows)
+        self._again.update(came & self.rows.keys())
+        self.rows.update(rows)
         for cookie in old.keys() - rows.keys():
             # Another piece may want the very same flow: a VLAN that changes its network keeps `dl_vlan=5 -> br-tun`.
             if self._again[cookie]:
                 self._again[cookie] -= 1
             else:
-                del self._rows[cookie]
-                self._doomed.add(cookie)
-        self._doomed -= rows.keys()
-        self._dirty.add(name)
-        if piece.meters != self._pieces.get(name, _NOTHING).meters:
-            self._meters = None
-        self._of[name], self._pieces[name] = rows, piece
+                del self.rows[cookie]
+                doomed.add(cookie)
+        self.of[name] = rows
+        return doomed
 
 
 _NOTHING: Final = Piece(())

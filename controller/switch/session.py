@@ -20,7 +20,7 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from controller.switch import cutting, zones
+from controller.switch import additions, cutting, zones
 from controller.switch.diff import Forget, Plan, diff, twins
 from controller.switch.events import Installed
 from controller.switch.found import Found
@@ -135,13 +135,17 @@ class Session:
         """The switch shall hold this and nothing else of ours. Returns the write that makes it so."""
         self.counters.compiled += self._intent.renew(pieces)
         forget, self._forget = [*self._forget, *forget], []
+        doubted, twins_, self._doubted, self._twins = self._doubted, self._twins, set(), frozenset()
+        if not self._have:
+            # Nothing to compare: the cookies are computed as rows are packed, while the switch takes those before.
+            plan = Plan(additions.everything(self._intent.parts()), forget=tuple(dict.fromkeys(forget)))
+            self.counters.compared += len(plan.add)
+            return self._write(plan)
         rows = self._intent.rows
         self.counters.compared += len(rows)
-        for cookie in (self._doubted | self._twins) & rows.keys():
+        for cookie in (doubted | twins_) & rows.keys():
             self._have.pop(cookie, None)
-        renew = tuple(sorted(self._twins & rows.keys()))
-        self._doubted, self._twins = set(), frozenset()
-        return self._write(replace(diff(rows, self._have, forget), renew=renew))
+        return self._write(replace(diff(rows, self._have, forget), renew=tuple(sorted(twins_ & rows.keys()))))
 
     def doubt(self, cookies: Iterable[int]) -> None:
         """Rows with these cookies do something else: whatever is read next, they are to be written anew."""

@@ -11,6 +11,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Final
 
+from controller.switch import additions
+from controller.switch.additions import Run
 from controller.switch.events import Installed
 from flows import fields as f
 from flows.flow import Action, Clone, Flow, SetField, Track
@@ -97,12 +99,15 @@ class Register:
 
 def of_rows(rows: Iterable[tuple[int, Row]]) -> dict[int, Tenants]:
     """Cookie -> its tenants, for the flows that have some. The rows of a sheet have none (`flows.sheet.Sheet`)."""
-    found = [(cookie, tenants(flow_of(row))) for cookie, row in rows if not isinstance(row, Spliced) and _has_some(row)]
+    found = [(cookie, tenants(flow_of(row))) for batch in additions.of(rows).batches if not isinstance(batch, Run)
+             for cookie, row in batch if _has_some(row)]
     return {cookie: some for cookie, some in found if some}
 
 
-def _has_some(row: Flow | Printed) -> bool:
+def _has_some(row: Row) -> bool:
     """Whether it may have: only those are looked at whole."""
+    if isinstance(row, Spliced):
+        return False
     if isinstance(row, Printed):
         return row.index in _with_some(row.print.stencil)
     return not _OF_ZONES.isdisjoint(map(type, row.actions))

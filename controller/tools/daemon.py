@@ -87,6 +87,7 @@ def run(options: Options) -> None:
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}
 
         listeners = sockets.Listeners(options.where.openflow, options.where.control, tcp)
+        garbage.spare()  # what the topology is made of need not be looked through while more is made of it
         placement.prepare(topology)
         garbage.spare()
         try:
