@@ -7,15 +7,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, NamedTuple
 
 from flows import fields as f
+from flows import models
 from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
 from flows.flow import ANY, Action, Flow, Goto, Learn, Move, Output, OutputBack, PopVlan, PushVlan, SetField, flow, when
 from flows.host import Host, Neighbour, Network, Tunnel, Tunnels, wearers
 from flows.host import alone as neighbours_alone
 from flows.sheet import Part, Sheet
+from flows.stencil import Print, Stencil
 from flows.tables import ARP_RESPONDER, FLOOD, FROM, LEARN, TO_TUNNEL, TUNNEL_TO_VLAN, UNICAST
 
 _PIPELINE: Final = "pipeline"
@@ -99,20 +101,51 @@ def network(host: Host, net: Network) -> Iterator[Part]:
     """What br-tun holds for one network: nothing if it is not in the overlay."""
     if net.tunnel_id is None:
         return
-    tag, into = tagged(net.vlan), _into_tunnel(net.tunnel_id)
-    # A tag inside the tunnel is never ours: no host of this cloud sends one.
-    yield flow(TUNNEL_TO_VLAN[host.tunnel_type], "known", when(f.TUN_ID(net.tunnel_id), f.UNTAGGED),
-               PushVlan(), SetField(tag), Goto(LEARN),
-               origin=net.origin, why=f"tunnel id {net.tunnel_id} is {net.name}, here VLAN {net.vlan}")
-    if net.tunnels:
-        yield flow(FLOOD, "network", when(tag), *into, *map(Output, sorted(net.tunnels.ofports)), origin=net.origin,
-                   why=f"{net.name} is also on {', '.join(sorted(net.tunnels.remotes))}")
+    numbers = _Numbers(net.vlan, net.tunnel_id, tuple(sorted(net.tunnels.ofports)))
+    yield Print(_stencil(host.tunnel_type, bool(net.tunnels)), numbers, partial(_known, host, net, net.tunnel_id))
     tunnels = net.tunnels.to
     reached = [one for one in net.neighbours if one.remote in tunnels]
     if host.l2population:
-        yield from _populate(net, into, reached, tunnels)
+        yield from _populate(net, _into_tunnel(net.tunnel_id), reached, tunnels)
     if host.arp_responder:
         yield from _respond(net, reached)
+
+
+def _known(host: Host, net: Network, tunnel_id: int) -> Iterator[Flow]:
+    """In from any host, and out to all."""
+    tag = tagged(net.vlan)
+    # A tag inside the tunnel is never ours: no host of this cloud sends one.
+    yield flow(TUNNEL_TO_VLAN[host.tunnel_type], "known", when(f.TUN_ID(tunnel_id), f.UNTAGGED),
+               PushVlan(), SetField(tag), Goto(LEARN),
+               origin=net.origin, why=f"tunnel id {tunnel_id} is {net.name}, here VLAN {net.vlan}")
+    if net.tunnels:
+        yield flow(FLOOD, "network", when(tag), *_into_tunnel(tunnel_id),
+                   *map(Output, sorted(net.tunnels.ofports)), origin=net.origin,
+                   why=f"{net.name} is also on {', '.join(sorted(net.tunnels.remotes))}")
+
+
+class _Numbers(NamedTuple):
+    """All that these flows of two networks can differ in."""
+
+    vlan: int
+    tunnel_id: int
+    outputs: tuple[int, ...]
+
+    def texts(self) -> tuple[str, ...]:
+        """As they are written in flows; a tunnel is never the bridge's own interface, which has a name."""
+        return (f"dl_vlan={self.vlan}", f"set_field:{tagged(self.vlan).value}->", f.TUN_ID.show(self.tunnel_id),
+                ",".join([f"output:{port}" for port in self.outputs]) or "no tunnel")
+
+
+@cache
+def _stencil(tunnel_type: str, flooded: bool) -> Stencil:
+    def made(which: int) -> tuple[tuple[Flow, ...], _Numbers]:
+        numbers = _Numbers(models.VLANS[which], models.TUNNEL_IDS[which], (models.OFPORTS[which],))
+        tunnels = Tunnels(("elsewhere",), numbers.outputs) if flooded else Tunnels()
+        net = Network("", "", numbers.vlan, numbers.tunnel_id, (), tunnels, ())
+        return tuple(_known(models.bare(tunnel_type=tunnel_type), net, numbers.tunnel_id)), numbers
+
+    return Stencil(made(0), made(1))
 
 
 def _populate(net: Network, into: tuple[Action, ...], reached: Sequence[Neighbour],

@@ -6,18 +6,20 @@ does not know: those that a port here, or br-tun, has brought are remembered in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from flows import fields as f
-from flows import security
+from flows import models, security
 from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
 from flows.flow import ANY, Action, Clone, Flow, Goto, LearnPort, LookUp, Output, PopVlan, Resubmit, flow, when
-from flows.host import Device, Host, Neighbour, Network, Port, wearers
+from flows.host import Device, Host, Neighbour, Network, Port, Tunnels, wearers
 from flows.sheet import Part, Sheet
+from flows.stencil import Print, Stencil
 from flows.tables import BASE_INGRESS, BEHIND, DELIVER, UNKNOWN
+from flows.text import actions_text
 
 _PIPELINE: Final = "pipeline"
 MACS_OF_A_PORT: Final = 64  # that are learned behind one port without port security
@@ -35,16 +37,34 @@ def base() -> Iterator[Flow]:
 def network(host: Host, net: Network) -> Iterator[Part]:
     """The rows of one network."""
     yield from _known(host, net)
-    # The tag is still on for br-tun (or a provider bridge) and off for the VMs, so that comes first.
-    yield flow(DELIVER, "flood", when(tagged(net.vlan), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)),
-               *_away(host, net), *_copies(host, net.here), origin=net.origin,
-               why=f"broadcast and multicast go to all of {net.name}, here and elsewhere")
     if unguarded(net):
+        yield _flood(net, _to_all(host, net))
         yield from _unknown(host, net)
     elif away := _away(host, net):
-        where = "br-tun may know where it lives in" if net.segment is None else "it may live elsewhere in"
-        yield flow(DELIVER, "unknown", when(tagged(net.vlan)), *away, origin=net.origin,
-                   why=f"not on this host: {where} {net.name}")
+        everybody = _to_all(host, net)
+        filtered = any(security.filtered(host, port) for port in net.ports)
+        yield Print(_stencil(host.firewall, filtered), _Numbers(net.vlan, (everybody, away)),
+                    partial(_flood_or_away, net, everybody, away))
+    else:
+        yield _flood(net, _to_all(host, net))
+
+
+def _to_all(host: Host, net: Network) -> tuple[Action, ...]:
+    # The tag is still on for br-tun (or a provider bridge) and off for the VMs, so that comes first.
+    return *_away(host, net), *_copies(host, net.here)
+
+
+def _flood(net: Network, everybody: tuple[Action, ...]) -> Flow:
+    return flow(DELIVER, "flood", when(tagged(net.vlan), f.ETH_DST(f.GROUP_BIT, f.GROUP_BIT)), *everybody,
+                origin=net.origin, why=f"broadcast and multicast go to all of {net.name}, here and elsewhere")
+
+
+def _flood_or_away(net: Network, everybody: tuple[Action, ...], away: tuple[Action, ...]) -> Iterator[Flow]:
+    """What every network has, but for one with ports without port security."""
+    yield _flood(net, everybody)
+    where = "br-tun may know where it lives in" if net.segment is None else "it may live elsewhere in"
+    yield flow(DELIVER, "unknown", when(tagged(net.vlan)), *away, origin=net.origin,
+               why=f"not on this host: {where} {net.name}")
 
 
 def unguarded(net: Network) -> list[Port]:
@@ -69,16 +89,23 @@ def way_out(host: Host, net: Network) -> int | None:
     return host.patch_tun if net.segment is None else net.segment.bridge.int_port
 
 
-def _known(host: Host, net: Network) -> Iterator[Flow]:
+def _known(host: Host, net: Network) -> Iterator[Part]:
     """Unicast for a MAC that a port of this host may wear."""
     here = wearers(net.here)
     # Of the thousands elsewhere, only those that wear a MAC of somebody here.
     elsewhere = wearers([one for one in net.neighbours if one.mac in here or one.also])
     for mac, ports in here.items():
         others = elsewhere.get(mac, [])
-        yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)),
-                   *(_away(host, net) if others else ()), *_to(host, ports, bool(others)),
-                   origin=ports[0].origin, why=_whose(mac, ports, others))
+        to = *(_away(host, net) if others else ()), *_to(host, ports, bool(others))
+        filtered = any(isinstance(port, Port) and security.filtered(host, port) for port in ports)
+        yield Print(_stencil_of_one(host.firewall, filtered), _Numbers(net.vlan, (to,), mac),
+                    partial(_lives_here, net, mac, to, ports, others))
+
+
+def _lives_here(net: Network, mac: str, to: tuple[Action, ...], ports: Sequence[Port | Device],
+                others: list[Neighbour]) -> Iterator[Flow]:
+    yield flow(DELIVER, "known", when(tagged(net.vlan), f.ETH_DST(mac)), *to,
+               origin=ports[0].origin, why=_whose(mac, ports, others))
 
 
 def _whose(mac: str, ports: Sequence[Port | Device], others: list[Neighbour]) -> str:
@@ -142,3 +169,45 @@ def _copies(host: Host, ports: Iterable[Port | Device]) -> tuple[Action, ...]:
 def _through(host: Host, port: Port | Device) -> tuple[Action, ...]:
     """What a filtered port needs to be known by in the tables of the security groups; nothing of any other."""
     return security.entering(host, port) if isinstance(port, Port) and security.filtered(host, port) else ()
+
+
+# ---- what is alike in many networks
+
+class _Numbers(NamedTuple):
+    """All that the flows of two networks, or of two MACs, can differ in."""
+
+    vlan: int
+    to: tuple[tuple[Action, ...], ...]  # what each flow does
+    mac: str = "no MAC"
+
+    def texts(self) -> tuple[str, ...]:
+        """As they are written in flows."""
+        return (f"dl_vlan={self.vlan}", self.mac, *map(actions_text, self.to))
+
+
+@cache
+def _stencil(firewall: str, filtered: bool) -> Stencil:
+    """Of networks where each frame may go away; `filtered`: whether a port is."""
+    def made(which: int) -> tuple[tuple[Flow, ...], _Numbers]:
+        net, everybody = _model(firewall, filtered, which)
+        away = (Output(models.OTHER_OFPORTS[which]),)
+        return tuple(_flood_or_away(net, everybody, away)), _Numbers(net.vlan, (everybody, away))
+
+    return Stencil(made(0), made(1))
+
+
+@cache
+def _stencil_of_one(firewall: str, filtered: bool) -> Stencil:
+    """Of a MAC that lives here."""
+    def made(which: int) -> tuple[tuple[Flow, ...], _Numbers]:
+        net, to = _model(firewall, filtered, which)
+        mac = models.MACS[which]
+        return tuple(_lives_here(net, mac, to, net.ports, [])), _Numbers(net.vlan, (to,), mac)
+
+    return Stencil(made(0), made(1))
+
+
+def _model(firewall: str, filtered: bool, which: int) -> tuple[Network, tuple[Action, ...]]:
+    """A network with one port, and the way to all of it."""
+    net = Network("", "", models.VLANS[which], None, (models.port(which, filtered=filtered),), Tunnels(), ())
+    return net, _to_all(models.bare(firewall, patch_tun=models.OTHER_OFPORTS[which]), net)

@@ -28,20 +28,24 @@ class Numbers(Protocol):
         """Each number as it is written in the text of flows, once for each way in which it is."""
 
 
+Made = tuple[Iterable[Flow], Numbers]
+
+
 class Stencil:
     """Made of the same flows twice, with numbers and with others, such as are in no other place of these texts.
 
     ValueError if the second flows are not what the first ones are with their numbers exchanged.
     """
 
-    def __init__(self, first: Sequence[Flow], second: Sequence[Flow], numbers: tuple[Numbers, Numbers]) -> None:
-        self.models = tuple(first)
-        pieces, places = [_LINE.join(map(line, first))], list[int]()
-        for place, text in enumerate(numbers[0].texts()):
+    def __init__(self, first: Made, second: Made) -> None:
+        """Each of them: flows, and the numbers in them."""
+        self.models = tuple(first[0])
+        pieces, places = [_LINE.join(map(line, self.models))], list[int]()
+        for place, text in enumerate(first[1].texts()):
             pieces, places = _cut(pieces, places, text, place)
         self._text = _HOLE.join(pieces)
         self._pick: Callable[[Sequence[str]], object] = itemgetter(*places) if places else lambda _: ()
-        if self.lines(numbers[1]) != [line(one) for one in second]:
+        if self.lines(second[1]) != [line(one) for one in second[0]]:
             raise ValueError("these flows do not differ in these numbers alone")
 
     def lines(self, numbers: Numbers) -> list[str]:

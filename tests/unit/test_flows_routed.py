@@ -11,6 +11,7 @@ from flows import fields as f
 from flows.flow import Flow, Output, Track
 from flows.host import Device, Network, ProviderBridge, Segment, SimulatedRouter, Tunnels
 from flows.lint import lint
+from flows.sheet import whole
 from flows.tables import BR_INT, BR_TUN, CLASSIFY, DELIVER, ROUTER, TRANSLATED_OUT, Table
 from flows.text import line
 from tests import hopcloud
@@ -138,7 +139,7 @@ def _net(**changes: object) -> Network:
 
 def test_a_device_is_trusted_but_may_not_choose_a_vlan() -> None:
     net = _net(devices=(Device("r1 on blue-subnet", "routers.r1", 5, "fa:16:3e:00:00:05"),))
-    found = compiler.compile_network(replace(HOST, patch_tun=1), net)
+    found = tuple(whole(compiler.compile_network(replace(HOST, patch_tun=1), net)))
     assert lines(found, CLASSIFY) == [
         "table=0,priority=2,in_port=5,vlan_tci=0x0000/0x1fff actions=push_vlan:0x8100,set_field:4103->vlan_vid,"
         "goto_table:40",

@@ -3,11 +3,14 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from ipaddress import IPv4Address
+from uuid import UUID
 
 import pytest
 
 from controller.model import placement
+from controller.model.topology import SecurityGroup, Topology
 from flows import compile as compiler
 from flows import fields as f
 from flows.cookie import cookie_of
@@ -104,15 +107,33 @@ def test_what_cannot_be_spliced_is_refused() -> None:
         Sheet(to_vm, f.IN_PORT, (1,), nowhere)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_every_sheet_of_a_golden_cloud_has_the_cookies_of_its_flows(case: str) -> None:
-    cloud = golden(case)
+def cookies_alone(cloud: Topology) -> int:
+    """How many unbuilt parts a cloud has, whose cookies are those of their flows."""
+    count = 0
     for name in cloud.hosts:
         host = placement.place(cloud, name, placement.imagined(cloud, name))
         parts = [*compiler.compile_base(host), *(part for net in host.networks
                                                  for part in compiler.compile_network(host, net))]
-        for sheet in (part for part in parts if isinstance(part, Sheet)):
-            assert sheet.cookies() == [cookie_of(one) for one in sheet]
+        for part in parts:
+            if not isinstance(part, Flow):
+                assert part.cookies() == [cookie_of(one) for one in part], line(next(iter(part)))
+                count += 1
+    return count
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_unbuilt_in_a_golden_cloud_has_the_cookies_of_its_flows(case: str) -> None:
+    assert cookies_alone(golden(case))
+
+
+@pytest.mark.parametrize("firewall", ["none", "iptables_hybrid", "openvswitch"])
+@pytest.mark.parametrize("forwarding", ["learning", "l2population"])
+def test_so_it_has_in_a_wide_one(firewall: str, forwarding: str) -> None:
+    """Several ports of a network on a host, and networks without tunnels."""
+    for hosts in (1, 5):
+        cloud = wide(hosts, 40, 7, forwarding=forwarding, firewall=firewall, groups=("web",))
+        assert cookies_alone(replace(cloud, security_groups={"web": SecurityGroup("web", UUID(int=1), (), 1)}))
+        assert cookies_alone(wide(hosts, 40, 7, forwarding=forwarding, firewall=firewall))
 
 
 def test_who_lives_elsewhere_makes_rows_and_no_flows() -> None:

@@ -100,7 +100,7 @@ def test_a_print_is_built_when_somebody_looks_and_then_once() -> None:
         built.append(1)
         yield from rows(7)
 
-    made = Print(Stencil(rows(4711), rows(815), (Words("4711"), Words("815"))), Words("7"), make)
+    made = Print(Stencil((rows(4711), Words("4711")), (rows(815), Words("815"))), Words("7"), make)
     found: list[Row] = list(numbered([made]).values())
     assert [row.priority for row in found] == [one.priority for one in rows(7)] and not built
     assert [flow_of(row) for row in found] == list(rows(7)) == list(made)
@@ -108,14 +108,14 @@ def test_a_print_is_built_when_somebody_looks_and_then_once() -> None:
 
 
 def test_flows_that_differ_otherwise_make_no_stencil() -> None:
-    fine = Stencil(rows(4711), rows(815), (Words("4711"), Words("815")))
+    fine = Stencil((rows(4711), Words("4711")), (rows(815), Words("815")))
     assert fine.lines(Words("7")) == [line(one) for one in rows(7)]
     for first, second, numbers in ((rows(4711), rows(815), (Words("4711"), Words("816"))),  # other numbers
                                    (rows(2), rows(815), (Words("2"), Words("815"))),  # written elsewhere, too
                                    (rows(4711), rows(815)[:1], (Words("4711"), Words("815"))),  # another flow
                                    (rows(4711), rows(815), (Words(), Words()))):  # and none at all
         with pytest.raises(ValueError, match="numbers alone"):
-            Stencil(first, second, numbers)
+            Stencil((first, numbers[0]), (second, numbers[1]))
 
 
 def rows(port: int) -> tuple[Flow, ...]:
