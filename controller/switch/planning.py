@@ -1,19 +1,22 @@
 """What another topology would change, before anything changes: `tunbridge apply --plan`."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.reachability import expected_pairs
+from controller.model.succession import succeed
 from controller.model.topology import Topology
+from controller.switch import interruptions
 from controller.switch.fleet import Fleet
 from controller.switch.hoststate import HostState
 from controller.switch.rows import flow_json
 from flows.compile import compile_host, reading_order
 from flows.cookie import cookie_of
 from flows.flow import Flow
+from flows.tables import table
 
 Json = dict[str, Any]
 
@@ -21,11 +24,15 @@ Json = dict[str, Any]
 def plan(fleet: Fleet, new: Topology) -> Json:
     """Flows that would come and go on each connected switch, and the pairs that would gain or lose each other.
 
-    Ports that a switch does not have yet bring their flows when they are plugged in, and are not in here.
+    Ports that a switch does not have yet bring their flows when they are plugged in, and are not in here. `tables`
+    counts them by table; `hitless` says what is interrupted (see `interruptions`).
     """
     before, after = expected_pairs(fleet.topology), expected_pairs(new)
+    switches = [switch for state in fleet.hosts.values() for switch in _switches(state, new)]
     return {
-        "switches": [switch for state in fleet.hosts.values() for switch in _switches(state, new)],
+        "switches": switches,
+        "tables": [row for switch in switches for row in _tables(switch)],
+        "hitless": interruptions.document(succeed(fleet.topology, new)),
         "left_alone": sorted(fleet.hosts.keys() - new.hosts.keys()),
         "gain": [list(pair) for pair in sorted(after - before)],
         "lose": [list(pair) for pair in sorted(before - after)],
@@ -43,6 +50,16 @@ def _switches(state: HostState, new: Topology) -> Iterable[Json]:
         yield {"host": state.name, "bridge": bridge,
                "add": _shown(flow for cookie, flow in want.items() if cookie not in have),
                "delete": _shown(flow for cookie, flow in have.items() if cookie not in want)}
+
+
+def _tables(switch: Json) -> Iterator[Json]:
+    """How many flows come and go in each table, and how many of them only become others in their place."""
+    places = [{(flow["table"], flow["priority"], flow["match"]) for flow in switch[key]} for key in ("add", "delete")]
+    for number in sorted({place[0] for both in places for place in both}):
+        come, go = ({one for one in both if one[0] == number} for both in places)
+        yield {"host": switch["host"], "bridge": switch["bridge"], "table": number,
+               "name": table(switch["bridge"], number).name,
+               "add": len(come - go), "delete": len(go - come), "change": len(come & go)}
 
 
 def _shown(flows: Iterable[Flow]) -> list[Json]:

@@ -1,7 +1,6 @@
 """`tunbridge apply` and `tunbridge recompute`: asking the daemon for a change, and what came of it."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import IO, Any, Final
 
 from controller.tools.client import ask, wait_for_status
@@ -34,24 +33,6 @@ def _problems(given: Handover) -> str:
 
     found = reading.load(given.file) if given.content is None else reading.parse(given.content, given.file)
     return problems.render(found.problems)
-
-
-def plan_lines(planned: dict[str, Any]) -> Iterator[str]:
-    """A plan as a person reads it, with rich's markup: what comes, what goes, who gains or loses whom."""
-    for switch in planned["switches"]:
-        if switch["add"] or switch["delete"]:
-            yield (f"[bold]{switch['host']}/{switch['bridge']}[/bold]  "
-                   f"{len(switch['add'])} flows come, {len(switch['delete'])} go")
-            for sign, colour, key in (("+", "green", "add"), ("-", "red", "delete")):
-                for flow in switch[key]:
-                    yield f"  [{colour}]{sign}[/{colour}] table {flow['table']:>2}  {flow['why']}"
-    for name in planned["left_alone"]:
-        yield f"[yellow]{name}[/yellow] is not in the file: its switches keep their flows and are left alone"
-    for word, colour, key in (("gains", "green", "gain"), ("loses", "red", "lose")):
-        for source, target in planned[key]:
-            yield f"{source} [{colour}]{word}[/{colour}] {target}"
-    if not any(switch["add"] or switch["delete"] for switch in planned["switches"]):
-        yield "No flow would change now; ports that are not plugged in yet bring theirs later."
 
 
 def recompute(where: Rundir) -> int:

@@ -145,8 +145,11 @@ def test_a_plan_says_what_apply_then_does_and_changes_nothing(running: Cloud) ->
     assert running.dump() == before
     assert plan["lose"] == [["green1", "green2"], ["green2", "green1"]]
     assert plan["gain"] == []
+    assert plan["hitless"] == {"ok": True, "interrupted": [], "ended": []}
+    assert sum(row["delete"] for row in plan["tables"]) == sum(len(switch["delete"]) for switch in plan["switches"])
     told = tunbridge("apply", "--plan", str(wanted), rundir=running.rundir).stdout
     assert "green1 loses green2" in told
+    assert "Hitless: " in told
     tunbridge("apply", str(wanted), rundir=running.rundir)
     running.file.write_text(wanted.read_text())
     until(lambda: running.status()["ok"], "in sync")

@@ -50,13 +50,13 @@ def apply(file: Annotated[str, typer.Argument(metavar="FILE", help="The topology
 
     at = where(rundir)
     if plan:
-        from controller.tools import changes
+        from controller.tools import changes, plan_lines
 
         planned = changes.plan(at, file, sys.stdin.buffer)
         if as_json:
             show_json(planned)
         else:
-            show_lines(changes.plan_lines(planned))
+            show_lines(plan_lines.lines(planned))
         return
     given = handover.hand_over(at, "apply", file, sys.stdin.buffer)
     # Not before: what this takes to load, the daemon takes to answer.
