@@ -21,17 +21,20 @@ _TOKEN: Final = b"tunbridge trace."
 _DEFAULT_TTL: Final = 64
 
 
-def encode(packet: Packet) -> bytes:
-    """An untagged frame. What is nothing of ours becomes a frame that no router has a use for."""
+def encode(packet: Packet, token: bytes = _TOKEN, number: int = 1) -> bytes:
+    """An untagged frame. What is nothing of ours becomes a frame that no router has a use for.
+
+    `token` is its data, if it can have some; `number` is that of a TCP segment's first byte.
+    """
     src, dst = (_mac(packet, field) for field in (f.ETH_SRC, f.ETH_DST))
     kind = packet.get(f.ETH_TYPE) or 0
     if kind == f.ARP:
         op, sender, target = (packet.get(field) or 0 for field in (f.ARP_OP, f.ARP_SPA, f.ARP_TPA))
         return Arp(op, _mac(packet, f.ARP_SHA), sender, _mac(packet, f.ARP_THA), target).framed(src, dst)
     if kind == f.IPV4 and packet.get(_TYPE) is not None:
-        return _datagram(packet).framed(src, dst)
+        return _datagram(packet, token).framed(src, dst)
     if kind == f.IPV4 and packet.get(f.IP_PROTO) in _PORTS:
-        return _with_ports(packet, packet.get(f.IP_PROTO) or 0).framed(src, dst)
+        return _with_ports(packet, token, number).framed(src, dst)
     return Frame(dst, src, kind, b"").to_bytes()
 
 
@@ -39,25 +42,26 @@ def _mac(packet: Packet, field: f.Field) -> bytes:
     return (packet.get(field) or 0).to_bytes(6, "big")
 
 
-def _datagram(packet: Packet) -> Datagram:
+def _datagram(packet: Packet, token: bytes) -> Datagram:
     ttl = packet.get(TTL)
     # Identifier and sequence number are always 1: no two pings of a trace are under way at once.
-    message = bytes([packet.get(_TYPE) or 0, packet.get(_CODE) or 0, 0, 0, 0, 1, 0, 1]) + _TOKEN
+    message = bytes([packet.get(_TYPE) or 0, packet.get(_CODE) or 0, 0, 0, 0, 1, 0, 1]) + token
     message = message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
     return Datagram(packet.get(f.IPV4_SRC) or 0, packet.get(f.IPV4_DST) or 0, packets.ICMP, message,
                     _DEFAULT_TTL if ttl is None else ttl)
 
 
-def _with_ports(packet: Packet, protocol: int) -> Datagram:
+def _with_ports(packet: Packet, token: bytes, number: int) -> Datagram:
     """TCP without data, or UDP with as little."""
+    protocol = packet.get(f.IP_PROTO) or 0
     ports = struct.pack("!HH", *(packet.get(name) or 0 for name in _PORTS[protocol]))
     if protocol == f.UDP:
-        message, place = ports + struct.pack("!HH", 8 + len(_TOKEN), 0) + _TOKEN, 6
+        message, place = ports + struct.pack("!HH", 8 + len(token), 0) + token, 6
     else:
         flags = packet.get(TCP_FLAGS)
-        # A number of the first byte: 1, and of what is awaited, whoever speaks.
-        message = ports + struct.pack("!IIBBHHH", 1, 2 if flags != SYN else 0, 5 << 4, SYN if flags is None else flags,
-                                      _WINDOW, 0, 0)
+        # What is awaited, whoever speaks, is the second byte.
+        message = ports + struct.pack("!IIBBHHH", number, 2 if flags != SYN else 0, 5 << 4,
+                                      SYN if flags is None else flags, _WINDOW, 0, 0)
         place = 16
     ttl = packet.get(TTL)
     return summed(Datagram(packet.get(f.IPV4_SRC) or 0, packet.get(f.IPV4_DST) or 0, protocol, message,

@@ -86,6 +86,7 @@ class Hop:
     said: Lookup | None = None  # of kind TABLE
     after: int | None = None  # the place, in its leg, of the hop before it; None for the first
     observed: Observed | None = None
+    owner: str = ""  # the port whose wires these are, or the router; empty for what belongs to a host
 
     @property
     def table(self) -> str | None:
@@ -219,7 +220,7 @@ def _leg(leg: Leg, number: int, first: int) -> Json:
 
 def _hop(hop: Hop, changed: tuple[Change, ...], place: Json) -> Json:
     return {"host": hop.host, "device": hop.device, "kind": hop.kind, "table": hop.table, "flow": hop.flow,
-            "why": hop.why, "vlan": hop.vlan, "tunnel_id": hop.tunnel_id, "packet": hop.packet, **place,
+            "why": hop.why, "owner": hop.owner, "vlan": hop.vlan, "tunnel_id": hop.tunnel_id, "packet": hop.packet, **place,
             "headers": headers(hop.wears), "changes": [vars(one) for one in changed], **_said(hop.said),
             "observed": vars(hop.observed) if hop.observed else None}
 

@@ -99,7 +99,8 @@ class Passing:
             yield from self._into(onward.port, onward.packet, onward.why, refused=True)
         elif isinstance(stop, Crossing) and isinstance(onward, Visit):
             if stop.is_namespace:
-                yield Hop(onward.host, onward.device, PORT, f"into br-int of {onward.host}", onward.packet)
+                yield Hop(onward.host, onward.device, PORT, f"into br-int of {onward.host}", onward.packet,
+                          owner=stop.passage.router)
         elif isinstance(stop, Visit) and isinstance(onward, Visit):
             yield from self._between(stop, onward)
         elif isinstance(stop, Visit) and isinstance(onward, Crossing):
@@ -116,19 +117,25 @@ class Passing:
     # ---- a VM's wires
 
     def _out_of(self, port: Port, packet: Packet, said: str, *, refused: bool) -> Iterator[Hop]:
-        yield Hop(port.host, port.interface, VM, f"{port.name} sends it", packet)
+        def hop(device: str, kind: str, why: str) -> Hop:
+            return Hop(port.host, device, kind, why, packet, owner=port.name)
+
+        yield hop(port.interface, VM, f"{port.name} sends it")
         for device, kind, why in self._wires(port):
-            yield Hop(port.host, device, kind, said if said and kind == TAP else why, packet)
+            yield hop(device, kind, said if said and kind == TAP else why)
             if refused and kind == TAP:
                 return
-        yield Hop(port.host, port.device, PORT, f"into br-int of {port.host}", packet)
+        yield hop(port.device, PORT, f"into br-int of {port.host}")
 
     def _into(self, port: Port, packet: Packet, said: str, *, refused: bool = False) -> Iterator[Hop]:
-        yield Hop(port.host, port.device, PORT, "out of br-int", packet)
+        def hop(device: str, kind: str, why: str) -> Hop:
+            return Hop(port.host, device, kind, why, packet, owner=port.name)
+
+        yield hop(port.device, PORT, "out of br-int")
         for device, kind, why in reversed(self._wires(port)):
-            yield Hop(port.host, device, kind, said if said and kind == TAP else why, packet)
+            yield hop(device, kind, said if said and kind == TAP else why)
         if not refused:
-            yield Hop(port.host, port.interface, VM, f"{port.name} gets it", packet)
+            yield hop(port.interface, VM, f"{port.name} gets it")
 
     def _wires(self, port: Port) -> list[tuple[str, str, str]]:
         """The devices between the VM and br-int, from the VM's side: name, kind, what it is."""
@@ -200,8 +207,8 @@ def _into_router(visit: Visit, crossing: Crossing, ends_there: bool) -> Iterator
     waits = isinstance(passage.outcome, Kept) and not ends_there
     why = f"{passage.router}: {'it asks who has the next hop, and is told' if waits else passage.outcome.why}"
     if crossing.is_namespace:
-        yield Hop(visit.host, passage.leg, PORT, "out of br-int", crossing.packet)
-    yield Hop(visit.host, passage.place, ROUTER, why, crossing.packet)
+        yield Hop(visit.host, passage.leg, PORT, "out of br-int", crossing.packet, owner=passage.router)
+    yield Hop(visit.host, passage.place, ROUTER, why, crossing.packet, owner=passage.router)
 
 
 # ---- trees

@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from controller.tools.commands.options import DEFAULT_FILE, JsonOption, TopologyOption
-from controller.tools.commands.output import show_json, show_lines, valid
-from controller.tools.errors import BAD_INPUT, NO, Refusal
+from controller.tools.commands.options import DEFAULT_FILE, JsonOption, RundirOption, TopologyOption
+from controller.tools.commands.output import show_json, show_lines, valid, where
+from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
+
+if TYPE_CHECKING:
+    from controller.tools.journey import Journey
 
 
 def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotated[str, typer.Argument(metavar="DST")],
@@ -19,7 +22,8 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
           icmp: Annotated[bool, typer.Option("--icmp", help="Ping (default).")] = False,
           packets: Annotated[int, typer.Option("--packets", metavar="N", min=1, max=100,
                                                help="So many, one after the other: the first teaches.")] = 1,
-          as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE) -> None:
+          live: Annotated[bool, typer.Option("--live", help="Also send it in the running lab, and watch it.")] = False,
+          as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE, rundir: RundirOption = None) -> None:
     """The journey of a packet, hop by hop and table by table, from the topology alone.
 
     DST is a VM, an address, `internet`, or `broadcast`.
@@ -29,10 +33,22 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
     if (tcp is not None) + (udp is not None) + icmp > 1:
         raise Refusal("Ask for one of --tcp, --udp and --icmp.", BAD_INPUT)
     service = tool.service(tcp, udp) if icmp or tcp or udp else None
-    journey = tool.trace(valid(topology), source, target, service=service, packets=packets)
+    if live:
+        from controller.tools import live as watching
+
+        journey = watching.live(where(rundir), source, target, service, packets)
+    else:
+        journey = tool.trace(valid(topology), source, target, service=service, packets=packets)
     if as_json:
         show_json(journey.document())
     else:
         show_lines(tool.story(journey))
-    if journey.verdict == "dropped":
-        sys.exit(NO)
+    if code := _code(journey):
+        sys.exit(code)
+
+
+def _code(journey: Journey) -> int:
+    """Whether it comes, as computed; and whether all that was asked has answered."""
+    if journey.live and journey.live.unknown:
+        return MISSING
+    return NO if journey.verdict == "dropped" or (journey.live and not journey.live.agrees) else 0
