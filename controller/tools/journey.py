@@ -220,8 +220,8 @@ def _leg(leg: Leg, number: int, first: int) -> Json:
 
 def _hop(hop: Hop, changed: tuple[Change, ...], place: Json) -> Json:
     return {"host": hop.host, "device": hop.device, "kind": hop.kind, "table": hop.table, "flow": hop.flow,
-            "why": hop.why, "owner": hop.owner, "vlan": hop.vlan, "tunnel_id": hop.tunnel_id, "packet": hop.packet, **place,
-            "headers": headers(hop.wears), "changes": [vars(one) for one in changed], **_said(hop.said),
+            "why": hop.why, "vlan": hop.vlan, "tunnel_id": hop.tunnel_id, "packet": hop.packet, **place,
+            "owner": hop.owner, "headers": headers(hop.wears), "changes": [vars(one) for one in changed], **_said(hop.said),
             "observed": vars(hop.observed) if hop.observed else None}
 
 
