@@ -148,7 +148,18 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             case ReadFlows(conn, meters):
                 line.overtake()
                 reading = self._readings[conn] = object()
-                self.inquiries.read(conn, meters, partial(self._flows_read, conn, reading))
+                self.inquiries.read(conn, meters, partial(self._flows_read, conn, reading),
+                                    partial(self._foresee, conn, reading))
+
+    def _foresee(self, conn: Any, reading: object, rows: Found) -> None:
+        """Compute what the switch shall hold while it says what it holds."""
+        def work() -> None:
+            for _ in self._fleet.foresee(conn, rows):
+                eventlet.sleep(0)
+                if self._readings.get(conn) is not reading:
+                    return
+
+        eventlet.spawn(sockets.guarded, "foresight failed", work)
 
     def _flows_read(self, conn: Any, reading: object, rows: Found, meters: list[Meter]) -> None:
         """All has been read. What it says holds for packets, too, when nothing of before is cached."""

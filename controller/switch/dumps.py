@@ -31,7 +31,7 @@ _SET_FIELD: Final = b"\x00\x19"
 _TRACK: Final = b"\x00\x00\x23\x20\x00\x23"  # of Nicira's conntrack: vendor, subtype
 _TRACK_ZONE: Final = struct.Struct("!12x4sH")  # where it finds its zone, and the zone if that is nowhere
 _NOWHERE: Final = bytes(4)
-_TO_VLAN: Final = frozenset({CLASSIFY.id, *(table.id for table in TUNNEL_TO_VLAN.values())})
+TO_VLAN: Final = frozenset({CLASSIFY.id, *(table.id for table in TUNNEL_TO_VLAN.values())})
 _ZONE: Final = HEADERS[f.REG_ZONE.name]
 _COMPILED, _NEIGHBOUR = cookies.of_kind(cookies.COMPILED) >> 48, cookies.NEIGHBOUR_COOKIE >> 48
 
@@ -45,7 +45,7 @@ def take(message: bytes, found: Found) -> None:
     compiled, at = found.compiled, framing.MULTIPART_HEADER
     for length, table, priority, cookie in _heads(message):
         kind = cookie >> 48
-        if kind == _COMPILED and table not in _TO_VLAN and not (tells_zones and _tells(message[at:at + length])):
+        if kind == _COMPILED and table not in TO_VLAN and not (tells_zones and _tells(message[at:at + length])):
             place = cutting.place(table, priority)
             if place in compiled:
                 compiled[place].append(cookie)
@@ -156,7 +156,7 @@ def _told(cookie: int, table: int, priority: int, row: bytes) -> Installed:
                       _mac(written, f.ETH_DST), _mac(written, f.ETH_SRC))
         return Installed(cookie, table, neighbour=hop, priority=priority)
     zone = _number(written, f.REG_ZONE) or zone
-    if table not in _TO_VLAN or HEADERS["vlan_vid"] not in written:
+    if table not in TO_VLAN or HEADERS["vlan_vid"] not in written:
         return Installed(cookie, table, zone=zone, priority=priority)
     segment = _number(match, f.VLAN_VID)  # only where it is compared whole
     return Installed(cookie, table, _known(match, f.TUN_ID), _number(written, f.VLAN_VID) & ~f.VLAN_PRESENT,

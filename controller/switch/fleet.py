@@ -109,6 +109,11 @@ class Fleet:
             if ports.get(name) != ofport:
                 state.port_gone(self.topology, bridge, name, ofport)
 
+    def foresee(self, conn: object, rows: Found) -> Iterator[None]:
+        """Work for the time in which a switch is read: `rows` are those of it that say which VLANs are in use."""
+        if found := self._sessions.get(conn):
+            yield from found[0].foresee(self.topology, found[1].bridge, rows)
+
     def flows_read(self, conn: object, rows: Found | Iterable[Installed],
                    meters: Iterable[Meter] = ()) -> list[Command]:
         """A dump is whole."""

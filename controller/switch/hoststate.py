@@ -11,6 +11,7 @@ from controller.model.placement import Seen
 from controller.model.topology import Topology
 from controller.switch.diff import Forget
 from controller.switch.events import NextHop
+from controller.switch.foresight import Foresight, foresight
 from controller.switch.found import Found
 from controller.switch.routing import Routing
 from controller.switch.session import Session
@@ -39,6 +40,7 @@ class HostState:
     ways: dict[str, Ways] = field(default_factory=dict)  # network -> its other flows in br-int as they are
     taught: set[int] = field(default_factory=set)  # by whom br-int was when it was read the last time: see Forget
     neighbours: list[NextHop] = field(default_factory=list)  # learned ones, as br-int was read the last time
+    ahead: Foresight | None = None  # what its networks come to, while a switch is being read
     # Where local VLANs are in use, until they have been taken over; None: the bridge has not been read.
     tunnels: list[tuple[int | None, int]] | None = None  # in br-tun: (tunnel id, VLAN)
     segments: list[tuple[str, int | None, int]] | None = None  # in br-int: (port, VLAN there or None, local VLAN)
@@ -63,6 +65,19 @@ class HostState:
         elif bridge == BR_TUN:
             self.tunnels = [(row.tunnel_id, vlan) for row in rows.telling if (vlan := row.vlan)]
         self._recover(topology)
+
+    def foresee(self, topology: Topology, bridge: str, rows: Found) -> Iterator[None]:
+        """Compute what will be wanted, piece by piece: `rows` of a bridge that is being read say the VLANs in use."""
+        if bridge != BR_TUN:
+            return
+        told = HostState(self.name, self.routing, self.ports, vlans=self.vlans, segments=self.segments)
+        told.take_rows(topology, bridge, rows)
+        if told.vlans is not None:
+            ahead = self.ahead = foresight(topology, self.name, told.seen)
+            for _ in ahead.work():
+                yield
+                if self.ahead is not ahead:
+                    return
 
     def _may_teach(self, topology: Topology, source: int) -> bool:
         """Whether br-int shall know who is behind this: a port, or all other hosts of the network of a VLAN."""

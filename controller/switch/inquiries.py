@@ -30,6 +30,7 @@ _BREATH: Final = 100  # rows that are put into words before anybody else may do 
 
 Send = Callable[[Any, bytes], object]
 Read = Callable[[Found, list[Meter]], object]
+Early = Callable[[Found], object]
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,12 @@ class Inquiries:
         self._send(conn, bytes(message.buf))
         return xid
 
-    def read(self, conn: Any, meters: bool, done: Read) -> None:
-        """All flows of a switch, and its meters if they are wanted. Who reads anew lets go of what was read before."""
-        reading = self._readings[conn] = _Reading(done)
+    def read(self, conn: Any, meters: bool, done: Read, early: Early = lambda _: None) -> None:
+        """All flows of a switch, and its meters if they are wanted. Who reads anew lets go of what was read before.
+
+        `early`: where there are many, told first of those rows that say which local VLANs are in use.
+        """
+        reading = self._readings[conn] = _Reading(done, early)
         if meters:
             reading.requests.append(wire.read_meters(conn))
         reading.requests.append(wire.count_flows(conn))
@@ -82,7 +86,21 @@ class Inquiries:
         else:
             many = bool(why) or reading.count > _AT_ONCE
             reading.requests.extend(_requests(conn, many))
+            if many:
+                self._read_vlans(conn, reading)
             self._read_rows(conn, reading)
+
+    def _read_vlans(self, conn: Any, reading: _Reading) -> None:
+        """Ask for the rows that say which local VLANs are in use: they are few, and come again with the others."""
+        found, tables = Found(), sorted(dumps.TO_VLAN)
+
+        def told() -> None:
+            if self._readings.get(conn) is reading:
+                reading.early(found)
+
+        for table in tables:
+            self.ask(conn, wire.read_flows(conn, table), lambda reply: dumps.take(reply.body, found),
+                     told if table == tables[-1] else lambda: None)
 
     def _read_rows(self, conn: Any, reading: _Reading) -> None:
         """The next part of the flows. The switch has it ready while what it has said before it is read."""
@@ -181,6 +199,7 @@ class _Reading:
     """A dump under way."""
 
     done: Read
+    early: Early
     requests: deque[Any] = field(default_factory=deque)
     found: Found = field(default_factory=Found)
     meters: list[Meter] = field(default_factory=list)

@@ -62,8 +62,9 @@ def compiled(topology: Topology, state: HostState, work: Work, bridges: Collecti
     pieces = {}
     if work.base:
         pieces[BASE] = _piece(bridges, _base(bare, bridges), (meters.EVERYTHING,))
+    placed = state.ahead.networks if state.ahead and state.ahead.fits(topology, state.seen) else {}
     for name in sorted(work.networks):
-        network = placement.place_network(topology, state.name, name, state.seen)
+        network = placed.get(name) or placement.place_network(topology, state.name, name, state.seen)
         pieces[name] = _piece(bridges, _of_network(state, bare, network, bridges))
     return pieces | _filtering(topology, state, bare, work) if BR_INT in bridges else pieces
 
@@ -83,7 +84,8 @@ def _of_network(state: HostState, bare: Host, network: Network, bridges: Collect
         yield from _of_ports(state, bare, network)
         yield from _ways(state, bare, network)
     if BR_TUN in bridges:
-        yield from br_tun.network(bare, network)
+        ahead = state.ahead if state.ahead and state.ahead.networks.get(network.name) is network else None
+        yield from ahead.tunnels[network.name] if ahead else br_tun.network(bare, network)
     yield from br_ex.network(network)
 
 

@@ -36,6 +36,7 @@ class Reconciling:
         routers, carried = pieces.placed_routers(topology, state), state.carried(topology)
         bridges = [session.bridge for _, session in waiting]
         found = pieces.compiled(topology, state, Work(True, carried, carried, carried, routers.values()), bridges)
+        state.ahead = None
         commands: list[Command] = []
         for conn, session in waiting:
             plan = session.intend_all(_of_bridge(found, session), self._forgets(state, session))

@@ -9,7 +9,7 @@ from typing import Any
 import eventlet
 import pytest
 
-from controller.switch import answers
+from controller.switch import answers, dumps
 from controller.switch.cutting import place_of
 from controller.switch.events import Counted
 from controller.switch.found import Found
@@ -19,7 +19,7 @@ from flows import tables as t
 from flows.cookie import cookie_of
 from flows.flow import Flow, Match
 from flows.host import Meter
-from tests.unit.test_dumps import row
+from tests.unit.test_dumps import TELLING, row
 from tests.wirekit import Counting
 
 FLOW, AGGREGATE, METERS = 1, 2, 10  # multipart types (OpenFlow 1.4, 7.3.5)
@@ -41,6 +41,10 @@ class Switch:
     def masks(self) -> list[tuple[int, int]]:
         """Cookie and mask of each question for flows."""
         return [struct.unpack_from("!QQ", one, 32) for one in self.asked if int.from_bytes(one[8:10]) == FLOW]
+
+    def tables(self) -> list[int]:
+        """The table of each question for flows."""
+        return [one[16] for one in self.asked if int.from_bytes(one[8:10]) == FLOW]
 
     def say(self, body: bytes, *, more: bool = False, to: int = -1) -> None:
         """A part of the answer to a question, the last one unless told otherwise."""
@@ -89,6 +93,7 @@ def test_many_are_asked_for_in_parts_each_when_the_one_before_it_is_on_its_way()
     switch, heard = Switch(), Heard()
     switch.inquiries.read(switch.conn, False, heard)
     switch.count(5001)
+    del switch.asked[1:1 + len(dumps.TO_VLAN)]  # of these, the next test tells
     for group in range(15):
         assert switch.masks()[group:] == [(group, 15)]
         switch.say(rows(DROPS[:1]), more=True)
@@ -99,6 +104,22 @@ def test_many_are_asked_for_in_parts_each_when_the_one_before_it_is_on_its_way()
     switch.say(rows(DROPS[:2]))
     assert cookies(heard[0][0]) == [cookie_of(DROPS[0])] * 16 + [cookie_of(DROPS[1])] * 16
     assert len(switch.asked) == 17
+
+
+def test_of_many_those_that_give_local_vlans_are_told_first_and_come_again() -> None:
+    switch, heard, early = Switch(), Heard(), list[Found]()
+    switch.inquiries.read(switch.conn, False, heard, early.append)
+    switch.count(5001)
+    assert switch.tables() == [*sorted(dumps.TO_VLAN), 0xFF]
+    gives = TELLING["a tunnel id"]
+    for at in range(1, 1 + len(dumps.TO_VLAN)):
+        assert not early
+        switch.say(row(gives) if at == 3 else b"", to=at)
+    assert [found.telling[0].vlan for found in early] == [9]
+    assert not heard
+    for at in range(5, 21):
+        switch.say(row(gives) if at == 7 else b"", to=at)
+    assert [found for found, _ in heard] == early
 
 
 def test_meters_are_read_first_where_they_are_wanted() -> None:
@@ -116,6 +137,7 @@ def test_a_switch_without_meters_that_does_not_count_is_read_in_parts() -> None:
     switch.inquiries.read(switch.conn, True, heard)
     assert switch.refuse()
     assert switch.refuse()
+    del switch.asked[2:2 + len(dumps.TO_VLAN)]
     for at in range(2, 18):
         switch.say(b"", to=at)
     assert switch.masks() == [(group, 15) for group in range(16)]
