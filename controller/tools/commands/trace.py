@@ -23,6 +23,8 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
           packets: Annotated[int, typer.Option("--packets", metavar="N", min=1, max=100,
                                                help="So many, one after the other: the first teaches.")] = 1,
           live: Annotated[bool, typer.Option("--live", help="Also send it in the running lab, and watch it.")] = False,
+          html: Annotated[str | None, typer.Option("--html", metavar="FILE",
+                                                   help="Also write the journey as a page for a browser.")] = None,
           as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE, rundir: RundirOption = None) -> None:
     """The journey of a packet, hop by hop and table by table, from the topology alone.
 
@@ -36,13 +38,19 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
     if live:
         from controller.tools import live as watching
 
+        cloud = watching.lab_topology(where(rundir))
         journey = watching.live(where(rundir), source, target, service, packets)
     else:
-        journey = tool.trace(valid(topology), source, target, service=service, packets=packets)
+        cloud = valid(topology)
+        journey = tool.trace(cloud, source, target, service=service, packets=packets)
     if as_json:
         show_json(journey.document())
     else:
         show_lines(tool.story(journey))
+    if html is not None:
+        from controller.tools import page
+
+        page.write(journey.document(), cloud, html)
     if code := _code(journey):
         sys.exit(code)
 
