@@ -89,7 +89,7 @@ def in_sync(daemon: Daemon, count: int) -> dict[str, float]:
     done = [one.at for one in daemon.wait(count, "in sync")]
     connected = [one.at for one in daemon.wait(count, "connected")]
     return {"s": max(done) - min(connected), "connected": max(connected) - min(connected),
-            "memory": daemon.memory()}
+            "memory": daemon.memory(), "cpu": daemon.cpu()}
 
 
 def once(topology: Path, plan: list[dict[str, Any]]) -> dict[str, float]:
@@ -110,7 +110,7 @@ def once(topology: Path, plan: list[dict[str, Any]]) -> dict[str, float]:
             daemon.kill()
     least = min(one["flows"] for one in held)
     return {"cold": cold["s"], "flows": sum(one["flows"] for one in held), "least": least, "again": again["s"],
-            "connected": cold["connected"], "memory": max(cold["memory"], again["memory"]), "sent": sent}
+            "connected": cold["connected"], "cpu": cold["cpu"], "cpu again": again["cpu"], "memory": max(cold["memory"], again["memory"]), "sent": sent}
 
 
 def report(asked: Namespace) -> Report:
@@ -128,6 +128,8 @@ def report(asked: Namespace) -> Report:
     cold = made.add("all in sync, from the first connection", "s", [run["cold"] for run in runs])
     made.add("  of which until the last has connected", "s", [run["connected"] for run in runs])
     made.add("all in sync again after a restart, flows in place", "s", [run["again"] for run in runs])
+    made.add("  processor time of the daemon, cold, since its start", "s", [run["cpu"] for run in runs])
+    made.add("  and again", "s", [run["cpu again"] for run in runs])
     made.add("  flow-mods sent then", "", [run["sent"] for run in runs])
     made.add("flows of all together", "", [run["flows"] for run in runs])
     made.add("flows of the switch with the fewest", "", [run["least"] for run in runs])

@@ -4,8 +4,8 @@
 The hypervisor is hv1 of a lab; 10,000 VMs of its networks live elsewhere. 200 devices are plugged into br-int one after
 the other, each with a VM behind it that speaks all the time, to a VM of its network on the same hypervisor. The time
 counts from when the switch says that it has the port, and once more from when its database does; between the two Open
-vSwitch is at work alone. After each of these, the same is done with a device that the topology does not know: whoever
-hears of it answers at once with one flow by hand, so that is what the switch itself needs. Needs root.
+vSwitch is at work alone. In between, the same is done with a device that the topology does not know: whoever hears of
+it answers at once with one flow by hand, so that is what the switch itself needs. Needs root.
 """
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from controller.model.topology import Topology
 
 LIMIT = 20.0  # ms at the 99th percentile
 RECEIVERS = 10  # networks on which ports appear
+BY_HAND = 4  # of so many ports, one more is led by hand
 PROBE = str(ROOT / "bench" / "plug_probe.py")
 
 
@@ -47,9 +48,10 @@ def described(topology: Topology, kind: str) -> list[dict[str, str]]:
 
 
 def beside(senders: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Each, and after it one like it that nobody knows."""
-    return [two for one in senders
-            for two in (one, {**one, "device": f"tbh{one['device'][3:]}", "by_hand": "yes"})]
+    """All of these, and one more again and again, which nobody knows."""
+    stranger = {**senders[0], "device": "tbhand", "mac": clouds.mac((1 << 21) - 1), "by_hand": "yes"}
+    return [one for number, sender in enumerate(senders, 1)
+            for one in ([sender, stranger] if number % BY_HAND == 0 else [sender])]
 
 
 def measure(here: Stage, topology: Topology) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
@@ -74,9 +76,9 @@ def measure(here: Stage, topology: Topology) -> tuple[list[dict[str, float]], li
             daemon.first("ports", changed=one["device"])
         said, _ = probe.communicate("go\n", timeout=300)
         found: list[dict[str, float]] = json.loads(said)
-        for one, sender in zip(found[::2], plan["senders"][::2], strict=True):
-            one |= by_log(daemon, sender["device"], one)
-        return found[::2], found[1::2]
+        pairs = list(zip(found, plan["senders"], strict=True))
+        return ([one | by_log(daemon, sender["device"], one) for one, sender in pairs if "by_hand" not in sender],
+                [one for one, sender in pairs if "by_hand" in sender])
     finally:
         daemon.kill()
 

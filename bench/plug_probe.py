@@ -4,14 +4,17 @@
     plug_probe.py DATABASE MANAGEMENT < PLAN.json
 
 PLAN: `{"receivers": [...], "senders": [...]}`, each `{"device", "mac", "ip", "network"}`. Every device is one end of a
-veth pair made here; from the other end, its VM speaks. Prints `plugged` when the receivers are, waits for a line, and
+veth pair; the other end, from which its VM speaks, is in a namespace for VMs, since Open vSwitch looks at every
+interface that it can see whenever a port comes. Prints `plugged` when the receivers are, waits for a line, and
 then prints JSON: for each sender the milliseconds from the database's answer, and from the switch's word that the port
 is there (OFPT_PORT_STATUS, which the daemon hears at the same moment), until the first of its packets arrives. A sender
 `by_hand` is nobody's but the probe's, which answers the switch's word with one flow: no controller can be quicker.
 """
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import select
 import socket
 import struct
@@ -25,9 +28,10 @@ from ovsdb import Ovsdb
 
 EVERY = 0.0003  # seconds between two packets of a VM that waits to be heard
 PATIENCE = 10.0
-REST = 0.03  # seconds between two plugs
+REST = 0.15  # seconds between two plugs; Open vSwitch looks at what is new again after 0.1
 MARK = b"tunbridge-plug"
 SO_TIMESTAMPNS, ETH_P_IP = 35, 0x0800
+NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 VERSION, HELLO, ECHO, SET_CONFIG, PORT_STATUS, FLOW_MOD = 5, 0, 2, 9, 12, 14
 ANY, NO_BUFFER, COOKIE = 0xFFFFFFFF, 0xFFFFFFFF, 0xBE
 
@@ -89,17 +93,43 @@ def far(device: str) -> str:
     return "x" + device[2:]
 
 
-def make(device: str) -> socket.socket:
-    """Both ends of a device, and an ear at the VM's."""
-    for words in (("link", "add", device, "type", "veth", "peer", "name", far(device)), ("link", "set", device, "up"),
-                  ("link", "set", far(device), "up")):
-        subprocess.run(["ip", *words], check=True)
-    for end in (device, far(device)):
-        Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
-    sock.bind((far(device), ETH_P_IP))
-    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    return sock
+class Vms:
+    """A network namespace beside the one that the probe runs in; it ends with the probe."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._outside = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self._call(self._libc.unshare(NEW_NETWORK))
+        self._holder = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        self._inside = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self._enter(self._outside)
+
+    def _call(self, status: int) -> None:
+        if status:
+            raise OSError(ctypes.get_errno(), "no namespace for VMs")
+
+    def _enter(self, namespace: int) -> None:
+        self._call(self._libc.setns(namespace, NEW_NETWORK))
+
+    def make(self, device: str) -> socket.socket:
+        """Both ends of a device, and an ear at the VM's."""
+        subprocess.run(["ip", "link", "add", device, "type", "veth", "peer", "name", far(device), "netns",
+                        str(self._holder.pid)], check=True)
+        _up(device)
+        self._enter(self._inside)
+        try:
+            _up(far(device))
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
+            sock.bind((far(device), ETH_P_IP))
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            return sock
+        finally:
+            self._enter(self._outside)
+
+
+def _up(device: str) -> None:
+    Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
+    subprocess.run(["ip", "link", "set", device, "up"], check=True)
 
 
 def plug(database: Ovsdb, bridge: Any, device: str) -> Any:
@@ -152,17 +182,17 @@ def main() -> None:
     server, switch = Ovsdb(Path(database)), Switch(management)
     rows = server.transact("Open_vSwitch", {"op": "select", "table": "Bridge", "where": [["name", "==", "br-int"]],
                                             "columns": ["_uuid"]})[0]["rows"]
-    bridge, ears = rows[0]["_uuid"], {}
+    bridge, ears, vms = rows[0]["_uuid"], {}, Vms()
     for one in plan["receivers"]:
-        ears[one["network"]] = one, make(one["device"])
+        ears[one["network"]] = one, vms.make(one["device"])
         plug(server, bridge, one["device"])
-    mouths = [make(one["device"]) for one in plan["senders"]]
+    mouths = {device: vms.make(device) for device in dict.fromkeys(one["device"] for one in plan["senders"])}
     print("plugged", flush=True)
     sys.stdin.readline()
     switch.came()
     found = []
-    for number, (one, mouth) in enumerate(zip(plan["senders"], mouths, strict=True)):
-        target, ear = ears[one["network"]]
+    for number, one in enumerate(plan["senders"]):
+        mouth, (target, ear) = mouths[one["device"]], ears[one["network"]]
         port = plug(server, bridge, one["device"])
         committed = time.time()
         told, at = first(switch, (mouth, ear), frame(one, target, number), number, (one, target))
