@@ -29,7 +29,7 @@ class Beside:
     def leg(self, leg: Leg) -> Leg:
         """A leg with what was observed at each of its hops."""
         hops = [replace(hop, observed=self._observed(leg, hop)) for hop in leg.hops]
-        heard_later = self._later(hops)
+        heard_later = _passed(hops)
         for place, hop in enumerate(hops):
             seen = hop.observed
             if seen and seen.how == _COUNTED and seen.seen is False and place in heard_later:
@@ -89,19 +89,14 @@ class Beside:
 
     # ---- sentences
 
-    def _later(self, hops: list[Hop]) -> set[int]:
-        """The places behind which it was heard."""
-        found: set[int] = set()
-        for place in range(len(hops) - 1, -1, -1):
-            seen, after = hops[place].observed, hops[place].after
-            if after is not None and (place in found or (seen and seen.seen)):
-                found.add(after)
-        return found
-
     def _tell(self, leg: Leg, hops: list[Hop]) -> None:
         """Where it was lost: the first place on each way where it was not heard, though it was before."""
         lost: set[int] = set()
-        later = self._later(hops)
+        later = _passed(hops)
+        if not any(one.what.part == leg.part for one in self._record.heard):
+            if not self._differs:  # else it was not sent, as what it answers did not come
+                self._differs.append(f"{leg.title}: nothing was heard of it.")
+            return
         for place, hop in enumerate(hops):
             if hop.after in lost:
                 lost.add(place)
@@ -114,7 +109,7 @@ class Beside:
     def _last(hops: list[Hop], hop: Hop) -> str:
         while hop.after is not None:
             hop = hops[hop.after]
-            if hop.observed and hop.observed.seen:
+            if hop.observed and hop.observed.seen and hop.observed.how == _CAPTURED:
                 return f", after {hop.table or hop.device} {_on(hop)}"
         return ""
 
@@ -127,6 +122,16 @@ class Beside:
                                        if leg.part in _TOLD and one.what.part == leg.part and one.spot in ports}
             yield from (f"{leg.title}: {ports[spot]} hears it, which is not computed." for spot in heard
                         if ports[spot] not in meant)
+
+
+def _passed(hops: list[Hop]) -> set[int]:
+    """The places behind which it was heard. What flows count may be others' packets."""
+    found: set[int] = set()
+    for place in range(len(hops) - 1, -1, -1):
+        seen, after = hops[place].observed, hops[place].after
+        if after is not None and (place in found or (seen and seen.seen and seen.how == _CAPTURED)):
+            found.add(after)
+    return found
 
 
 def _on(hop: Hop) -> str:

@@ -105,6 +105,8 @@ def _run(rundir: Path, host: str, argv: tuple[str, ...]) -> str:
     except FileNotFoundError as error:
         raise Refusal(f"There is no command {error.filename!r} on this machine; install openvswitch-switch.",
                       MISSING) from error
+    if done.returncode < 0:  # its own --timeout
+        raise Mute(f"Open vSwitch of {host} does not answer `{argv[0]}`")
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise Mute(f"Open vSwitch of {host} does not answer `{argv[0]}`: {said[-1] if said else 'it says nothing'}")

@@ -26,7 +26,8 @@ def story(journey: Journey) -> Iterator[str]:
         if leg.aside:
             yield f"  [dim]{escape(leg.aside)}[/dim]"
     colour = "red" if journey.verdict == DROPPED else "green"
-    yield f"[bold {colour}]{journey.verdict}[/bold {colour}]: {escape(journey.reason)}"
+    whose = "computed: " if journey.live else ""
+    yield f"[bold {colour}]{whose}{journey.verdict}[/bold {colour}]: {escape(journey.reason)}"
     if journey.live:
         yield from _live(journey)
 
