@@ -103,7 +103,18 @@ class Beside:
             elif hop.observed and hop.observed.seen is False and place not in later:
                 lost.add(place)
                 self._differs.append(f"{leg.title}: it was not {'counted' if hop.kind == kinds.TABLE else 'heard'} at "
-                                     f"{hop.table or hop.device} {_on(hop)}{self._last(hops, hop)}.")
+                                     f"{hop.table or hop.device} {_on(hop)}{self._last(hops, hop)}."
+                                     f"{self._instead(hop)}")
+
+    def _instead(self, hop: Hop) -> str:
+        """Which other flow of a table has counted."""
+        place = hop.host, hop.device
+        before, after = self._record.before.get(place) or {}, self._record.after.get(place) or {}
+        known = {key_of(one.said.row.flow) for one in self._journey.hops if one.said and one.said.row}
+        table = hop.said.table.id if hop.said else None
+        found = sorted(f"{key[1]:#x}" for key, count in after.items()
+                       if key[0] == table and key not in known and count > before.get(key, 0))
+        return f" There the flow with cookie {', '.join(found)} has counted." if found else ""
 
     @staticmethod
     def _last(hops: list[Hop], hop: Hop) -> str:

@@ -44,9 +44,8 @@ def _said(source: Port, service: Service | None) -> tuple[Packet, str]:
     if service is None and source.ip.version == 4:
         return packets.arp_request(source.mac, source.ip, source.ip), f"announces by ARP that it has {source.ip}"
     if service is None:
-        everybody = {f.ND_TARGET: str(source.ip)}
-        base = packets.neighbour_advertisement(source.mac, source.ip, *_ALL_NODES)
-        return base, f"announces that it has {everybody[f.ND_TARGET]}"
+        everybody = packets.neighbour_advertisement(source.mac, source.ip, *_ALL_NODES)
+        return everybody, f"announces that it has {source.ip}"
     if service.protocol == f.TCP:
         raise Refusal("TCP has no broadcast; ask for --udp PORT, --icmp, or an ARP announcement without either.",
                       BAD_INPUT)

@@ -19,6 +19,10 @@ from flows.routing.wireformat import Malformed, mac_bytes
 _SHORTEST: Final = 60  # bytes of a frame without its check sequence
 _ECHO: Final = {8: REQUEST, 0: REPLY, 128: REQUEST, 129: REPLY}  # RFC 792; RFC 4443
 _IP6, _ICMP6 = 14, 54  # where they begin in a frame without a tag
+_NEIGHBOURS: Final = (135, 136)  # RFC 4861, 4.3 and 4.4
+_OVERRIDE: Final = 1 << 29
+_NOBODYS_OPTION: Final = 253  # RFC 4727, 5.1.3: for experiments
+_ND_HOPS: Final = 255
 _SEQUENCE, _ACKNOWLEDGED = 4, 8  # places in a TCP header (RFC 9293)
 
 
@@ -49,13 +53,28 @@ class Mark:
         return struct.pack("!III", echo.MAGIC, self.run, 0)
 
     def bytes_of(self, packet: Packet) -> bytes:
-        """A packet of the trace as a frame with its mark. IPv6: echo requests alone."""
+        """A packet of the trace as a frame with its mark. Of IPv6, echo requests and neighbour messages alone."""
         if packet.get(f.ETH_TYPE) == f.IPV6:
             head = mac_bytes(packet.shown(f.ETH_DST)) + mac_bytes(packet.shown(f.ETH_SRC)) + f.IPV6.to_bytes(2, "big")
             source, target = (IPv6Address(packet.shown(field)) for field in (f.IPV6_SRC, f.IPV6_DST))
+            if packet.get(f.ND_TARGET) is not None:
+                return head + self._neighbour_message(packet, source, target)
             return head + echo.packet(source, target, self.run, 0)
         frame = frames.encode(packet, self.token, self.run)
         return frame if len(frame) >= _SHORTEST else (frame + self.token).ljust(_SHORTEST, b"\0")
+
+    def _neighbour_message(self, packet: Packet, source: IPv6Address, target: IPv6Address) -> bytes:
+        """With the sender's MAC, and with the mark in an option that nobody knows (RFC 4861, 4.6)."""
+        kind = packet.get(f.ICMPV6_TYPE) or 0
+        is_answer = kind == f.ND_NEIGHBOR_ADVERTISEMENT
+        body = struct.pack("!BBHI", kind, 0, 0, _OVERRIDE if is_answer else 0) + \
+            IPv6Address(packet.shown(f.ND_TARGET)).packed + \
+            struct.pack("!BB", 2 if is_answer else 1, 1) + mac_bytes(packet.shown(f.ETH_SRC)) + \
+            struct.pack("!BB", _NOBODYS_OPTION, 2) + self.token + bytes(2)
+        ends = source.packed + target.packed
+        pseudo = ends + struct.pack("!II", len(body), f.ICMPV6)
+        body = body[:2] + echo.checksum(pseudo + body).to_bytes(2, "big") + body[4:]
+        return struct.pack("!IHBB", 6 << 28, len(body), f.ICMPV6, _ND_HOPS) + ends + body
 
     def find(self, data: bytes, vlan: int | None) -> Marked | None:
         """The packet of the trace that a frame is, or carries through a tunnel; None if it is another's."""
@@ -78,6 +97,8 @@ class Mark:
             return self._arp(packet, marked=self.token in inner)
         if packet.get(f.IP_PROTO) == f.TCP:
             return self._tcp(inner)
+        if packet.get(f.ND_TARGET) is not None:
+            return self._neighbour(packet, marked=self.token in inner)
         if self.token not in inner:
             return None
         if self.is_broadcast:
@@ -92,6 +113,12 @@ class Mark:
             part = BROADCAST if self.is_broadcast else QUESTION
             return part if marked and packet.shown(f.ARP_SPA) == str(self.source.ip) else None
         ends = packet.shown(f.ARP_SPA), packet.shown(f.ARP_TPA)
+        return ANSWER if ends == (str(self.asked), str(self.source.ip)) else None
+
+    def _neighbour(self, packet: Packet, *, marked: bool) -> str | None:
+        if marked:
+            return BROADCAST if self.is_broadcast else QUESTION
+        ends = packet.shown(f.ND_TARGET), packet.shown(f.IPV6_DST)
         return ANSWER if ends == (str(self.asked), str(self.source.ip)) else None
 
     def _tcp(self, inner: bytes) -> str | None:
@@ -110,4 +137,8 @@ def _decoded(inner: bytes) -> Packet:
     source, target = (int.from_bytes(inner[place:place + 16], "big") for place in (_IP6 + 8, _IP6 + 24))
     found = packets.frame(f.ETH_SRC.show(src), f.ETH_DST.show(dst), f.IPV6,
                           {f.IPV6_SRC: source, f.IPV6_DST: target, f.IP_PROTO: inner[_IP6 + 6]})
-    return found.with_(**{f.ICMPV6_TYPE.name: inner[_ICMP6]}) if inner[_IP6 + 6] == f.ICMPV6 else found
+    if inner[_IP6 + 6] != f.ICMPV6:
+        return found
+    found = found.with_(**{f.ICMPV6_TYPE.name: inner[_ICMP6]})
+    about = int.from_bytes(inner[_ICMP6 + 8:_ICMP6 + 24], "big")
+    return found.set(f.ND_TARGET(about)) if inner[_ICMP6] in _NEIGHBOURS else found
