@@ -136,6 +136,10 @@ class _Numbers(NamedTuple):
         return (f"dl_vlan={self.vlan}", f"set_field:{tagged(self.vlan).value}->", f.TUN_ID.show(self.tunnel_id),
                 ",".join([f"output:{port}" for port in self.outputs]) or "no tunnel")
 
+    def octets(self) -> tuple[bytes, ...]:
+        """Outputs are as many as there are tunnels."""
+        return ()
+
 
 @cache
 def _stencil(tunnel_type: str, flooded: bool) -> Stencil:

@@ -184,6 +184,10 @@ class _Numbers(NamedTuple):
         """As they are written in flows."""
         return (f"dl_vlan={self.vlan}", self.mac, *map(actions_text, self.to))
 
+    def octets(self) -> tuple[bytes, ...]:
+        """Actions are as many as there are ports."""
+        return ()
+
 
 @cache
 def _stencil(firewall: str, filtered: bool) -> Stencil:

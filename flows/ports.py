@@ -33,6 +33,12 @@ class _Numbers(NamedTuple):
                 str(link_local(self.mac)), f.VLAN_VID.show(tagged(self.vlan).value), f.REG_ZONE.show(self.zone),
                 f.REG_PROFILE.show(self.profile))
 
+    def octets(self) -> tuple[bytes, ...]:
+        """As they are written in messages."""
+        address, mac = self.address.network_address, bytes.fromhex(self.mac.replace(":", ""))
+        return (self.ofport.to_bytes(4), mac, address.packed, link_local(self.mac).packed,
+                tagged(self.vlan).value.to_bytes(2), self.zone.to_bytes(4), self.profile.to_bytes(4))
+
 
 _ADDRESSES: Final = {_IPV4: ("198.51.100.217", "203.0.113.149"), 6: ("2001:db8:5a:7::d9", "2001:db8:c3::4e1")}
 

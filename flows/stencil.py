@@ -6,9 +6,10 @@ the text, and they are only built where somebody looks at them.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, repeat
+from itertools import repeat
 from operator import itemgetter
 from typing import Final, NamedTuple, Protocol
 
@@ -27,8 +28,11 @@ class Numbers(Protocol):
     def texts(self) -> tuple[str, ...]:
         """Each number as it is written in the text of flows, once for each way in which it is."""
 
+    def octets(self) -> tuple[bytes, ...]:
+        """Each number as it is written in messages; nothing for what has no width of its own."""
 
-Made = tuple[Iterable[Flow], Numbers]
+
+Made = tuple[tuple[Flow, ...], Numbers]  # flows, and the numbers in them
 
 
 class Stencil:
@@ -38,38 +42,41 @@ class Stencil:
     """
 
     def __init__(self, first: Made, second: Made) -> None:
-        """Each of them: flows, and the numbers in them."""
-        self.models = tuple(first[0])
-        pieces, places = [_LINE.join(map(line, self.models))], list[int]()
-        for place, text in enumerate(first[1].texts()):
-            pieces, places = _cut(pieces, places, text, place)
+        self.made = first, second
+        pieces, places = holes(_LINE.join(map(line, first[0])), first[1].texts())
         self._text = _HOLE.join(pieces)
         self._pick: Callable[[Sequence[str]], object] = itemgetter(*places) if places else lambda _: ()
         if self.lines(second[1]) != [line(one) for one in second[0]]:
             raise ValueError("these flows do not differ in these numbers alone")
+
+    @property
+    def models(self) -> tuple[Flow, ...]:
+        """Flows that those of any print differ from in numbers alone."""
+        return self.made[0][0]
 
     def lines(self, numbers: Numbers) -> list[str]:
         """The canonical lines of the flows with these numbers."""
         return (self._text % self._pick(numbers.texts())).split(_LINE)
 
 
-def _cut(pieces: Sequence[str], places: Sequence[int], text: str, place: int) -> tuple[list[str], list[int]]:
-    """Text between holes, and which number is in each hole: with holes for one number more."""
-    cut = [piece.split(text) for piece in pieces]
-    between = [[place] * (len(some) - 1) for some in cut]
-    behind = [*([place] for place in places), list[int]()]
-    return [*chain.from_iterable(cut)], [*chain.from_iterable(chain.from_iterable(zip(between, behind, strict=True)))]
+def holes(whole: str, numbers: Sequence[str]) -> tuple[list[str], list[int]]:
+    """What stands between holes where numbers were, and which number was in each hole."""
+    if not numbers:
+        return [whole], []
+    found = re.split(f"({'|'.join(map(re.escape, numbers))})", whole)
+    return found[::2], [numbers.index(number) for number in found[1::2]]
 
 
 class Print:
     """The flows of a stencil with numbers of their own. `make`: builds them, in the order of the stencil's models."""
 
-    __slots__ = ("_cookies", "_flows", "_make", "numbers", "stencil")
+    __slots__ = ("_cookies", "_flows", "_make", "_octets", "numbers", "stencil")
 
     def __init__(self, stencil: Stencil, numbers: Numbers, make: Callable[[], Iterable[Flow]]) -> None:
         self.stencil, self.numbers, self._make = stencil, numbers, make
         self._flows: tuple[Flow, ...] = ()
         self._cookies: list[int] = []
+        self._octets: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.stencil.models)
@@ -82,6 +89,12 @@ class Print:
     def lines(self) -> list[str]:
         """Their canonical lines."""
         return self.stencil.lines(self.numbers)
+
+    def octets(self) -> tuple[bytes, ...]:
+        """Its numbers as they are written in messages. Computed once."""
+        if not self._octets:
+            self._octets = self.numbers.octets()
+        return self._octets
 
     def cookies(self) -> list[int]:
         """The very same that `cookie_of` gives for each of its flows. Computed once."""

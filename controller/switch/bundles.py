@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controller.switch import additions, nicira, packing, wire
+from controller.switch import additions, nicira, packing, prints, wire
 from controller.switch.additions import Pair, Run
 from controller.switch.diff import Forget, Plan
 from flows import cookie as cookies
 from flows import fields as f
 from flows.flow import Flow, Match
 from flows.host import Meter
-from flows.sheet import Sheet, flow_of
+from flows.sheet import Row, Sheet, flow_of
+from flows.stencil import Printed
 
 _CONTROL, _ADD = 33, 34  # types of messages (7.1.1)
 _OPEN, _CLOSE, _COMMIT, _DISCARD = 0, 2, 4, 6  # of a control message (7.3.9.1)
@@ -171,16 +172,16 @@ def _adds(xid: int, number: int, rows: Iterable[Pair]) -> Iterator[bytes]:
                 yield splice(xid + at, cookies_of_run[at:at + _AT_ONCE], indices[at:at + _AT_ONCE])
         else:
             for at, (cookie, row) in enumerate(batch, xid):
-                yield _wrapped(_add(at, cookie, flow_of(row)), number, at)
+                yield _wrapped(_add(at, cookie, row), number, at)
         xid += len(batch)
 
 
-def _add(xid: int, cookie: int, flow: Flow) -> bytes:
+def _add(xid: int, cookie: int, row: Row) -> bytes:
     with contextlib.suppress(packing.TooLarge):
-        message = packing.add(xid, cookie, flow)
+        message = prints.add(xid, cookie, row) if isinstance(row, Printed) else packing.add(xid, cookie, flow_of(row))
         if len(message) <= _LARGEST:
             return message
-    raise packing.TooLarge(f"no message is large enough for: {_added(flow)}")
+    raise packing.TooLarge(f"no message is large enough for: {_added(flow_of(row))}")
 
 
 def _splicing(sheet: Sheet, number: int) -> Callable[[int, Sequence[int], Sequence[int]], bytes]:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import pytest
 
-from controller.switch import zones
+from controller.switch import packing, prints, zones
 from flows import br_int
 from flows import compile as compiler
 from flows import fields as f
@@ -18,7 +18,7 @@ from flows.flow import Flow, Goto, Output, PopVlan, flow, when
 from flows.host import Filter, Host, Identity, Network, Port, Prefix, Tunnels
 from flows.port_security import link_local
 from flows.sheet import Row, flow_of, numbered, whole
-from flows.stencil import Print, Stencil
+from flows.stencil import Print, Printed, Stencil
 from flows.tables import CLASSIFY, DELIVER, ROUTER
 from flows.text import line
 
@@ -39,6 +39,9 @@ class Words:
 
     def texts(self) -> tuple[str, ...]:
         return self._words
+
+    def octets(self) -> tuple[bytes, ...]:
+        return tuple(word.encode() for word in self._words)
 
 
 def net(vlan: int, *ports: Port) -> Network:
@@ -130,3 +133,26 @@ def test_who_has_a_zone_is_told_of_prints_as_of_flows(firewall: str) -> None:
     alone = {cookie: flow_of(row) for cookie, row in made.items()}
     assert zones.of_rows(made.items()) == zones.of_rows(alone.items())
     assert bool(zones.of_rows(made.items())) == (firewall == "openvswitch")
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_what_is_printed_is_packed_as_flows_are(firewall: str) -> None:
+    rng = random.Random(f"{SEED}/{firewall}/packed")
+    for port in edges(rng):
+        on = net(rng.choice((1, 0x25, 9, 0x2525 & 0xFFF, 4094)), port)
+        rows = numbered(compiler.compile_network(host(firewall), on))
+        for cookie, row in rows.items():
+            if isinstance(row, Printed):
+                assert prints.add(7, cookie, row) == packing.add(7, cookie, row.flow), f"TUNBRIDGE_SEED={SEED} {port}"
+
+
+def test_to_pack_the_rows_of_a_port_builds_no_flow() -> None:
+    made = next(iter(compiler.compile_port(host("openvswitch"), net(5), plug(1, "fa:16:3e:00:00:01",
+                                                                             IPv4Network("10.0.0.1/32")))))
+    assert isinstance(made, Print)
+    unbuilt = Print(made.stencil, made.numbers, nothing)
+    assert all(prints.add(7, 0, row) for row in unbuilt.rows())
+
+
+def nothing() -> Iterator[Flow]:
+    raise AssertionError("nobody looks")
