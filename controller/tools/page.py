@@ -57,7 +57,7 @@ def _asset(name: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    return text if text.endswith(".") else f"{text}."  # it may begin with a name, so its first letter stays
 
 
 def _live(live: Json | None) -> str:

@@ -155,7 +155,7 @@ def test_what_was_observed_stands_beside_what_was_computed() -> None:
     found["hops"][1]["observed"] = {"seen": False, "note": "nothing came"}
     found["hops"][2]["observed"] = {"seen": None, "note": "nothing can look there"}
     read = Read(page.page(found, DEMO))
-    for words in ("Web2 did not get it.", "Compute2 does not answer.", "not seen", "nothing can look there"):
+    for words in ("web2 did not get it.", "compute2 does not answer.", "not seen", "nothing can look there"):
         assert words in read.text
 
 
