@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
@@ -25,6 +26,7 @@ _LONGEST: Final = 65535
 _SIOCGIFFLAGS: Final = 0x8913  # linux/sockios.h
 _UP, _RUNNING = 0x1, 0x40  # linux/if.h
 _VID: Final = 0x0FFF
+_CLOSERS: Final = 32  # threads
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Sniffers:
     def __init__(self, spots: Iterable[Spot]) -> None:
         self._spots = list(dict.fromkeys(spots))
         self._selector = selectors.DefaultSelector()
+        self._ears: list[socket.socket] = []
         self.silent: list[Silent] = []
 
     def __enter__(self) -> Self:
@@ -70,9 +73,10 @@ class Sniffers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for key in list(self._selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]  # they are sockets, all of them
         self._selector.close()
+        # The kernel lets 10 ms pass before it gives up a packet socket; many at once wait together.
+        with ThreadPoolExecutor(_CLOSERS) as pool:
+            list(pool.map(socket.socket.close, self._ears))
 
     def listen(self, seconds: float) -> Iterator[Frame]:
         """What is heard from now on, for so long; whoever has heard enough stops asking."""
@@ -84,18 +88,15 @@ class Sniffers:
     def _open(self, spot: Spot) -> None:
         with netns.inside(spot.namespace):
             ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-        try:
-            ear.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-            ear.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            ear.bind((spot.device, _ETH_P_ALL))
-            ear.setblocking(False)
-            _check_up(ear, spot.device)
-            with suppress(BlockingIOError):  # what other devices had before it was bound
-                while ear.recv(_LONGEST):
-                    pass
-        except OSError:
-            ear.close()
-            raise
+        self._ears.append(ear)
+        ear.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        ear.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        ear.bind((spot.device, _ETH_P_ALL))
+        ear.setblocking(False)
+        _check_up(ear, spot.device)
+        with suppress(BlockingIOError):  # what other devices had before it was bound
+            while ear.recv(_LONGEST):
+                pass
         self._selector.register(ear, selectors.EVENT_READ, spot)
 
 

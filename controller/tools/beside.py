@@ -56,11 +56,18 @@ class Beside:
             return Observed(None, _HIDDEN, f"{spot.device} {why}")
         heard = [one for one in self._record.heard if one.spot == spot and one.what.part == leg.part
                  and self._fits(hop, before, one.what)]
+        refused = leg.outcome == kinds.DROPPED and hop is leg.hops[-1] and before and before.kind == kinds.QBR
+        if refused and heard:
+            self._differs.append(f"{leg.title}: it is heard at {hop.device} {_on(hop)}, where it shall be refused.")
+        if refused and not heard:
+            return Observed(None, _HIDDEN, "refused before it, as computed")
         return self._captured(leg, hop, heard) if heard else Observed(False, _CAPTURED)
 
     def _counted(self, hop: Hop) -> Observed:
         place = hop.host, hop.device
-        before, after = self._record.before.get(place), self._record.after.get(place)
+        if place not in self._record.before:
+            return Observed(None, _HIDDEN, "its flows were not asked")
+        before, after = self._record.before[place], self._record.after[place]
         if before is None or after is None:
             return Observed(None, _HIDDEN, f"Open vSwitch of {hop.host} does not answer")
         if hop.said is None or hop.said.row is None:

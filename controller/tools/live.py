@@ -20,10 +20,12 @@ from controller.tools.topologies import valid
 from controller.tools.trace import trace
 
 
-def live(where: Rundir, src: str, dst: str, service: Service | None = None, packets: int = 1) -> Journey:
+def live(where: Rundir, src: str, dst: str, service: Service | None = None, packets: int = 1, *,
+         counting: bool = True) -> Journey:
     """The journey in the lab that runs, computed with the numbers of its switches, and what was observed of it.
 
-    Of several packets the last is the one that is told. Refusal without a lab, or for a name that there is not.
+    Of several packets the last is the one that is told. `counting`: ask the flows, too, which takes a second or two
+    each time, as they count late. Refusal without a lab, or for a name that there is not.
     """
     topology = lab_topology(where)
     switches = Switches(topology, where.path)
@@ -33,7 +35,7 @@ def live(where: Rundir, src: str, dst: str, service: Service | None = None, pack
         return replace(journey, live=Live((), tuple(unknown), ""))
     shooting = Shooting(topology, where.path, switches, journey)
     for _ in range(packets):
-        record = shooting.shoot()
+        record = shooting.shoot(counting=counting)
     beside = Beside(topology, shooting.lookouts, journey, record)
     legs = tuple(beside.leg(leg) for leg in journey.legs)
     unknown += [f"{sentence}: what its flows count is not known" for sentence in switches.mute.values()]
