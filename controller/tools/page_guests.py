@@ -1,7 +1,6 @@
 """Who lives on the hosts of a journey's map, and at which station each hop is: a VM, a router, a device, a bridge."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,8 +43,6 @@ class Guests:
 
     def __init__(self, topology: Topology, hops: list[Json]) -> None:
         self._topology, self._hops = topology, hops
-        self._devices = dict(self._wires())
-        self._by_after = {hop["after"]: hop for hop in reversed(hops) if hop["after"] is not None}
         self._routed: tuple[str, str] = "", ""  # the last router that took a packet, and where
         self._who = [self._whose(hop) for hop in hops]
         self._on: dict[str, dict[str, Guest]] = {}
@@ -92,24 +89,12 @@ class Guests:
 
     # ---- found in the hops
 
-    def _wires(self) -> Iterator[tuple[tuple[str, str], str]]:
-        topology = self._topology
-        for host in dict.fromkeys(hop["host"] for hop in self._hops):
-            for port in topology.ports_by_host.get(host, ()):
-                for device in (port.device, *(names.device(kind, port.id) for kind in _WIRE_KINDS)):
-                    yield (host, device), port.name
-            for leg in topology.legs_by_host.get(host, ()):
-                for device in (leg.device, names.qrouter(topology.routers[leg.router].id)):
-                    yield (host, device), f"router {leg.router}"
-
     def _whose(self, hop: Json) -> str:
         """The guest that a hop is at, or whose device it is; empty for what belongs to all of a host."""
-        if hop["kind"] == "vm":
-            return self._beside(hop)
-        found = self._devices.get((hop["host"], hop["device"]), "")
-        if found:
-            return found
-        router = str(hop["why"]).partition(":")[0] if hop["kind"] == "router" else self._simulated(hop)
+        owner, is_leg = str(hop["owner"] or ""), str(hop["device"]).startswith((names.QR, names.QG))
+        if owner and not is_leg and hop["kind"] != "router":
+            return owner
+        router = owner or self._simulated(hop)
         return f"router {router}" if router in self._topology.routers else ""
 
     def _simulated(self, hop: Json) -> str:
@@ -120,15 +105,6 @@ class Guests:
             place, _, rest = (hop["origin"] or "").partition(".")
             self._routed = hop["host"], rest.partition(".")[0] if place == "routers" else ""
         return self._routed[1] if hop["table"] in _ROUTED and self._routed[0] == hop["host"] else ""
-
-    def _beside(self, hop: Json) -> str:
-        """A VM's interface is called alike in every VM: the device before or behind it tells whose it is."""
-        around = [self._by_after.get(hop["number"])]
-        around += [self._hops[hop["after"]]] if hop["after"] is not None else []
-        for other in around:
-            if other is not None and (found := self._devices.get((other["host"], other["device"]))):
-                return found
-        return ""
 
     def _note(self, number: int, hop: Json) -> None:
         host, who = hop["host"], self._who[number]
