@@ -88,7 +88,8 @@ class Showing:
                 if asked is None or (asked.has(cookie) and row.table.id == asked.table)}
         state = self._fleet.hosts[host]
         flows = merge(want, rows, partial(self._learned_words, state))
-        return {"host": host, "bridge": bridge, "connected": True, "flows": list(self._named(state, bridge, flows))}
+        return {"host": host, "bridge": bridge, "connected": True, "flows": list(self._named(state, bridge, flows)),
+                "ports": state.ports.get(bridge, {}), "vlans": state.vlans or {}}
 
     def _named(self, state: HostState, bridge: str, flows: Iterable[Json]) -> Iterator[Json]:
         naming = Naming(self._names(), state.seen, state.name, bridge)

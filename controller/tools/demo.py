@@ -19,7 +19,7 @@ from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.reachability import INTERNET
 from controller.model.topology import Topology
-from controller.tools import lab, leases, matrix, shortcut
+from controller.tools import lab, leases, matrix, shortcut, threeways
 from controller.tools import reach as reaching
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import MISSING, Refusal
@@ -67,7 +67,11 @@ def lab_reach(where: Rundir, sample: int, seed: int | None, say: Say) -> reachin
     chosen = seed if seed is not None else random.SystemRandom().randrange(1 << 32)
     topology = valid(str(_kept(where)))
     await_leases(topology, where, say)
-    return reaching.of_lab(topology, where.path, reaching.Sample(sample, chosen) if sample else None)
+    found = reaching.of_lab(topology, where.path, reaching.Sample(sample, chosen) if sample else None)
+    judged = threeways.with_computed(found, topology, where)
+    if not judged.computed_from:
+        say(f"More than {threeways.MOST} questions: what the tables make of them was not computed. Take a --sample.")
+    return judged
 
 
 def await_leases(topology: Topology, where: Rundir, say: Say) -> None:

@@ -6,25 +6,39 @@ one network meets no row of another's, as VLANs and the numbers of routers and g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from controller.model import placement
 from controller.model.placement import Seen
 from controller.model.topology import Topology
 from flows import compile as compiling
 from flows import host as narrow
+from flows.cookie import cookie_of
 from flows.evaluate import Pipeline
 from flows.flow import Flow
-from flows.sheet import Part
+from flows.sheet import Part, whole
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How what a bridge holds differs from what is compiled for it."""
+
+    lacks: frozenset[int] = frozenset()  # cookies
+    has: tuple[Flow, ...] = ()
+
+
+Installed = Mapping[tuple[str, str], Deviation]  # (host, bridge); of whom nothing is said, it holds what it shall
 
 
 class HostTables:
     """Of a topology's hosts. `whole`: all networks of a host at once, however few frames come."""
 
-    def __init__(self, topology: Topology, given: Mapping[str, Seen] | None = None, *, whole: bool = False) -> None:
+    def __init__(self, topology: Topology, given: Mapping[str, Seen] | None = None, *, whole: bool = False,
+                 installed: Installed | None = None) -> None:
         self._topology = topology
         self._given = given or {}
         self._whole = whole
+        self._installed = installed or {}
         self._seen: dict[str, Seen] = {}
         self._devices: dict[tuple[str, str], dict[int, str]] = {}
         self._tables: dict[str, _Tables] = {}
@@ -48,7 +62,8 @@ class HostTables:
     def pipeline(self, host: str, bridge: str, networks: Iterable[str]) -> Pipeline:
         """A bridge's flows for frames of these networks at least, with the learned ones."""
         if host not in self._tables:
-            self._tables[host] = _Tables(self._topology, host, self.seen(host))
+            deviations = {name: one for (at, name), one in self._installed.items() if at == host}
+            self._tables[host] = _Tables(self._topology, host, self.seen(host), deviations)
         tables = self._tables[host]
         tables.need(tables.carried if self._whole else networks)
         return tables.pipeline(bridge)
@@ -70,8 +85,8 @@ class HostTables:
 class _Tables:
     """Of one host."""
 
-    def __init__(self, topology: Topology, host: str, seen: Seen) -> None:
-        self._topology, self._seen = topology, seen
+    def __init__(self, topology: Topology, host: str, seen: Seen, deviations: Mapping[str, Deviation]) -> None:
+        self._topology, self._seen, self._deviations = topology, seen, deviations
         self._host = placement.place_bare(topology, host, seen)
         self.carried = topology.whereabouts.carried(host)
         self.routers: dict[str, narrow.SimulatedRouter] = {}
@@ -98,8 +113,14 @@ class _Tables:
     def pipeline(self, bridge: str) -> Pipeline:
         """Its flows, with the learned ones."""
         if bridge not in self._pipelines:
-            self._pipelines[bridge] = Pipeline(bridge, self._parts[bridge]).with_(self._learned.get(bridge, ()))
+            self._pipelines[bridge] = Pipeline(bridge, self._there_in(bridge)).with_(self._learned.get(bridge, ()))
         return self._pipelines[bridge]
+
+    def _there_in(self, bridge: str) -> Iterable[Part]:
+        found = self._deviations.get(bridge)
+        if found is None:
+            return self._parts[bridge]
+        return [*(flow for flow in whole(self._parts[bridge]) if cookie_of(flow) not in found.lacks), *found.has]
 
     def learn(self, bridge: str, learned: Iterable[Flow]) -> None:
         """It has learned."""

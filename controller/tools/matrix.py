@@ -1,6 +1,7 @@
 """The ping matrix: who reached whom, as wide as the terminal allows.
 
-Every mark can be read without colours: `yes` and `-` are as the topology says, `YES!` and `no!` are not.
+Every mark can be read without colours: `yes` and `-` are as the topology says, `YES!` and `no!` are not; and with `?`,
+as the tables compute, neither are they.
 """
 from __future__ import annotations
 
@@ -36,12 +37,18 @@ class Matrix:
 
     reach: Reach
 
+    @property
+    def _legend(self) -> str:
+        """What the marks of the third opinion mean, if there are any."""
+        doubtful = any(one.computed not in (None, one.expected) for one in (*self.reach.answers, *self.reach.targets))
+        return "; ?: the tables do not make of it what the topology says" if doubtful else ""
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         layouts = [layout(self.reach) for layout in (_by_port, _by_network, _by_own_and_others)]
         fitting = [each for each in layouts if each.width() <= options.max_width]
         best = fitting[0] if fitting else layouts[-1]
         yield best.table()
-        yield Text(best.legend, style=_QUIET)
+        yield Text(best.legend + self._legend, style=_QUIET)
         yield from complaints(self.reach)
         yield verdict(self.reach)
 
@@ -61,15 +68,20 @@ def verdict(reach: Reach) -> Text:
     asked = f"{len(reach.answers)} pairs{others} asked{sampled}"
     if reach.ok:
         reached = sum(answer.observed for answer in answers)
-        return Text(f"{asked}: {reached} reached, {len(answers) - reached} kept apart, all as the topology says",
-                    style=_GOOD)
+        computed = f" and tables compute ({reach.computed_from})" if reach.computed_from else ""
+        apart = len(answers) - reached
+        return Text(f"{asked}: {reached} reached, {apart} kept apart, all as the topology says{computed}", style=_GOOD)
     return Text(f"{asked}: {len(reach.wrong)} not as the topology says, "
                 f"{len(reach.leaks)} {'leak' if len(reach.leaks) == 1 else 'leaks'}", style=_BAD)
 
 
 def _wrong(answer: Answer) -> str:
-    what = "was reached and must not be" if answer.observed else "was not reached and should be"
-    return f"wrong: {answer.source} -> {answer.target} ({answer.address}) {what}"
+    if answer.observed == answer.expected:
+        what = f"was {'reached' if answer.observed else 'not reached'} as it should be, but not by these tables"
+    else:
+        what = "was reached and must not be" if answer.observed else "was not reached and should be"
+    reason = f": {answer.reason}" if answer.reason else ""
+    return f"wrong: {answer.source} -> {answer.target} ({answer.address}) {what}{reason}"
 
 
 def _leak(leak: Leak) -> str:
@@ -171,7 +183,8 @@ def _kind(answer: Answer) -> str:
 
 
 def _mark(answer: Answer) -> Text:
-    return Text(_MARKS[answer.expected, answer.observed], style=_GOOD if answer.ok else _BAD)
+    doubt = "?" if answer.computed not in (None, answer.expected) else ""
+    return Text(_MARKS[answer.expected, answer.observed] + doubt, style=_GOOD if answer.ok else _BAD)
 
 
 def _stays(reach: Reach, answer: Answer) -> bool:

@@ -39,10 +39,22 @@ class Answer:
     address: str  # that was asked
     expected: bool
     observed: bool
+    computed: bool | None = None  # what the tables make of it; None: nobody has computed it
+    reason: str = ""  # where the three are not one
 
     @property
     def ok(self) -> bool:
-        return self.expected == self.observed
+        return self.expected == self.observed and self.computed in (None, self.expected)
+
+    def document(self) -> dict[str, object]:
+        """As plain values; the last two are there only if there is something to say."""
+        found: dict[str, object] = {"src": self.source, "dst": self.target, "address": self.address,
+                                    "expected": self.expected, "observed": self.observed}
+        if self.computed is not None:
+            found["computed"] = self.computed
+        if self.reason:
+            found["reason"] = self.reason
+        return found
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ class Reach:
     networks: Mapping[str, str]  # port name -> network name, of every port of the topology in the order of the file
     sample: Sample | None = None
     targets: tuple[Answer, ...] = ()  # gateways, floating IPs, the outside
+    computed_from: str = ""  # `installed` tables, the `topology`, or nothing at all (see threeways)
 
     @property
     def ok(self) -> bool:
@@ -64,14 +77,17 @@ class Reach:
         return tuple(answer for answer in (*self.answers, *self.targets) if not answer.ok)
 
     def document(self) -> dict[str, object]:
-        """What `--json` prints; `sample` is there only if not all pairs were asked."""
+        """What `--json` prints; `sample` is there only if not all pairs were asked, and `computed_from` if any were
+        computed.
+        """
         found: dict[str, object] = {"ok": self.ok}
         if self.sample is not None:
             found["sample"] = {"size": len(self.answers), "of": len(self.networks) * (len(self.networks) - 1),
                                "seed": self.sample.seed}
+        if self.computed_from:
+            found["computed_from"] = self.computed_from
         for key, answers in (("pairs", self.answers), ("targets", self.targets)):
-            found[key] = [{"src": answer.source, "dst": answer.target, "address": answer.address,
-                           "expected": answer.expected, "observed": answer.observed} for answer in answers]
+            found[key] = [answer.document() for answer in answers]
         found["leaks"] = [{"src": leak.source, "dst": leak.target, "seen_at": leak.seen_at} for leak in self.leaks]
         return found
 

@@ -16,7 +16,7 @@ from controller.model.topology import Port, Topology
 from controller.tools import world
 from controller.tools.crossing import Put, Routers
 from controller.tools.gates import Gates
-from controller.tools.hosttables import HostTables
+from controller.tools.hosttables import HostTables, Installed
 from controller.tools.stops import Crossing, Ending, Gate, Stop, Visit
 from flows import fields as f
 from flows import packet as packets
@@ -47,10 +47,14 @@ class _Entry:
 class Cloud:
     """A topology's hosts with their tables, and what these and the routers learn from the frames sent here."""
 
-    def __init__(self, topology: Topology, seen: Mapping[str, Seen] | None = None, *, whole: bool = False) -> None:
-        """`whole`: compile all networks of the hosts that frames come to, and not only those of the frames."""
+    def __init__(self, topology: Topology, seen: Mapping[str, Seen] | None = None, *, whole: bool = False,
+                 installed: Installed | None = None) -> None:
+        """`whole`: compile all networks of the hosts that frames come to, and not only those of the frames.
+
+        `installed`: what of that the switches have, where somebody has looked.
+        """
         self._topology = topology
-        self._tables = HostTables(topology, seen, whole=whole)
+        self._tables = HostTables(topology, seen, whole=whole, installed=installed)
         self._tracked: dict[str, Conntrack] = {}
         self._routers = Routers(topology)
         self._gates = Gates(topology)

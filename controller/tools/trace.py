@@ -22,7 +22,7 @@ from controller.tools.story import story
 from controller.tools.tracing import Target, Tracing
 from flows import fields as f
 
-__all__ = ["Journey", "service", "story", "trace"]
+__all__ = ["Journey", "service", "story", "trace", "trace_in"]
 
 
 def trace(topology: Topology, src: str, dst: str, seen: Mapping[str, Seen] | None = None,
@@ -34,8 +34,14 @@ def trace(topology: Topology, src: str, dst: str, seen: Mapping[str, Seen] | Non
     switch; the rest is as on a host that has just been built. `packets`: so many, one after the other, of which later
     ones find what the first has taught. Refusal for a name that there is not.
     """
+    return trace_in(Cloud(topology, seen), topology, (src, dst), service, packets)
+
+
+def trace_in(cloud: Cloud, topology: Topology, names: tuple[str, str], service: Service | None = None,
+             packets: int = 1) -> Journey:
+    """The same through a cloud whose tables are there already, and may be others than the topology's."""
+    src, dst = names
     source = _port(topology, src)
-    cloud = Cloud(topology, seen)
     if dst == EVERYBODY and dst not in topology.vms:
         return broadcast(topology, cloud, source, service, packets)
     trace_ = Tracing(topology, cloud, source, _target(topology, source, dst), service or PING)

@@ -55,6 +55,8 @@ def test_twins_with_equal_addresses_and_macs_are_told_apart(twins: Cloud) -> Non
     assert {(pair["src"], pair["dst"]) for pair in found["pairs"] if pair["expected"]} == ALLOWED
     assert reached(found) == ALLOWED
     assert {pair["address"] for pair in found["pairs"] if pair["dst"] == "green2"} == {"10.0.1.12"}
+    assert found["computed_from"] == "installed"
+    assert all(pair["computed"] == pair["expected"] for pair in found["pairs"])
 
 
 def test_a_switch_that_hands_frames_to_everybody_is_caught(twins: Cloud) -> None:
@@ -64,6 +66,7 @@ def test_a_switch_that_hands_frames_to_everybody_is_caught(twins: Cloud) -> None
     finally:
         twins.run("c1", "ovs-ofctl", "-O", "OpenFlow14", "--strict", "del-flows", "br-int", LEAK)
     assert found["ok"] is False
+    assert not any(pair["computed"] for pair in found["pairs"] if (pair["src"], pair["dst"]) not in ALLOWED)
     strangers = {(leak["src"][:-1], leak["seen_at"][:-1]) for leak in found["leaks"]}
     assert strangers >= {("blue", "green"), ("green", "blue")}
     assert reach(twins)["ok"] is True
@@ -76,6 +79,8 @@ def test_a_vm_that_does_not_answer_is_missed(twins: Cloud) -> None:
     finally:
         twins.run("blue2", "ip", "link", "set", "eth0", "up")
     assert reached(found) == {pair for pair in ALLOWED if "blue2" not in pair}
+    assert {pair["reason"] for pair in found["pairs"] if pair["expected"] != pair["observed"]} == {
+        "by its own flows the tables would deliver it; eth0 of blue2 is down"}
     assert found["leaks"] == []
 
 

@@ -148,3 +148,15 @@ def test_what_is_no_vm_is_summed_up_with_the_rest() -> None:
         "          blue  green  admin  gateways  floating IPs  internet",
         "blue      2/2    0/4    0/2     2/2       0/1 (!1)      1/1",
         "green     0/4    2/2    0/2"]
+
+
+def test_a_doubt_of_the_tables_has_a_mark_of_its_own() -> None:
+    answers = (Answer("web1", "web2", "10.0.0.1", True, False, False, "the tables do so: no flow matches"),
+               Answer("web2", "web1", "10.0.0.1", True, True, False, "the tables do so: no flow matches"),
+               Answer("shop1", "shop2", "10.0.0.1", True, True, True))
+    found = shown(Reach(answers, (), NETWORKS, computed_from="installed"), width=200)
+    assert "blue   web1    .    no!?" in found
+    assert "web2   yes?   ." in found
+    assert "; ?: the tables do not make of it what the topology says" in found
+    assert "wrong: web1 -> web2 (10.0.0.1) was not reached and should be: the tables do so: no flow matches" in found
+    assert "wrong: web2 -> web1 (10.0.0.1) was reached as it should be, but not by these tables: " in found
