@@ -48,9 +48,11 @@ class Line:
 
     def run(self) -> None:
         """Send, as long as the switch takes it."""
-        while all(map(self._send, self._pieces(*self._queue.get()))):
-            pass
-        drop(self.conn)
+        try:
+            while all(map(self._send, self._pieces(*self._queue.get()))):
+                pass
+        finally:
+            drop(self.conn)  # whatever happened: a switch that is told nothing more comes back, and is read again
 
     def _send(self, piece: bytes) -> bool:
         taken = bool(self.conn.send(piece))
