@@ -87,16 +87,13 @@ class Sniffers:
 
     def _open(self, spot: Spot) -> None:
         with netns.inside(spot.namespace):
-            ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+            ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # deaf until it is bound
         self._ears.append(ear)
         ear.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         ear.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         ear.bind((spot.device, _ETH_P_ALL))
         ear.setblocking(False)
         _check_up(ear, spot.device)
-        with suppress(BlockingIOError):  # what other devices had before it was bound
-            while ear.recv(_LONGEST):
-                pass
         self._selector.register(ear, selectors.EVENT_READ, spot)
 
 

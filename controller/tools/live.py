@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from controller.model.placement import Seen
@@ -66,5 +67,6 @@ def _seen(where: Rundir, switches: Switches, hosts: Iterable[str]) -> tuple[dict
     except Refusal as reason:
         unknown = [f"{str(reason).partition('. ')[0]}: local VLANs are computed as on new hosts"]
     there = [host for host in hosts if host in switches.topology.hosts]
-    answers = {host: switches.seen(host, vlans.get(host, {})) for host in there}
-    return {host: seen for host, seen in answers.items() if seen is not None}, unknown
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda host: switches.seen(host, vlans.get(host, {})), there))
+    return {host: seen for host, seen in zip(there, answers, strict=True) if seen is not None}, unknown
