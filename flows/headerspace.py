@@ -145,7 +145,8 @@ def _open(cube: Cube, literals: Iterable[Literal]) -> Clause | None:
         var, value, mask = literal
         known = cube.get(var)
         if known is None:
-            found.append(literal)
+            if mask:
+                found.append(literal)
             continue
         if (known[0] ^ value) & known[1] & mask:
             return None

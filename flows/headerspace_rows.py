@@ -11,18 +11,13 @@ from flows.headerspace import Literal, Region, meet, without
 from flows.tables import Table
 
 
-class Less(NamedTuple):
-    """A variable, less a number: what a router has left of a TTL."""
-
-    var: str
-    by: int
-
-
-Now = int | str | Less  # what a field holds: a number, or what a variable (by its name) held when the frame came in
+Now = int | str  # what a field holds: a number, or what a variable (by its name) held when the frame came in
 Values = Mapping[str, Now]  # field -> what it holds, where that is not what it held when the frame came in
 # Without a value these are 0, not what a frame came in with.
 INSIDE: Final = frozenset({f.CT_STATE.name, f.TUN_ID.name, f.CONJ_ID.name, *(one.name for one in f.TRACKED),
                            *(one.name for one in f.REGISTERS)})
+# Connection tracking has 16 bits for what these have 8 for.
+_NARROW: Final = {"icmpv4_type": 0xFF, f.ICMPV6_TYPE.name: 0xFF}
 # By these, rows are found without looking at all of them: they are nearly always known.
 _KEYS: Final = {one.name for one in (f.IN_PORT, f.VLAN_VID, f.TUN_ID, f.CONJ_ID, *f.REGISTERS)}
 
@@ -128,10 +123,11 @@ def asked(literals: Iterable[Literal], now: Values) -> list[Literal] | None:
         if isinstance(held, int):
             if held & mask != value:
                 return None
-        elif isinstance(held, Less):
-            found.append(Literal(held.var, value + held.by, mask))  # nobody matches a part of a TTL
         else:
-            found.append(Literal(held, value, mask))
+            bits = _NARROW.get(held, mask)
+            if value & ~bits:
+                return None
+            found.append(Literal(held, value, mask & bits))
     return found
 
 

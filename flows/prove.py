@@ -34,13 +34,14 @@ from flows.flow import (
 )
 from flows.headerspace import Region
 from flows.headerspace_live import Live
-from flows.headerspace_rows import INSIDE, Less, Now, Tables
+from flows.headerspace_rows import INSIDE, Now, Tables
 from flows.prove_tracking import tracks
 from flows.tables import Table
 
 VLAN: Final = f.VLAN_VID.name
 INNER: Final = "inner_vlan"  # the tag below the outermost, as VLAN_VID; only where there is an outermost
 LARGE: Final = "larger"  # whether the frame is longer than what a router asks
+ANY_TTL: Final = "ttl behind a router"  # any: so a way round through routers, which a TTL ends, is known to be one
 _DEPTH: Final = 40  # tables in a row
 
 Items = tuple[tuple[str, Now], ...]  # what fields hold, sorted by name
@@ -252,12 +253,6 @@ def _rewritten(at: _At, action: Action) -> _At:
         case Move(source, target):
             return at.with_(**{target.name: at.holding(source.name)})
         case DecTtl():
-            return at.with_(**{f.IP_TTL.name: _less(at.holding(f.IP_TTL.name))})
+            return at.with_(**{f.IP_TTL.name: ANY_TTL})
         case _:
             return at  # a meter: on paper nobody is in a hurry
-
-
-def _less(ttl: Now) -> Now:
-    if isinstance(ttl, int):
-        return max(ttl - 1, 0)
-    return Less(ttl.var, ttl.by + 1) if isinstance(ttl, Less) else Less(ttl, 1)

@@ -89,7 +89,8 @@ class Cloud:
         self._stops = frozenset(stops)
         self._ways: dict[Place, tuple[Path, ...]] = {}
         self._paths: dict[Place, tuple[Path, ...]] = {}
-        self._open: set[Place] = set()
+        self._open: set[Place] = set()  # whose ways are being followed just now
+        self._round: set[Place] = set()  # of these, those that what is followed has come back to
 
     def entry(self, port: Plug, items: Items = ()) -> Place:
         """Where a frame comes to that enters a bridge by a port."""
@@ -109,9 +110,14 @@ class Cloud:
         """From a place to every end, and every table of `stops` but the place itself."""
         found = self._paths.get(place)
         if found is None:
+            above, self._round = self._round, set()
             self._open.add(place)
-            found = self._paths[place] = tuple(_each_once(self._follow(place)))
+            found = tuple(_each_once(self._follow(place)))
             self._open.discard(place)
+            self._round.discard(place)
+            if not self._round:  # else it is only true of what has come by a place above
+                self._paths[place] = found
+            self._round |= above
         return found
 
     def _follow(self, place: Place) -> Iterator[Path]:
@@ -120,12 +126,30 @@ class Cloud:
             if not isinstance(onward, Place) or onward.table in self._stops:
                 yield way
             elif onward in self._open:
+                self._round.add(onward)
                 yield Path(way.space, way.hits, Loop(onward))
+            elif _is_rewritten(onward):
+                yield from self._alone(onward, way, frozenset())
             else:
                 for rest in self.paths(onward):
                     space = both(way.space, rest.space)
                     if space is not None:
                         yield Path(space, (way.hits, rest.hits), rest.end)
+
+    def _alone(self, place: Place, before: Path, met: frozenset[Place]) -> Iterator[Path]:
+        """The same for frames that a router has sent on: few come to where these are, so these alone are followed."""
+        for way in self.ways(place):
+            space = both(before.space, way.space)
+            if space is None:
+                continue
+            onward = way.end
+            path = Path(space, (before.hits, way.hits), onward)
+            if not isinstance(onward, Place) or onward.table in self._stops:
+                yield path
+            elif onward in met:
+                yield Path(space, path.hits, Loop(onward))
+            else:
+                yield from self._alone(onward, path, met | {place})
 
     def _wired(self, place: Place, way: Way) -> Iterator[Path]:
         end = way.end
@@ -142,6 +166,10 @@ class Cloud:
                 yield Path(way.space, way.hits, Place(one.host, one.bridge, None, one.in_port, end.tags, items))
         if not ends:
             yield Path(way.space, way.hits, Dropped("nothing is plugged in there"))
+
+
+def _is_rewritten(place: Place) -> bool:
+    return any(name == f.ETH_SRC.name for name, _ in place.items)
 
 
 def _each_once(paths: Iterable[Path]) -> Iterator[Path]:

@@ -97,8 +97,9 @@ class Arrivals:
         if not true or target.network != source.network:
             yield Wrong(kinds.REWRITTEN, f"a question of {source.name} for a MAC is answered wrongly, to {target.name}",
                         EVERYTHING)
-        elif target is not source and held.get(_ETH_DST) == _ETH_SRC:
-            yield Wrong(kinds.WRONG_PORT, f"an answer for {source.name} comes to {target.name}", EVERYTHING)
+        for wrong in self._promise.wrong(target):
+            yield Wrong(kinds.WRONG_PORT, f"an answer for {source.name} comes to {target.name}",
+                        _renamed(wrong, held.get(_ETH_DST, _ETH_DST)))
 
     @cached_property
     def _floating(self) -> dict[str, set[tuple[int, int]]]:
@@ -192,6 +193,14 @@ class Arrivals:
 
 def _vid(vlan: Now | None) -> int | None:
     return vlan & ~f.VLAN_PRESENT if isinstance(vlan, int) else None
+
+
+def _renamed(space: Region, held: Now) -> Region:
+    """What is said of a receiver, said of the field that it was taken from."""
+    if not isinstance(held, str):
+        return space
+    return Region({held if name == _ETH_DST else name: bits for name, bits in space.cube.items()},
+                  tuple(tuple(one._replace(var=held) for one in clause) for clause in space.nots))
 
 
 def _some(*literals: Literal) -> Region:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from controller.model import names
 from controller.model.topology import Port
 from controller.tools import verify_findings as kinds
 from controller.tools.verify_arrivals import Arrivals, Wrong
@@ -17,11 +18,12 @@ from controller.tools.verify_promise import Card, Promise
 from controller.tools.verify_wires import Flows, Laid, Outside
 from flows import fields as f
 from flows.headerspace import EVERYTHING, Region, TooHard, both, solve, uncovered
-from flows.prove import VLAN, Dropped, Hit, Place, Taught
+from flows.prove import ANY_TTL, VLAN, Dropped, Hit, Place, Taught
 from flows.prove_cloud import Arrival, Cloud, Loop, Path, Plug, rows
 from flows.tables import BASE_EGRESS
 
-COMES, LOST, TAKEN, ROUND = "comes", "lost", "taken", "round"  # what sending the packet on paper shall show
+# What sending the packet on paper shall show.
+COMES, LOST, STOPPED, TAKEN, ROUND = "comes", "lost", "stopped", "taken", "round"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Suspect:
     what: str
     plug: Plug
     values: dict[str, int]  # of a packet
-    shows: str  # COMES to or LOST for `target`; TAKEN by a row; goes ROUND
+    shows: str  # COMES to or LOST for `target`; STOPPED before the router's table; TAKEN by a row; goes ROUND
     hits: tuple[Hit, ...]
 
 
@@ -51,7 +53,8 @@ class Prover:
         self.reaching: set[tuple[str, str]] = set()
         self.undecided: list[str] = []
         self._arrivals = Arrivals(laid, self.promise)
-        self._groups = Groups(laid, self.cloud)
+        self._groups = Groups(laid, self.promise)
+        self._into: dict[str, dict[Place, list[Path]]] = {}  # VM's port -> where its groups are asked -> ways in
 
     def suspects(self) -> Iterator[Suspect]:
         """Every breach, those of one source together."""
@@ -63,7 +66,11 @@ class Prover:
             place = self.cloud.entry(plug, items)
             for path in self.cloud.paths(place):
                 yield from self._path(name, None, plug, (), path)
-        yield from self._groups.suspects()
+        for name, places in self._into.items():
+            target = self.laid.ends[name]
+            if isinstance(target, Port) and self._groups.holds_for(target):
+                for place, ways in places.items():
+                    yield from self._enters(target, place, ways)
 
     # ---- one source
 
@@ -75,6 +82,8 @@ class Prover:
         for arm in to_ends:
             yield from self._path(name, source, plug, (), arm)
         reached: dict[str, list[Region]] = {}
+        if isinstance(source, Port) and self._groups.holds_for(source):
+            yield from self._leaves(source, plug, arms)
         for place, chain in self._fronts(arms):
             for path in self.cloud.paths(place):
                 self._note(reached, path)
@@ -134,13 +143,14 @@ class Prover:
     def _path(self, name: str, source: Card | Outside | None, plug: Plug, chain: Chain, path: Path
               ) -> Iterator[Suspect]:
         hits = path.hits
-        if isinstance(path.end, Loop):
+        if isinstance(path.end, Loop) and ANY_TTL not in dict(path.end.place.items).values():
             yield from self._wrong(name, plug, chain, path, Wrong(kinds.LOOP, f"a frame of {name} goes round for ever",
                                                                   EVERYTHING), "", ROUND)
         elif isinstance(path.end, Taught):
             for wrong in self._arrivals.taught(path.end, hits):
                 yield from self._wrong(name, plug, chain, path, wrong, "", TAKEN)
         for arrival, way in self._arriving(path):
+            yield from self._past_groups(name, plug, chain, path, arrival, way)
             for wrong in self._arrivals.wrong(name, source, arrival, path.space):
                 after = Path(path.space, path.hits, path.end)
                 if way is not None:
@@ -169,6 +179,70 @@ class Prover:
             self.undecided.append(f"{what}: {error}")
             return None
 
+    # ---- security groups
+
+    def _leaves(self, port: Port, plug: Plug, arms: Sequence[Path]) -> Iterator[Suspect]:
+        """What leaves a filtered port is what its groups let leave."""
+        passing: list[tuple[Path, Chain]] = [
+            (way, (group,)) for place, group in _by_place(arms) if place.table is BASE_EGRESS
+            for way in self.cloud.ways(place) if not isinstance(way.end, Dropped | Taught)]
+        if self.laid.topology.firewall == "openvswitch" or passing:
+            passing += [(arm, ()) for arm in arms if not isinstance(arm.end, Dropped | Taught)
+                        and not (isinstance(arm.end, Place) and arm.end.table is BASE_EGRESS)]
+        ways = [way.space for way, _ in passing]
+        for space in self._groups.passing(port, ways, outward=True):
+            wrong = Wrong(kinds.GROUPS, f"{port.name} begins or goes on with what no group of it allows", space)
+            for way, chain in passing:
+                yield from self._wrong(port.name, plug, chain, way, wrong, "", TAKEN)
+        for space in self._groups.lacking(port, ways, outward=True) if passing else ():
+            for said in self.promise.says_of_itself(port):
+                common = both(space, said)
+                values = None if common is None else self._found(port.name, uncovered, common, ways)
+                if values is not None:
+                    yield Suspect(kinds.BLACK_HOLE, port.name, "", f"what the groups of {port.name} let it say is kept "
+                                  "in", plug, values, STOPPED, ())
+                    break
+
+    def _enters(self, port: Port, place: Place, ways: Sequence[Path]) -> Iterator[Suspect]:
+        """What enters a filtered port is what its groups let enter."""
+        spaces = [way.space for way in ways]
+        plug, values = self._in_front(port, place)
+        for space in self._groups.passing(port, spaces, outward=False):
+            for way in ways:
+                common = both(way.space, space)
+                found = None if common is None else self._found(port.name, _first, common, ())
+                if found is not None:
+                    yield Suspect(kinds.GROUPS, "", port.name, f"{port.name} hears what no group of it allows", plug,
+                                  {**found, **values}, COMES, tuple(rows(way.hits)))
+                    break
+        for space in self._groups.lacking(port, spaces, outward=False):
+            found = self._found(port.name, uncovered, space, spaces)
+            if found is not None:
+                yield Suspect(kinds.BLACK_HOLE, "", port.name, f"what the groups of {port.name} let it hear is kept "
+                              "out", plug, {**found, **values}, LOST, ())
+
+    def _in_front(self, port: Port, place: Place) -> tuple[Plug, dict[str, int]]:
+        """Where a frame for a port comes in from another host, and what it wears there."""
+        held = dict(place.items)
+        vlan = held.get(VLAN, 0)
+        patch = self.laid.port(place.host, place.bridge, names.PATCH_TUN) or (place.host, place.bridge, place.in_port)
+        return patch, {VLAN: vlan if isinstance(vlan, int) else 0, f.ETH_DST.name: f.ETH_DST(port.mac).value}
+
+    def _past_groups(self, name: str, plug: Plug, chain: Chain, path: Path, arrival: Arrival, way: Path | None
+                     ) -> Iterator[Suspect]:
+        """Nothing comes to a filtered port by another way than through the tables of the groups."""
+        target = self.laid.ends[arrival.end.name]
+        if not isinstance(target, Port) or not self._groups.holds_for(target):
+            return
+        if way is not None and isinstance(path.end, Place):
+            if path.end not in self._into.setdefault(target.name, {}):
+                self._into[target.name][path.end] = [one for one in self.cloud.ways(path.end)
+                                                     if isinstance(one.end, Arrival) and one.end.end == arrival.end]
+            return
+        for space in self._groups.passing(target, [path.space], outward=False):
+            wrong = Wrong(kinds.GROUPS, f"a frame of {name} comes to {target.name} past its groups", space)
+            yield from self._wrong(name, plug, chain, path, wrong, target.name, COMES)
+
     # ---- what must come
 
     def _must(self, port: Port, plug: Plug, reached: dict[str, list[Region]]) -> Iterator[Suspect]:
@@ -190,7 +264,7 @@ class Prover:
         for one, heard in promised:
             if self._found(card.name, uncovered, one, heard) is None:
                 continue
-            for said in self.promise.says(port):
+            for said in self.promise.says_of_itself(port):
                 space = both(one, said)
                 values = None if space is None else self._found(card.name, uncovered, space, heard)
                 if values is not None:

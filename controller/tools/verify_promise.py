@@ -5,6 +5,7 @@ Who may say what (port security), whose frames may come to whom on a network, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Final
@@ -50,6 +51,7 @@ class Promise:
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
         self._wrong: dict[str, tuple[Region, ...]] = {}
+        self._own: dict[str, tuple[Region, ...]] = {}
 
     # ---- what a card may say
 
@@ -58,6 +60,13 @@ class Promise:
         if not port.port_security:
             return _regions([region((_UNTAGGED,))])
         return _regions(self._says(_identities(port)))
+
+    def says_of_itself(self, port: Port) -> tuple[Region, ...]:
+        """Of these, what it says with its own MAC and address, whatever else it may say."""
+        if port.name not in self._own:
+            own = _identities(replace(port, allowed_address_pairs=()))
+            self._own[port.name] = _regions(self._says(own))
+        return self._own[port.name]
 
     def _says(self, identities: dict[str, list[Prefix]]) -> Iterator[Region | None]:
         targets = [literal(f.ND_TARGET, one) for mac, own in identities.items() for one in _sixes(mac, own)]

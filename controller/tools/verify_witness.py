@@ -13,6 +13,8 @@ from flows import fields as f
 from flows.cookie import LEARNED
 from flows.packet import Packet
 from flows.prove import INNER, LARGE, Hit
+from flows.prove_tracking import Talk
+from flows.tables import ROUTER
 
 _LONG: Final = 9_000  # bytes: more than any network's MTU
 _TCP: Final = {"tcp_src": 1024, "tcp_dst": 80}
@@ -38,12 +40,16 @@ class Witnesses:
 
     @staticmethod
     def _shows(suspect: Suspect, journey: Journey) -> bool:
+        if any(name.startswith("talk:") and value != Talk.NEW for name, value in suspect.values.items()):
+            return False  # of a conversation that goes on: on paper there is none
         came = {one.end for one in journey.came}
         match suspect.shows:
             case "comes":
                 return suspect.target in came
             case "lost":
                 return suspect.target not in came if suspect.target else not came
+            case "stopped":
+                return not any(hit.table is ROUTER for hit in journey.hits)
             case "round":
                 return journey.loops
             case _:
