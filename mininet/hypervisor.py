@@ -10,6 +10,7 @@ Its links to hosts become ports of its bridge; its first link to another switch 
 """
 import contextlib
 import hashlib
+import ipaddress
 import os
 import select
 import shutil
@@ -95,7 +96,13 @@ class Hypervisor(Switch):
         # One thread of each kind: dozens of these share a machine.
         self.vsctl("--no-wait", "init", "--", "set", "Open_vSwitch", ".", f"external_ids:hostname={self.name}",
                    "other_config:n-handler-threads=1", "other_config:n-revalidator-threads=1")
-        self._daemon("ovs-vswitchd")
+        self._start_vswitchd()
+
+    def _start_vswitchd(self):
+        """It is told its one route: of what it reads of the kernel's, it forgets all whenever a device comes or goes,
+        and loses packets until it has read it anew.
+        """
+        self._daemon("ovs-vswitchd", "--disable-system-route")
 
     def _daemon(self, program, *args):
         self.run(program, *args, "--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off")
@@ -108,7 +115,7 @@ class Hypervisor(Switch):
     def restart_vswitchd(self, hard=True):
         """End ovs-vswitchd and start it anew; the database keeps its bridges and ports."""
         end_daemon(self.rundir, "ovs-vswitchd", signal.SIGKILL if hard else signal.SIGTERM)
-        self._daemon("ovs-vswitchd")
+        self._start_vswitchd()
 
     # Bridges and ports.
 
@@ -144,7 +151,9 @@ class Hypervisor(Switch):
         bridge = bridge or self.bridge
         if not self.controller and key == "flow":
             key = 1  # a learning switch sets no tunnel id
-        settings = {"key": key, "local_ip": self.tunnel_ip.partition("/")[0], "remote_ip": remote, **options}
+        settings = {"key": key, "remote_ip": remote, **options}
+        if self.datapath != "netdev":  # there the route says it
+            settings["local_ip"] = self.tunnel_ip.partition("/")[0]
         self.vsctl("--may-exist", "add-port", bridge, name, "--", "set", "Port", name, "protected=true",
                    "--", "set", "Interface", name, "type=vxlan",
                    *(f'options:{key}="{value}"' for key, value in settings.items()))
@@ -159,6 +168,8 @@ class Hypervisor(Switch):
             self.add_port(device, holder)
         self.run("ip", "address", "replace", self.tunnel_ip, "dev", holder)
         self.run("ip", "link", "set", "dev", holder, "up")
+        if self.datapath == "netdev":
+            self.appctl("ovs/route/add", str(ipaddress.ip_interface(self.tunnel_ip).network), holder)
 
     # Mininet's life of a switch.
 

@@ -12,6 +12,8 @@ from controller.model import names
 from controller.model.topology import Host, Topology
 from flows.tables import BEHIND, BR_INT, BR_TUN, UNICAST
 
+Options = tuple[tuple[str, str], ...]
+
 DEFAULT_PORTS = {"vxlan": 4789, "geneve": 6081}
 _LEARNED: Final = 20000  # MACs that br-tun may have learned at a time
 _LEARNED_HERE: Final = 10000  # MACs behind ports without port security
@@ -31,15 +33,16 @@ def provider_bridges(host: Host) -> tuple[str, ...]:
     return tuple(dict.fromkeys(host.bridge_mappings.values()))
 
 
-def ports(topology: Topology, host: Host) -> Iterator[OvsPort]:
+def ports(topology: Topology, host: Host, datapath: str) -> Iterator[OvsPort]:
     """The patch pairs, a tunnel to every other host in the order of the file, and one end for everybody else."""
+    local = () if datapath == "netdev" else (("local_ip", str(host.tunnel_ip)),)  # there, see underlay.userspace
     yield from _patch(topology.cloud, "br-tun", names.PATCH_TUN, names.PATCH_INT)
     for bridge in provider_bridges(host):
         yield from _patch(topology.cloud, bridge, names.int_device(bridge), names.phy_device(bridge))
     for remote in topology.hosts.values():
         if remote.name != host.name:
-            yield _tunnel(topology, host, remote)
-    yield _strangers(topology, host)
+            yield _tunnel(topology, host, remote, local)
+    yield _strangers(topology, host, local)
 
 
 def _patch(cloud: str, bridge: str, here: str, there: str) -> Iterator[OvsPort]:
@@ -56,22 +59,22 @@ def uplink(topology: Topology, bridge: str, device: str) -> OvsPort:
     return OvsPort(device, bridge, external_ids=((MARK, topology.cloud),))
 
 
-def _tunnel(topology: Topology, host: Host, remote: Host) -> OvsPort:
+def _tunnel(topology: Topology, host: Host, remote: Host, local: Options) -> OvsPort:
     """Tunnel ids are set and matched by flows (`key=flow`), so one port serves every network."""
     name = names.tunnel_device(topology.tunnel.type, str(remote.tunnel_ip))
-    return _end(topology, host, name, str(remote.tunnel_ip))
+    return _end(topology, host, name, (*local, ("remote_ip", str(remote.tunnel_ip))))
 
 
-def _strangers(topology: Topology, host: Host) -> OvsPort:
+def _strangers(topology: Topology, host: Host, local: Options) -> OvsPort:
     """Where what comes from an address that is no host's is counted, and dropped; Open vSwitch gives a packet to the
     port that names its sender, if there is one.
     """
-    return _end(topology, host, names.STRANGERS, "flow")
+    return _end(topology, host, names.STRANGERS, (*local, ("remote_ip", "flow")))
 
 
-def _end(topology: Topology, host: Host, name: str, remote: str) -> OvsPort:
+def _end(topology: Topology, host: Host, name: str, ends: Options) -> OvsPort:
     kind = topology.tunnel.type
-    options = [("key", "flow"), ("local_ip", str(host.tunnel_ip)), ("remote_ip", remote)]
+    options = [("key", "flow"), *ends]
     port = topology.tunnel.port
     if kind in DEFAULT_PORTS and port not in (None, DEFAULT_PORTS[kind]):
         options.append(("dst_port", str(port)))

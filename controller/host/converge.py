@@ -7,6 +7,7 @@ that its patch port to the other bridge carries nothing before the daemon has sp
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from ipaddress import ip_interface
 
 from controller.host import refilter, steps
 from controller.host.devices import GIVEN, MARK, Bridge, Devices, Limit, Link, OvsPort, Underlay
@@ -257,6 +258,17 @@ def _standing(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:
         yield from TRACKING
     if old is None or (new.device, new.address) != (old.device, old.address):
         yield from steps.ip_batch(_addresses(new, old), "the address that the tunnels start from")
+        if new.uplink:
+            yield from _route(new, old)
+
+
+def _route(new: Underlay, old: Underlay | None) -> Iterator[Step]:
+    network, before = (ip_interface(one.address).network if one is not None else None for one in (new, old))
+    if before not in (None, network):
+        yield Step(("ovs-appctl", "--timeout=10", "ovs/route/del", str(before)),
+                   "the underlay is another one", tolerant=True)
+    yield Step(("ovs-appctl", "--timeout=10", "ovs/route/add", str(network), new.device),
+               "OVS forgets what it reads of the kernel's routes whenever a device comes or goes")
 
 
 def _neighbours(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:

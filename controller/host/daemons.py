@@ -43,7 +43,8 @@ def end(rundir: Path, program: str, *, hard: bool) -> None:
 
 def start(rundir: Path, program: str) -> Step:
     """The step that starts a daemon on the database it had; to be run in the hypervisor."""
-    more = (str(rundir / "conf.db"), f"--remote=punix:{rundir / 'db.sock'}") if program == DATABASE else ()
+    database = str(rundir / "conf.db"), f"--remote=punix:{rundir / 'db.sock'}"
+    more = database if program == DATABASE else ("--disable-system-route",)  # see underlay.userspace
     return Step((program, *more, "--detach", "--no-chdir", "--pidfile", "--log-file", "-vconsole:off"),
                 f"start {program} again")
 

@@ -106,7 +106,7 @@ def _hypervisor(topology: Topology, host: Host, joint: str, how: tuple[str, str]
     return Devices(
         cloud=topology.cloud,
         bridges=(*feet.bridges, *bridges.bridges(topology, host, datapath, controller)),
-        ports=(*feet.ports, *bridges.ports(topology, host), *own),
+        ports=(*feet.ports, *bridges.ports(topology, host, datapath), *own),
         links=(_marked(uplink, topology), *outside.cards(topology, host, INTERNET),
                *(link for port in ports for link in wires.links(topology, port, lab=True))),
         underlay=feet.underlay,

@@ -38,6 +38,12 @@ def userspace(topology: Topology, host: Host, device: str, *, neighbours: bool) 
     """br-phy over `device`. `neighbours`: every other host is built by this plan too, so its MAC is known.
 
     Knowing it matters: OVS drops the packet for which it must ask first.
+
+    Open vSwitch finds br-phy by a route that it is told (`converge`), not by what it reads of the kernel's: of that it
+    forgets all whenever any device comes or goes, and reads it anew. A flow that is revalidated in between leads
+    nowhere, or a tunnel's packets to the host itself, for some five milliseconds (3.1.0, lib/route-table.c). A lab's
+    ovs-vswitchd therefore reads none (`--disable-system-route`). As no address is then known to be the host's own,
+    tunnels have no `local_ip`: the source of their packets is that of the route.
     """
     bridge = Bridge(BR_PHY, "netdev", mac=br_phy_mac(topology.cloud, host.name), fail_mode="standalone")
     port = OvsPort(device, BR_PHY, external_ids=((MARK, topology.cloud),))

@@ -203,7 +203,7 @@ def _devices(wanted: Wanted, host: Host) -> Devices:
     return Devices(
         topology.cloud,
         (*feet.bridges, *bridges.bridges(topology, host, datapath, wanted.controller or f"unix:{_socket()}")),
-        (*feet.ports, *bridges.ports(topology, host), *own),
+        (*feet.ports, *bridges.ports(topology, host, datapath), *own),
         tuple(link for port in ports for link in wires.links(topology, port, lab=False)),
         feet.underlay,
         (*routers.namespaces(topology, host.name, software_checksums=datapath == "netdev"),

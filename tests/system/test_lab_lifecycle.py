@@ -98,7 +98,7 @@ def test_a_vm_and_a_host_are_added_and_nothing_that_runs_notices(place: Small) -
     until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
     before = place.pids()
     # A count, not a deadline (-w): with a deadline, ping ends without the answer to what it sent last.
-    argv, environment = lab.exec_argv(place.rundir, "a", ("ping", "-n", "-i", "0.02", "-c", "200", "10.0.0.12"))
+    argv, environment = lab.exec_argv(place.rundir, "a", ("ping", "-n", "-i", "0.005", "-c", "800", "10.0.0.12"))
     with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as ping:
         place.up(hosts={**HOSTS, "c3": "192.0.2.13"}, vms={**VMS, "d": ("c3", "10.0.0.14"), "e": ("c2", "10.0.0.15")})
         said = ping.communicate(timeout=60)[0]
@@ -235,6 +235,19 @@ def test_a_restarted_vswitchd_has_its_bridges_and_its_tunnel_address_again(place
     assert "192.0.2.11/24" in place.run("c1", "ip", "address", "show", "dev", "br-phy").stdout
     place.switch_by_hand()
     until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
+
+
+def test_devices_that_come_and_go_in_a_hypervisor_cost_no_packet_of_a_tunnel(place: Small) -> None:
+    place.up()
+    place.switch_by_hand()
+    until(lambda: place.reaches("a", "10.0.0.12"), "a reaches b")
+    argv, environment = lab.exec_argv(place.rundir, "a", ("ping", "-n", "-i", "0.002", "-c", "1000", "10.0.0.12"))
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as ping:
+        while ping.poll() is None:
+            for host in ("c1", "c2"):
+                place.run(host, "sh", "-c", "ip link add one type veth peer name other && ip link set one up && "
+                                            "ip link set other up && ip link del one")
+        assert ping.stdout and " 0% packet loss" in ping.stdout.read()
 
 
 @pytest.mark.parametrize("firewall", ["iptables_hybrid", "none"])

@@ -44,7 +44,8 @@ def devices_of(cloud: Topology, name: str = "c1") -> Devices:
     feet = underlay.userspace(cloud, host, "eth1", neighbours=False)
     ports = wires.ports_of(cloud, name)
     return Devices(cloud.cloud, (*feet.bridges, *bridges.bridges(cloud, host, "netdev", "tcp:192.0.2.1:6653")),
-                   (*feet.ports, *bridges.ports(cloud, host), *(wires.ovs_port(cloud, port) for port in ports)),
+                   (*feet.ports, *bridges.ports(cloud, host, "netdev"),
+                    *(wires.ovs_port(cloud, port) for port in ports)),
                    tuple(link for port in ports for link in wires.links(cloud, port, lab=False)), feet.underlay)
 
 
@@ -63,7 +64,7 @@ def test_a_new_host_gets_all_of_its_bridges_in_one_transaction_and_born_secure()
 
 def test_a_host_has_a_tunnel_to_every_other_host_and_none_to_itself() -> None:
     cloud = topology()
-    tunnels = [port for port in bridges.ports(cloud, cloud.hosts["c1"]) if port.type == "vxlan"]
+    tunnels = [port for port in bridges.ports(cloud, cloud.hosts["c1"], "netdev") if port.type == "vxlan"]
     assert [(port.name, dict(port.options)["remote_ip"]) for port in tunnels] == [
         ("vxlan-c000020c", "192.0.2.12"), ("vxlan-c000020d", "192.0.2.13"), ("strangers", "flow")]
     assert all(dict(port.options)["key"] == "flow" for port in tunnels)
@@ -161,7 +162,8 @@ def test_the_tunnel_address_leaves_the_network_card_for_br_phy() -> None:
         "ovs-appctl --timeout=10 dpctl/ct-disable-tcp-seq-chk",
         "ovs-appctl --timeout=10 dpctl/ct-set-limits default=100000",
         "ip address del 192.0.2.11/24 dev eth1", "ip link set dev eth1 up",
-        "ip address replace 192.0.2.11/24 dev br-phy", "ip link set dev br-phy up"]
+        "ip address replace 192.0.2.11/24 dev br-phy", "ip link set dev br-phy up",
+        "ovs-appctl --timeout=10 ovs/route/add 192.0.2.0/24 br-phy"]
 
 
 def test_devices_survive_a_journey_through_a_file() -> None:
