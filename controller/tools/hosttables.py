@@ -76,6 +76,10 @@ class HostTables:
         """The simulated routers of a host whose tables were asked for."""
         return tuple(self._tables[host].routers.values())
 
+    def compiled(self) -> dict[str, int]:
+        """Host -> how many of its networks were compiled so far."""
+        return {host: len(tables.there) for host, tables in self._tables.items()}
+
     def forget(self) -> None:
         """As if nothing had been learned."""
         for tables in self._tables.values():
@@ -90,7 +94,7 @@ class _Tables:
         self._host = placement.place_bare(topology, host, seen)
         self.carried = topology.whereabouts.carried(host)
         self.routers: dict[str, narrow.SimulatedRouter] = {}
-        self._there: set[str] = set()  # networks that are compiled
+        self.there: set[str] = set()  # networks that are compiled
         self._parts: dict[str, list[Part]] = {bridge: [] for bridge in compiling.bridges(self._host)}
         self._learned: dict[str, list[Flow]] = {}
         self._pipelines: dict[str, Pipeline] = {}
@@ -99,12 +103,12 @@ class _Tables:
     def need(self, networks: Iterable[str]) -> None:
         """Compile what is not compiled yet of these networks, and of those that a router here joins to them."""
         legs = [leg for leg in self._topology.legs_by_host.get(self._host.name, ()) if leg.driver == "simulated"]
-        wanted = [name for name in networks if name not in self._there and name in self.carried]
+        wanted = [name for name in networks if name not in self.there and name in self.carried]
         while wanted:
             network = wanted.pop()
-            if network in self._there:
+            if network in self.there:
                 continue
-            self._there.add(network)
+            self.there.add(network)
             self._compile(network)
             for router in dict.fromkeys(leg.router for leg in legs if leg.network == network):
                 self._route(router)

@@ -70,6 +70,10 @@ class Cloud:
         """The host's numbers: those given, and for the rest those of a host that has just been built."""
         return self._tables.seen(host)
 
+    def compiled(self) -> dict[str, int]:
+        """Host -> how many of its networks were compiled so far, for the hosts that frames came to."""
+        return self._tables.compiled()
+
     def device(self, host: str, bridge: str, ofport: int) -> str:
         """The device behind an OpenFlow port; empty if there is none."""
         return self._tables.device(host, bridge, ofport)
