@@ -83,11 +83,11 @@ def start(where: Path, node: str, *arguments: str) -> subprocess.Popen[str]:
                             text=True)
 
 
-def stream(where: Path, way: Way, kind: str) -> tuple[float, float]:
-    """What came by this way and what was sent, per second: bits of TCP or packets of UDP."""
-    receiver = start(where, way.target, "receive", kind)
+def stream(where: Path, way: Way, kind: str, seconds: float = 0) -> tuple[float, float]:
+    """What came by this way and what was sent, per second: bits of TCP or packets of UDP; for so long, or as usual."""
+    receiver = start(where, way.target, str(seconds), "receive", kind)
     assert receiver.stdout and receiver.stdout.readline() == "ready\n"
-    sender = start(where, way.source, "send", kind, way.address)
+    sender = start(where, way.source, str(seconds), "send", kind, way.address)
     came, _ = receiver.communicate(timeout=60)
     sent, _ = sender.communicate(timeout=60)
     assert (receiver.returncode, sender.returncode) == (0, 0), f"{way.name}: a stream failed"

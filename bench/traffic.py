@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 
 PORT = 5201
-WARM_SECONDS, TCP_SECONDS, UDP_SECONDS = 0.7, 3.0, 2.0
+WARM_SECONDS = 0.7
+SECONDS = {"tcp": 3.0, "udp": 2.0}  # that are measured, unless others are asked for
 PATIENCE_SECONDS = 20
 PAYLOAD = bytes(18)  # with the headers of UDP, IPv4 and Ethernet and the frame's checksum: a frame of 64 bytes
 
 
-def receive_tcp() -> float:
+def receive_tcp(seconds: float) -> float:
     """Bits per second of the payload of one connection, after its slow start."""
     with socket.create_server(("", PORT)) as listener:
         listener.settimeout(PATIENCE_SECONDS)
@@ -28,7 +29,7 @@ def receive_tcp() -> float:
     with caller:
         caller.settimeout(PATIENCE_SECONDS)
         _read(caller, buffer, WARM_SECONDS)
-        return _read(caller, buffer, TCP_SECONDS) * 8
+        return _read(caller, buffer, seconds) * 8
 
 
 def _read(caller: socket.socket, buffer: bytearray, seconds: float) -> float:
@@ -39,7 +40,7 @@ def _read(caller: socket.socket, buffer: bytearray, seconds: float) -> float:
     return total / (now - start)
 
 
-def send_tcp(address: str) -> float:
+def send_tcp(address: str, _: float) -> float:
     """Send until the receiver hangs up; bits per second, with all that nobody read."""
     sent, start, data = 0, time.monotonic(), bytes(1 << 18)
     with contextlib.suppress(ConnectionError), socket.create_connection((address, PORT), PATIENCE_SECONDS) as caller:
@@ -49,7 +50,7 @@ def send_tcp(address: str) -> float:
     return sent * 8 / (time.monotonic() - start)
 
 
-def receive_udp() -> float:
+def receive_udp(seconds: float) -> float:
     """Packets per second that reach the socket. Only the kernel counts them, so that no reader slows them down."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
@@ -59,7 +60,7 @@ def receive_udp() -> float:
         sock.recv(64)
         time.sleep(WARM_SECONDS)
         start, before = time.monotonic(), _arrived()
-        time.sleep(UDP_SECONDS)
+        time.sleep(seconds)
         end, after = time.monotonic(), _arrived()
     return (after - before) / (end - start)
 
@@ -72,12 +73,12 @@ def _arrived() -> int:
     return counted["InDatagrams"] + counted["RcvbufErrors"]
 
 
-def send_udp(address: str) -> float:
+def send_udp(address: str, seconds: float) -> float:
     """Send as fast as the machine can, until the receiver is gone or has had the time to count; packets per second."""
     sent, start = 0, time.monotonic()
     with contextlib.suppress(ConnectionError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect((address, PORT))
-        send, now, end = sock.send, time.monotonic, start + 2 * WARM_SECONDS + UDP_SECONDS
+        send, now, end = sock.send, time.monotonic, start + 2 * WARM_SECONDS + seconds
         while now() < end:
             for _ in range(100):
                 send(PAYLOAD)
@@ -86,12 +87,13 @@ def send_udp(address: str) -> float:
 
 
 def main() -> None:
-    """`traffic.py receive tcp|udp` or `traffic.py send tcp|udp ADDRESS`."""
-    what, how, *address = sys.argv[1:]
+    """`traffic.py SECONDS receive tcp|udp` or `traffic.py SECONDS send tcp|udp ADDRESS`; 0: as long as usual."""
+    asked, what, how, *address = sys.argv[1:]
+    seconds = float(asked) or SECONDS[how]
     if what == "send":
-        print((send_tcp if how == "tcp" else send_udp)(*address))
+        print((send_tcp if how == "tcp" else send_udp)(*address, seconds))
     else:
-        print(receive_tcp() if how == "tcp" else receive_udp())
+        print((receive_tcp if how == "tcp" else receive_udp)(seconds))
 
 
 if __name__ == "__main__":
