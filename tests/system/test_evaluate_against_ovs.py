@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from controller.model import placement
+from controller.model import placement, reading
 from controller.model.topology import Topology
 from flows import cookie as cookies
 from flows import fields as f
@@ -27,10 +27,14 @@ from flows.tracking import Conntrack
 from tests.clouds import CASES, golden, tables
 from tests.ovstrace import Traced, larger_too, traced
 from tests.private_ovs import Control, PrivateOvs
+from tests.random_clouds import random_cloud
 
 pytestmark = [pytest.mark.system, pytest.mark.shared]
 
 PACKETS = 200  # for each case, over all of its bridges
+CLOUDS, IN_RANDOM_CLOUDS = 20, 5000  # random ones, and packets in all of them
+BRIDGES = 3  # of each, at most
+FIREWALLS = ("", "iptables_hybrid", "openvswitch")  # the first is without security groups
 ROUTED = 10  # times as many where there are routers
 TO_ROUTERS = 0.7  # of the packets of a host with routers
 PATCH = 1  # the patch port between br-int and br-tun, in imagined numbers
@@ -224,18 +228,37 @@ def test_random_packets_go_the_same_way_on_paper_as_in_open_vswitch(ovs: Private
     places = [(host, bridge) for host in cloud.hosts for bridge in tables(cloud, host)]
     for host, bridge in places:
         flows = tables(cloud, host)[bridge]
-        numbers = [*placement.imagined(cloud, host).ports[bridge].values(), STRANGER]
-        ovs.add_bridge(bridge, {f"{bridge[3:]}{number}": number for number in numbers})
-        try:
-            for meter in {action.meter for row in flows for action in row.actions if isinstance(action, Metered)}:
-                ovs.run("ovs-ofctl", "-O", "OpenFlow14", "add-meter", bridge,
-                        f"meter={meter},pktps,band=type=drop,rate=9")
-            ovs.add_flows(bridge, (f"cookie={cookie_of(row):#x},{line(row)}" for row in flows))
-            side_by_side(ovs, flows, traffic(f"{seed} {case} {host} {bridge}", cloud, host, bridge),
-                         -(-PACKETS // len(places)) * (ROUTED if any(row.table == LEAVE and row.match.criteria
-                                                                     for row in flows) else 1))
-        finally:
-            ovs.del_bridge(bridge)
+        routed = any(row.table == LEAVE and row.match.criteria for row in flows)
+        on_one_bridge(ovs, flows, traffic(f"{seed} {case} {host} {bridge}", cloud, host, bridge),
+                      -(-PACKETS // len(places)) * (ROUTED if routed else 1))
+
+
+@pytest.mark.parametrize("number", range(CLOUDS))
+def test_so_they_do_in_random_clouds(ovs: PrivateOvs, number: int, seed: int) -> None:
+    pick = random.Random(f"{seed} {number}")
+    cloud = None
+    while cloud is None or not any(cloud.ports()):
+        text = random_cloud(pick, ("simulated", "namespace"), outside=True, edge=FIREWALLS[number % len(FIREWALLS)])
+        cloud = reading.parse(text, "topology.yaml").topology
+    places = [(host, bridge) for host in cloud.hosts for bridge in tables(cloud, host)]
+    chosen = pick.sample(places, min(BRIDGES, len(places)))
+    for host, bridge in chosen:
+        source = traffic(f"{seed} {number} {host} {bridge}", cloud, host, bridge)
+        on_one_bridge(ovs, tables(cloud, host)[bridge], source,
+                      -(-IN_RANDOM_CLOUDS // CLOUDS // len(chosen)))
+
+
+def on_one_bridge(ovs: PrivateOvs, flows: tuple[Flow, ...], source: Traffic, count: int) -> None:
+    """So many packets through the flows of a bridge that is made for it."""
+    bridge = source.bridge
+    ovs.add_bridge(bridge, {f"{bridge[3:]}{number}": number for number in {*source.ports, STRANGER}})
+    try:
+        for meter in {action.meter for row in flows for action in row.actions if isinstance(action, Metered)}:
+            ovs.run("ovs-ofctl", "-O", "OpenFlow14", "add-meter", bridge, f"meter={meter},pktps,band=type=drop,rate=9")
+        ovs.add_flows(bridge, (f"cookie={cookie_of(row):#x},{line(row)}" for row in flows))
+        side_by_side(ovs, flows, source, count)
+    finally:
+        ovs.del_bridge(bridge)
 
 
 def side_by_side(ovs: PrivateOvs, flows: tuple[Flow, ...], source: Traffic, count: int) -> None:
