@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 from controller.switch import additions
@@ -21,6 +22,7 @@ from controller.switch.additions import Batch, Pair, Run
 from controller.switch.diff import Plan
 from flows.flow import Flow
 from flows.sheet import Row
+from flows.stencil import Printed, Stencil
 from flows.tables import BR_INT
 
 LIMIT: Final = 2000  # messages of a bundle: a commit of as many takes a switch about 2 ms
@@ -34,8 +36,15 @@ def place(table: int, priority: int) -> int:
 
 def place_of(row: Row) -> int:
     """The place of a flow."""
+    if isinstance(row, Printed):
+        return _places_of(row.print.stencil)[row.index]
     flow = row if isinstance(row, Flow) else row.model
     return flow.table.id << _PRIORITY_BITS | flow.priority
+
+
+@cache
+def _places_of(stencil: Stencil) -> tuple[int, ...]:
+    return tuple(map(place_of, stencil.models))
 
 
 def places(add: Iterable[Pair]) -> dict[int, int]:

@@ -81,6 +81,7 @@ class Session:
         self._have_meters: dict[int, Meter] = {}
         self._settled: Mapping[int, Meter] = {}  # the meters of the intent, as the switch is known to have them
         self._tenants = zones.Register()  # of flows that the switch holds
+        self._arriving: Mapping[int, zones.Tenants] = {}  # of those of the write under way
 
     @property
     def want(self) -> dict[int, Flow]:
@@ -183,7 +184,7 @@ class Session:
         self._have.update(cutting.places(plan.add))
         for cookie in plan.delete:
             self._have.pop(cookie, None)
-        self._tenants.come(zones.of_rows(plan.add))
+        self._tenants.come(self._arriving)
         self._tenants.go(plan.delete)
         self.counters.metered += len(plan.meters_add) + len(plan.meters_change) + len(plan.meters_delete)
         self._have_meters.update((meter.id, meter) for meter in (*plan.meters_add, *plan.meters_change))
@@ -246,5 +247,6 @@ class Session:
 
     def _with_zones(self, plan: Plan) -> Plan:
         """Zones of connection tracking that get their first flows, or other ones, start empty."""
-        change = self._tenants.change(zones.of_rows(plan.add).values())
+        self._arriving = zones.of_rows(plan.add)
+        change = self._tenants.change(self._arriving.values())
         return replace(plan, flush=change.before, flush_again=change.after) if change.before else plan
