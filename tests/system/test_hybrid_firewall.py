@@ -257,6 +257,21 @@ def test_other_rules_come_by_a_short_way_but_not_upon_what_somebody_has_touched(
     assert connects(place, "free", "web", 80) and not connects(place, "free", "web", 81)
 
 
+def test_the_short_way_is_gone_only_from_the_file_that_both_the_daemon_and_the_lab_have(place: Cloud) -> None:
+    short = "The rules of 2 ports have changed"
+    place.kill_daemon()
+    place.start_daemon()
+    place.in_sync()
+    place.file.write_text(text(PING, PING6, SSH))
+    assert short in tunbridge("apply", str(place.file), rundir=place.rundir).stderr, "a new daemon read the same file"
+    place.file.write_text(text(PING, PING6, HTTP))
+    place.up()
+    place.file.write_text(START)
+    assert short not in tunbridge("apply", str(place.file), rundir=place.rundir).stderr, "the lab had become another"
+    assert connects(place, "free", "web", 80) and connects(place, "free", "web", 22)
+    assert not connects(place, "free", "web", 81)
+
+
 def rules_of(saved: str) -> list[str]:
     return sorted(line for line in saved.splitlines() if line.startswith("-A"))
 
