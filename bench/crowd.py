@@ -110,7 +110,8 @@ def once(topology: Path, plan: list[dict[str, Any]]) -> dict[str, float]:
             daemon.kill()
     least = min(one["flows"] for one in held)
     return {"cold": cold["s"], "flows": sum(one["flows"] for one in held), "least": least, "again": again["s"],
-            "connected": cold["connected"], "cpu": cold["cpu"], "cpu again": again["cpu"], "memory": max(cold["memory"], again["memory"]), "sent": sent}
+            "connected": cold["connected"], "cpu": cold["cpu"], "cpu again": again["cpu"],
+            "memory": max(cold["memory"], again["memory"]), "sent": sent}
 
 
 def report(asked: Namespace) -> Report:
