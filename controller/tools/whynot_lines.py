@@ -57,7 +57,7 @@ def lines(found: WhyNot) -> Iterator[str]:
     yield f"[bold]{escape(source)} does not reach {escape(target)}[/bold]: {escape(found.journey.reason)}"
     last = where(found.journey)
     if last is not None:
-        place = " ".join(word for word in (last["host"], last["device"], last["table"] or "") if word)
+        place = " ".join(dict.fromkeys(word for word in (last["host"], last["device"], last["table"]) if word))
         why = f": {escape(last['why'])}" if last["why"] not in found.journey.reason else ""
         yield f"It ends at [cyan]{escape(place)}[/cyan]{why}"
     if found.by_design:

@@ -22,7 +22,8 @@ from tests.commands import NOBODY, PATIENCE, ROOT, Done, finish, place, run, sta
 DEMO = ROOT / "topology.yaml"
 READS_FILE = (  # every command that takes a topology, with {} for it
     ("check", "{}"), ("check", "--json", "{}"), ("flows", "--intended", "--topology", "{}"),
-    ("trace", "web1", "web2", "--topology", "{}"), ("run", "--listen", "none", "{}"), ("apply", "{}"),
+    ("trace", "web1", "web2", "--topology", "{}"), ("why-not", "web1", "shop1", "--topology", "{}"),
+    ("run", "--listen", "none", "{}"), ("apply", "{}"),
     ("plumb", "--host", "compute1", "--topology", "{}"), ("lab", "up", "{}"), ("lab", "plan", "{}"), ("demo", "{}"))
 
 
