@@ -15,7 +15,8 @@ from flows import delivery, port_security, routed, rules, security
 from flows import fields as f
 from flows.fields import Criterion, tagged
 from flows.flow import ANY, Action, Flow, Goto, PushVlan, SetField, flow, when
-from flows.host import Device, Host, Neighbour, Network, Port, Segment, wearers
+from flows.host import Device, Host, Network, Port, Segment, wearers
+from flows.neighbours import Neighbour
 from flows.sheet import Part, Sheet
 from flows.tables import ARP_SPOOF, CANARY, CLASSIFY, ROUTER
 

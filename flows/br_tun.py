@@ -14,8 +14,9 @@ from flows import models
 from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
 from flows.flow import ANY, Action, Flow, Goto, Learn, Move, Output, OutputBack, PopVlan, PushVlan, SetField, flow, when
-from flows.host import Host, Neighbour, Network, Tunnel, Tunnels, wearers
+from flows.host import Host, Network, Tunnel, Tunnels, wearers
 from flows.host import alone as neighbours_alone
+from flows.neighbours import Elsewhere, Everybody, Neighbour
 from flows.sheet import Part, Sheet
 from flows.stencil import Print, Stencil
 from flows.tables import ARP_RESPONDER, FLOOD, FROM, LEARN, TO_TUNNEL, TUNNEL_TO_VLAN, UNICAST
@@ -103,12 +104,15 @@ def network(host: Host, net: Network) -> Iterator[Part]:
         return
     numbers = _Numbers(net.vlan, net.tunnel_id, tuple(sorted(net.tunnels.ofports)))
     yield Print(_stencil(host.tunnel_type, bool(net.tunnels)), numbers, partial(_known, host, net, net.tunnel_id))
-    tunnels = net.tunnels.to
-    reached = [one for one in net.neighbours if one.remote in tunnels]
     if host.l2population:
-        yield from _populate(net, _into_tunnel(net.tunnel_id), reached, tunnels)
+        yield from _populate(net, _into_tunnel(net.tunnel_id))
     if host.arp_responder:
-        yield from _respond(net, reached)
+        yield from _respond(net, _reached(net))
+
+
+def _reached(net: Network) -> list[Neighbour]:
+    tunnels = net.tunnels.to
+    return [one for one in net.neighbours if one.remote in tunnels]
 
 
 def _known(host: Host, net: Network, tunnel_id: int) -> Iterator[Flow]:
@@ -152,15 +156,15 @@ def _stencil(tunnel_type: str, flooded: bool) -> Stencil:
     return Stencil(made(0), made(1))
 
 
-def _populate(net: Network, into: tuple[Action, ...], reached: Sequence[Neighbour],
-              tunnels: Mapping[str, int]) -> Iterator[Part]:
+def _populate(net: Network, into: tuple[Action, ...]) -> Iterator[Part]:
     """Where the MACs live that the topology knows; any other can only live behind a port without port security."""
+    elsewhere = Elsewhere.of(net.neighbours)
+    if elsewhere.everybody.plain:
+        yield from _alone(net, into, elsewhere.everybody)
+        return
+    tunnels, reached = net.tunnels.to, _reached(net)
     alone = neighbours_alone(reached)
-    if alone:
-        outputs = tuple([tunnels[one.remote] for one in alone])
-        model = flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(alone[0].mac)), *into,
-                     Output(outputs[0]), origin="", why="")
-        yield Sheet(model, f.ETH_DST, f.numbers([one.mac for one in alone]), partial(_lives, alone), outputs)
+    yield from _alone(net, into, Everybody.of(alone))
     for mac, several in wearers(reached).items() if alone is not reached else ():
         if len(several) > 1 or mac != several[0].mac:
             yield flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(mac)), *into,
@@ -172,8 +176,19 @@ def _populate(net: Network, into: tuple[Action, ...], reached: Sequence[Neighbou
                    why=f"an unknown MAC may live behind {_named(unguarded)}, which has port security off")
 
 
-def _lives(neighbours: Sequence[Neighbour], index: int) -> tuple[str, str]:
-    one = neighbours[index]
+def _alone(net: Network, into: tuple[Action, ...], everybody: Everybody) -> Iterator[Sheet]:
+    """Those behind a tunnel, of whom each lives behind a MAC of its own."""
+    ways = map(net.tunnels.to.get, everybody.remotes)
+    found = [(mac, way) for mac, way in zip(everybody.macs, ways, strict=True) if way is not None]
+    if found:
+        macs, outputs = zip(*found, strict=True)
+        model = flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(macs[0])), *into, Output(outputs[0]),
+                     origin="", why="")
+        yield Sheet(model, f.ETH_DST, macs, partial(_lives, everybody, macs), outputs)
+
+
+def _lives(everybody: Everybody, macs: Sequence[int], index: int) -> tuple[str, str]:
+    one = everybody.row(everybody.at[macs[index]])
     return one.origin, f"{one.name} lives on {one.remote}"
 
 

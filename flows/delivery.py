@@ -15,7 +15,8 @@ from flows import models, security
 from flows.cookie import LEARNED_COOKIE
 from flows.fields import tagged
 from flows.flow import ANY, Action, Clone, Flow, Goto, LearnPort, LookUp, Output, PopVlan, Resubmit, flow, when
-from flows.host import Device, Host, Neighbour, Network, Port, Tunnels, wearers
+from flows.host import Device, Host, Network, Port, Tunnels, wearers
+from flows.neighbours import Elsewhere, Neighbour
 from flows.sheet import Part, Sheet
 from flows.stencil import Print, Stencil
 from flows.tables import BASE_INGRESS, BEHIND, DELIVER, UNKNOWN
@@ -93,7 +94,7 @@ def _known(host: Host, net: Network) -> Iterator[Part]:
     """Unicast for a MAC that a port of this host may wear."""
     here = wearers(net.here)
     # Of the thousands elsewhere, only those that wear a MAC of somebody here.
-    elsewhere = wearers([one for one in net.neighbours if one.mac in here or one.also])
+    elsewhere = wearers(Elsewhere.of(net.neighbours).wearing(here))
     for mac, ports in here.items():
         others = elsewhere.get(mac, [])
         to = *(_away(host, net) if others else ()), *_to(host, ports, bool(others))

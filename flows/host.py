@@ -10,6 +10,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, NamedTuple, TypeVar
 
+from flows.neighbours import Neighbour
 from flows.router import Router
 
 Address = IPv4Address | IPv6Address
@@ -132,26 +133,6 @@ class Tunnels:
         return hash(tuple(self))
 
 
-class Neighbour(NamedTuple):
-    """A port of the network on another host, for what is filled from the topology instead of learned.
-
-    It is the same for every host, which has a tunnel to it or not (`Network.tunnels`).
-    """
-
-    name: str
-    origin: str
-    mac: str
-    address: Address
-    remote: str  # the name of the host it lives on
-    secured: bool  # False: MACs that the topology does not know may live behind it
-    also: tuple[str, ...] = ()  # MACs of its allowed address pairs, not its own
-
-    @property
-    def macs(self) -> tuple[str, ...]:
-        """Every MAC that the topology lets it wear, its own first."""
-        return self.mac, *self.also
-
-
 _Wearer = TypeVar("_Wearer", bound=Port | Device | Neighbour)
 
 
@@ -223,7 +204,7 @@ class Network:
     tunnel_id: int | None  # None: not in the overlay, but on a segment
     ports: tuple[Port, ...]
     tunnels: Tunnels  # to the other hosts that carry it
-    neighbours: tuple[Neighbour, ...]  # ports of VMs, and legs of routers, on other hosts
+    neighbours: Sequence[Neighbour]  # ports of VMs, and legs of routers, on other hosts
     devices: tuple[Device, ...] = ()
     segment: Segment | None = None
     profiles: tuple[Profile, ...] = ()  # of its ports on this host

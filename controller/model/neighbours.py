@@ -4,12 +4,14 @@ What a host adds is which of these are elsewhere, and the numbers of its ports (
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from flows.host import Neighbour
+from controller.model.objects import Port
+from flows.neighbours import Everybody, Neighbour
 
 if TYPE_CHECKING:
     from controller.model.topology import Topology
@@ -27,7 +29,7 @@ class Neighbours:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._of: dict[str, tuple[Neighbour, ...]] = {}
+        self._of: dict[str, Everybody] = {}
         self._ends_on: dict[str, Ends] = {}
 
     def after(self, topology: Topology, networks: Iterable[str]) -> Neighbours:
@@ -40,11 +42,14 @@ class Neighbours:
         vars(found)["ends"] = self.ends
         return found
 
-    def of(self, network: str) -> tuple[Neighbour, ...]:
+    def of(self, network: str) -> Everybody:
         """The ports of VMs on a network, then the legs of routers, then its DHCP server, on whatever host they are."""
         found = self._of.get(network)
         if found is None:
-            found = self._of[network] = (*self._vms(network), *self._ours(network))
+            vms, ours = self._topology.ports_by_network.get(network, ()), tuple(self._ours(network))
+            found = self._of[network] = Everybody(
+                [*map(_MAC, vms), *(one.mac for one in ours)], [*map(_HOST, vms), *(one.remote for one in ours)],
+                _Rows(vms, ours), alike=all(map(_SECURED, vms)) and not any(map(_PAIRS, vms)))
         return found
 
     @cached_property
@@ -63,10 +68,6 @@ class Neighbours:
         devices = self._topology.whereabouts.tunnels
         return Ends(tuple(hosts), tuple([devices[name] for name in hosts]))
 
-    def _vms(self, network: str) -> list[Neighbour]:
-        found = list(map(_neighbour, map(_AS_NEIGHBOUR, self._topology.ports_by_network.get(network, ()))))
-        return [_narrowed(one) if one.also else one for one in found] if any(one.also for one in found) else found
-
     def _ours(self, network: str) -> Iterator[Neighbour]:
         topology = self._topology
         for leg in topology.legs_by_network.get(network, ()):
@@ -76,13 +77,24 @@ class Neighbours:
             yield Neighbour(server.name, server.path, server.mac, server.addresses[0][1], server.host, secured=True)
 
 
-# In the order of Neighbour's fields: a network may have thousands. Its pairs are still to be narrowed to their MACs.
-# And they are made without the function of Python's that a named tuple has around its making.
-_neighbour: Final[Callable[[tuple[Any, ...]], Neighbour]] = partial(tuple.__new__, Neighbour)
-_AS_NEIGHBOUR: Final = attrgetter("name", "path", "mac", "ip", "host", "port_security", "allowed_address_pairs")
+# A network may have thousands: these are asked without a function of Python's.
+_MAC: Final = attrgetter("mac")
+_HOST: Final = attrgetter("host")
+_SECURED: Final = attrgetter("port_security")
+_PAIRS: Final = attrgetter("allowed_address_pairs")
 
 
-def _narrowed(one: Neighbour) -> Neighbour:
-    pairs: tuple[Any, ...] = one.also
-    macs = dict.fromkeys(pair.mac for pair in pairs if pair.mac != one.mac) if one.secured else ()
-    return one._replace(also=tuple(macs))
+@dataclass(frozen=True)
+class _Rows:
+    """Makes the row of an index."""
+
+    vms: tuple[Port, ...]
+    ours: tuple[Neighbour, ...]
+
+    def __call__(self, index: int) -> Neighbour:
+        if index >= len(self.vms):
+            return self.ours[index - len(self.vms)]
+        port = self.vms[index]
+        macs = dict.fromkeys(pair.mac for pair in port.allowed_address_pairs if pair.mac != port.mac)
+        return Neighbour(port.name, port.path, port.mac, port.ip, port.host, port.port_security,
+                         tuple(macs) if port.port_security else ())

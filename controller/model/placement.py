@@ -15,6 +15,7 @@ from controller.model import names, routing, securing
 from controller.model.neighbours import Ends
 from controller.model.topology import Host, Network, Port, Topology
 from flows import host as narrow
+from flows.neighbours import Elsewhere
 
 FIRST_VLAN: Final = 1
 LAST_VLAN: Final = 4094  # 4095 is reserved (IEEE 802.1Q, table 9-2)
@@ -100,7 +101,7 @@ def imagined(topology: Topology, host: str) -> Seen:
 def prepare(topology: Topology) -> None:
     """Find what placing any host looks up, before a switch waits for it."""
     for network in topology.networks:
-        topology.neighbours.of(network)
+        topology.neighbours.of(network).find()
         topology.neighbours.ends_on(network)
     for host in topology.hosts:
         topology.whereabouts.carried(host)
@@ -168,7 +169,7 @@ def place_network(topology: Topology, host: str, network: str, seen: Seen) -> na
     return narrow.Network(network, f"networks.{network}", seen.vlans[network], item.tunnel_id,
                           tuple(_ports(topology, host, network, seen)),
                           _tunnels(topology.neighbours.ends_on(network), host, seen) if overlaid else narrow.Tunnels(),
-                          tuple([one for one in topology.neighbours.of(network) if one.remote != host]),
+                          Elsewhere(topology.neighbours.of(network), host),
                           tuple(_devices(topology, host, network, seen)),
                           _segment(topology, host, network, seen),
                           *securing.place_groups(topology, host, network))

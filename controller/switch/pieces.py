@@ -17,6 +17,7 @@ from controller.switch.intent import Piece
 from flows import br_ex, br_int, br_tun, delivery
 from flows import compile as compiler
 from flows.host import Host, Meter, Network, SimulatedRouter, Tunnels
+from flows.neighbours import Elsewhere
 from flows.sheet import Part
 from flows.tables import BR_INT, BR_TUN
 
@@ -118,8 +119,8 @@ def _of_ports(state: HostState, bare: Host, network: Network) -> list[Part]:
 def _ways(state: HostState, bare: Host, network: Network) -> tuple[Part, ...]:
     """What br-int holds of a network beside its ports; what it held, if nothing of what that is made of is another."""
     here = {mac for one in network.here for mac in one.macs}
-    elsewhere = network.neighbours if delivery.unguarded(network) else \
-        tuple([one for one in network.neighbours if one.also or one.mac in here])
+    everybody = Elsewhere.of(network.neighbours)
+    elsewhere = everybody if delivery.unguarded(network) else everybody.wearing(here)
     made_of = (network.vlan, network.ports, network.devices, network.segment, elsewhere,
                bare.patch_tun, bare.firewall, bare.mac_aging_time)
     before, flows = state.ways.get(network.name, ((), ()))
