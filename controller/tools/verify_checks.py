@@ -18,7 +18,7 @@ from controller.tools.verify_promise import Card, Promise
 from controller.tools.verify_wires import Flows, Laid, Outside
 from flows import fields as f
 from flows.headerspace import EVERYTHING, Region, TooHard, both, solve, uncovered
-from flows.prove import ANY_TTL, VLAN, Dropped, Hit, Place, Taught
+from flows.prove import ANY_TTL, VLAN, Asked, Dropped, Hit, Place, Taught
 from flows.prove_cloud import Arrival, Cloud, Loop, Path, Plug, rows
 from flows.tables import BASE_EGRESS
 
@@ -104,7 +104,9 @@ class Prover:
                 yield place, (group,)
 
     def _note(self, reached: dict[str, list[Region]], path: Path) -> None:
-        """Remember which frames come to whom."""
+        """Remember which frames come to whom; to "" those that the controller has."""
+        if isinstance(path.end, Asked):
+            reached.setdefault("", []).append(path.space)
         for arrival, _ in self._arriving(path):
             reached.setdefault(arrival.end.name, []).append(path.space)
 
@@ -253,6 +255,24 @@ class Prover:
             if values is not None:
                 yield Suspect(kinds.BLACK_HOLE, port.name, card.name,
                               f"what {port.name} sends to {card.name} does not come there", plug, values, LOST, ())
+        for target, region in self.promise.routed(port):
+            heard = [*reached.get(target.name, ()), *reached.get("", ())]
+            values = self._missing(port, region, heard)
+            if values is not None:
+                yield Suspect(kinds.BLACK_HOLE, port.name, target.name,
+                              f"what {port.name} sends to {target.name} by its router does not come there", plug,
+                              values, LOST, ())
+
+    def _missing(self, port: Port, promised: Region, heard: Sequence[Region]) -> dict[str, int] | None:
+        """Of what is promised, a packet that nobody heard, and that the port may send as itself."""
+        if self._found(port.name, uncovered, promised, heard) is None:
+            return None
+        for said in self.promise.says_of_itself(port):
+            space = both(promised, said)
+            values = None if space is None else self._found(port.name, uncovered, space, heard)
+            if values is not None:
+                return values
+        return None
 
     def _missed(self, port: Port, card: Card, reached: dict[str, list[Region]]) -> dict[str, int] | None:
         """A packet that must come to a card and does not."""
@@ -261,15 +281,8 @@ class Prover:
         promised = [(one, came) for one in self.promise.must(port.network, card)]
         if asked is not None:
             promised.append((asked, [*came, *reached.get(port.name, ())]))  # or it is answered on the way
-        for one, heard in promised:
-            if self._found(card.name, uncovered, one, heard) is None:
-                continue
-            for said in self.promise.says_of_itself(port):
-                space = both(one, said)
-                values = None if space is None else self._found(card.name, uncovered, space, heard)
-                if values is not None:
-                    return values
-        return None
+        found = (self._missing(port, one, heard) for one, heard in promised)
+        return next((values for values in found if values is not None), None)
 
 
 def _by_place(paths: Iterable[Path]) -> Iterator[tuple[Place, list[Path]]]:

@@ -10,9 +10,12 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
+from controller.model.reachability import expected_pairs
 from controller.model.topology import Address, DhcpPort, Network, Port, Prefix, RouterPort, Topology
+from controller.model.walking import World
 from flows import fields as f
 from flows.headerspace import Literal, Region, region
+from flows.prove import LARGE
 
 Card = Port | RouterPort | DhcpPort
 _UNTAGGED: Final = Literal(f.VLAN_VID.name, f.NO_VLAN, f.VLAN_VID.full)
@@ -134,6 +137,34 @@ class Promise:
             return None
         return region((literal(f.ETH_DST, f.BROADCAST), _ARP, literal(f.ARP_OP, f.ARP_REQUEST),
                        literal(f.ARP_TPA, card.ip)), self._claims(network))
+
+    def routed(self, port: Port) -> Iterator[tuple[Port, Region]]:
+        """VMs behind a simulated router of a port's subnet, and packets that must come to them by it."""
+        leg = self._world.gateway_of(port) if self._expected else None
+        if leg is None or leg.driver != "simulated":
+            return
+        near = {one.subnet for one in self.topology.legs_by_router[leg.router]}
+        for target in self._expected.get(port.name, ()):
+            if target.subnet != port.subnet and target.subnet in near:
+                found = region((literal(f.ETH_DST, leg.mac), _IPV4, literal(f.IPV4_DST, target.ip),
+                                literal(f.IP_TTL, 64), Literal(LARGE, 0, 1)))
+                if found is not None:
+                    yield target, found
+
+    @cached_property
+    def _world(self) -> World:
+        return World(self.topology)
+
+    @cached_property
+    def _expected(self) -> dict[str, list[Port]]:
+        """Port -> whom it reaches; nothing where no router is simulated."""
+        if not any(leg.driver == "simulated" for legs in self.topology.legs_by_router.values() for leg in legs):
+            return {}
+        ports = {port.name: port for port in self.topology.ports()}
+        found: dict[str, list[Port]] = {}
+        for source, target in sorted(expected_pairs(self.topology)):
+            found.setdefault(source, []).append(ports[target])
+        return found
 
     def _claims(self, network: str) -> list[tuple[Literal, ...]]:
         """ARP that claims an address of a simulated router: the router's host does not let it pass."""
