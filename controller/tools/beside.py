@@ -159,7 +159,10 @@ def _on(hop: Hop) -> str:
 def _differences(hop: Hop, what: Marked) -> list[str]:
     """Headers that both know, and say otherwise."""
     computed, observed = headers(hop.wears), headers(what.packet)
-    wears = [name for name in WORDS if name in computed and name in observed and computed[name] != observed[name]]
+    known = [name for name in WORDS if name in computed and name in observed]
+    if computed.get("protocol") == "udp" and observed.get("protocol") == "icmp":  # nobody listens there, and says so
+        known = [name for name in known if name not in ("protocol", "icmp")]
+    wears = [name for name in known if computed[name] != observed[name]]
     wears += [name for name in ("vlan", "tunnel_id") if (name in computed) != (name in observed)]
     return [f"{WORDS[name]} {observed.get(name, 'none')} instead of {computed.get(name, 'none')}"
             for name in dict.fromkeys(wears)]

@@ -12,7 +12,6 @@ from controller.tools.journey import DROPPED, TABLE, Hop, Journey, Leg, Observed
 _DEVICE_CHARS: Final = 15
 _WORN: Final = ("vlan", "tunnel_id")  # said as long as it is worn
 _PART_OF: Final = ("arp", "arp_src", "arp_src_mac", "arp_dst", "arp_dst_mac", "nd_target", "icmp", "protocol")
-_SEEN: Final = {True: "[green]seen[/green]", False: "[red]not seen[/red]", None: "[yellow]?[/yellow]"}
 Widths = list[int]
 
 
@@ -93,8 +92,11 @@ def _tracked(tracked: Tracked) -> str:
 def _observed(observed: Observed | None) -> str:
     if observed is None:
         return ""
-    note = f": {observed.note}" if observed.note else ""
-    return f"  {_SEEN[observed.seen]}[dim]{escape(note)}[/dim]"
+    if observed.seen is None:
+        return f"  [yellow]not visible[/yellow][dim]: {escape(observed.note)}[/dim]"
+    word = "counted" if observed.how == "counted" else "seen"
+    words = f"[green]{word}[/green]" if observed.seen else f"[red]not {word}[/red]"
+    return f"  {words}[dim]{escape(f' {observed.note}' if observed.note else '')}[/dim]"
 
 
 def _live(journey: Journey) -> Iterator[str]:
