@@ -41,13 +41,27 @@ def ends(step: Succession) -> list[Interruption]:
     return [*_rules(step), *_groups(step), *_floating(step)]
 
 
+def opened(step: Succession) -> list[Interruption]:
+    """What rules that come let begin: no pair of a ping need be among them, so a plan tells them beside."""
+    old, new = step.old.security_groups, step.new.security_groups
+    found = []
+    for name in sorted(step.difference.groups & old.keys() & new.keys()):
+        known = {_meaning(rule) for rule in old[name].rules}
+        come = [words(rule) for rule in new[name].rules if _meaning(rule) not in known]
+        if come:
+            why = f"these rules come: {', '.join(come)}"
+            found.append(Interruption(f"group {name}", why, _obeying(step.new, name)))
+    return found
+
+
 def document(step: Succession) -> dict[str, object]:
     """`hitless` of a plan: {"ok": bool, "interrupted": [{what, why, ports}], "ended": [the same]}."""
     lost, cut = gaps(step), ends(step)
-    return {"ok": not lost, "interrupted": [_plain(one) for one in lost], "ended": [_plain(one) for one in cut]}
+    return {"ok": not lost, "interrupted": [plain(one) for one in lost], "ended": [plain(one) for one in cut]}
 
 
-def _plain(one: Interruption) -> dict[str, object]:
+def plain(one: Interruption) -> dict[str, object]:
+    """As values for JSON."""
     return {"what": one.what, "why": one.why, "ports": None if one.ports is None else list(one.ports)}
 
 

@@ -25,14 +25,16 @@ def plan(fleet: Fleet, new: Topology) -> Json:
     """Flows that would come and go on each connected switch, and the pairs that would gain or lose each other.
 
     Ports that a switch does not have yet bring their flows when they are plugged in, and are not in here. `tables`
-    counts them by table; `hitless` says what is interrupted (see `interruptions`).
+    counts them by table; `hitless` says what is interrupted, `opened` which rules come (see `interruptions`).
     """
+    step = succeed(fleet.topology, new)
     before, after = expected_pairs(fleet.topology), expected_pairs(new)
     switches = [switch for state in fleet.hosts.values() for switch in _switches(state, new)]
     return {
         "switches": switches,
         "tables": [row for switch in switches for row in _tables(switch)],
-        "hitless": interruptions.document(succeed(fleet.topology, new)),
+        "hitless": interruptions.document(step),
+        "opened": [interruptions.plain(one) for one in interruptions.opened(step)],
         "left_alone": sorted(fleet.hosts.keys() - new.hosts.keys()),
         "gain": [list(pair) for pair in sorted(after - before)],
         "lose": [list(pair) for pair in sorted(before - after)],

@@ -29,6 +29,7 @@ def lines(planned: Json) -> Iterator[str]:
             yield f"and so on: {len(pairs)} pairs in all"
     if not any(switch["add"] or switch["delete"] for switch in planned["switches"]):
         yield "No flow would change now; ports that are not plugged in yet bring theirs later."
+    yield from (f"[green]opens[/green]  {_told(one)}" for one in planned["opened"])
     yield from _hitless(planned["hitless"])
 
 

@@ -1,6 +1,7 @@
 """The overlay while things change: ageing, moves, live edits."""
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from labkit import Cloud, cloud, mac_bytes, tunbridge, udp_frame, until
 
-from controller.tools import lab
+from controller.tools import changes, handover, lab
 
 pytestmark = pytest.mark.system
 
@@ -176,6 +177,10 @@ def test_a_vlan_that_changes_its_network_takes_nothing_learned_along(running: Cl
 
 def test_a_network_with_another_tunnel_id_keeps_talking(running: Cloud) -> None:
     assert running.pings("green1", "10.0.1.12")
-    running.change(topology().replace("1002", "2002"))
+    wanted = topology().replace("1002", "2002")
+    planned = changes.plan(running.where, handover.STDIN, io.BytesIO(wanted.encode()))
+    assert [(one["what"], one["ports"]) for one in planned["hitless"]["interrupted"]] == [
+        ("network green", ["green1", "green2"])]
+    running.change(wanted)
     running.in_sync()
     assert running.pings("green1", "10.0.1.12", count=3)

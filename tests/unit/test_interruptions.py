@@ -14,7 +14,7 @@ from controller.model.reachability import expected_pairs
 from controller.model.succession import Succession, succeed
 from controller.model.topology import Port, Topology
 from controller.model.walking import World
-from controller.switch.interruptions import document, ends, gaps
+from controller.switch.interruptions import document, ends, gaps, opened
 from controller.tools.hosttables import HostTables
 from controller.tools.simulate import Cloud
 from flows import packet as packets
@@ -80,6 +80,12 @@ def test_what_ends_because_it_may_not_go_on_is_named_and_interrupts_nobody(
     one, = ends(found)
     assert one.what == what
     assert why in one.why
+
+
+def test_a_rule_that_comes_is_told_with_who_obeys_it() -> None:
+    one, = opened(step(("port: 80}", "port: 80}\n    - {direction: ingress, protocol: tcp, port: 443}")))
+    assert (one.what, one.why, one.ports) == (
+        "group web", "these rules come: tcp 443 IPv4 from anybody", ("web1", "web2", "web3"))
 
 
 class _Mixed(HostTables):
