@@ -25,7 +25,7 @@ def merge(want: dict[int, Flow], rows: Iterable[Row], learned: Callable[[Row], s
         flow = want.get(row.cookie)
         if flow and (not row.actions or _is_at(row, flow)):
             seen.add(row.cookie)
-            merged.append({**flow_json(flow), **_counters(row), **_altered(row, flow)})
+            merged.append({**flow_json(flow, row.cookie), **_counters(row), **_altered(row, flow)})
         else:
             merged.append({"cookie": f"{row.cookie:#018x}", "table": row.table, "priority": row.priority,
                            "match": row.match, "actions": row.actions, **_counters(row), **_unwanted(row, learned)})
@@ -45,9 +45,9 @@ def _altered(row: Row, flow: Flow) -> Json:
     return {"status": "altered", "actions": row.actions, "wanted_actions": actions_text(flow.actions)}
 
 
-def flow_json(flow: Flow) -> Json:
-    """A flow as plain values."""
-    return {"cookie": f"{cookie_of(flow):#018x}", "table": flow.table.id, "priority": flow.priority,
+def flow_json(flow: Flow, cookie: int = 0) -> Json:
+    """A flow as plain values; its cookie is computed if it is not known."""
+    return {"cookie": f"{cookie or cookie_of(flow):#018x}", "table": flow.table.id, "priority": flow.priority,
             "match": ",".join(match_words(flow.match)), "actions": actions_text(flow.actions),
             "origin": flow.origin, "why": flow.why}
 

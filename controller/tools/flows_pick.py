@@ -12,7 +12,7 @@ from controller.model.places import Places
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 
 Json = dict[str, Any]
-_LINE: Final = re.compile(r"(.*?):?(\d+)")
+_LINE: Final = re.compile(r"(?:(.*):)?(\d+)")
 _RULES: Final = " Where the firewall is iptables_hybrid, rules are no flows: look with iptables -nvL on the host."
 _CARD: Final = re.compile(r"(.+):eth(\d+)")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,8 +129,12 @@ def _show(asked: _Asked, ofctl: bool) -> None:
 def _print(lines: Iterable[Line]) -> None:
     """Coloured on a terminal; as they are, and quickly, elsewhere."""
     if not sys.stdout.isatty():
+        told = time.monotonic()
         for line in lines:
             print("".join(text for _, text in line))
+            if time.monotonic() - told > _SOONEST:  # whoever reads along sees what is there
+                sys.stdout.flush()
+                told = time.monotonic()
         return
     from rich.text import Text
 
