@@ -83,6 +83,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
 
     def serve_switch(self, sock: Any, peer: str) -> None:
         """The whole life of a switch's connection."""
+        sockets.widen(sock)
         plain = sockets.UnixSocket(sock) if sock.family == socket.AF_UNIX else sock
         with contextlib.closing(Datapath(plain, peer)) as datapath:
             line = self._lines[datapath] = Line(datapath, partial(self._write_over, datapath))

@@ -18,7 +18,7 @@ from typing import Final
 
 from controller.switch.diff import Plan
 
-AHEAD: Final = 3  # bundles that a switch holds open at most
+AHEAD: Final = 4  # bundles that a switch holds open at most
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,16 @@ class Listeners:
         return f"unix:{self.openflow}", *(f"tcp:{_in_brackets(host)}:{port}" for host, port in self.tcp)
 
 
+_ROOM: Final = 1 << 20  # bytes that may wait in a socket: all bundles that `sending` has staged ahead
+_SO_SNDBUFFORCE: Final = 32  # socket(7): above what the system allows to others; only root may
+
+
+def widen(sock: Any) -> None:
+    """Let so much wait for a switch that it has work while the daemon does something else."""
+    with contextlib.suppress(OSError):  # then it is as large as the system has it
+        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _ROOM)
+
+
 class CannotListen(Exception):
     """A socket cannot be had; str() is the sentence."""
 

@@ -50,7 +50,7 @@ def test_a_bundle_that_the_switch_cannot_read_is_not_committed_nor_any_behind_it
     write = sending(10)
     write.start()
     write.closed(1)
-    assert write.failed("bad") == [Discard(2), Discard(3), Finished(0, "bad")]
+    assert write.failed("bad") == [*map(Discard, range(2, AHEAD + 1)), Finished(0, "bad")]
     assert write.finished
     for late in (write.closed(2), write.committed(1), write.failed("again")):
         assert late == []
