@@ -83,9 +83,9 @@ class Mark:
         vlan = tag if tag is not None else None if outer else vlan
         try:
             packet = _decoded(inner)
-        except (Malformed, struct.error, IndexError):
+            part = self._part(packet, inner)
+        except (Malformed, struct.error, IndexError):  # cut short, or not what its head says
             return None
-        part = self._part(packet, inner)
         if part is None:
             return None
         if vlan:

@@ -123,8 +123,8 @@ def test_others_frames_are_nobodys(seed: int) -> None:
     assert one.find(other.bytes_of(sent(PING)), None) is None
     for _ in range(2000):
         data = dice.randbytes(dice.randrange(0, 120))
-        kind = dice.choice([b"\x08\x00", b"\x08\x06", b"\x86\xdd", b"\x81\x00", data[12:14]])
-        frame = data[:12] + kind + data[14:]
+        kind = dice.choice([b"\x08\x00\x45", b"\x08\x06", b"\x86\xdd\x60", b"\x81\x00", data[12:14]])
+        frame = data[:12] + kind + data[12 + len(kind):]
         assert one.find(frame, None) is None
         unwrapping.unwrapped(frame)
 
