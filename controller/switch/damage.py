@@ -99,7 +99,12 @@ def _too_many(update: Update, find: Callable[[int], Row | None]) -> Damage | Non
 
 
 def owners(parts: Iterable[Part], keys: Set[Key]) -> dict[Key, int]:
-    """Of these keys, those of flows among the parts, with the cookies that these wear by right."""
+    """Of these keys, those of flows among the parts, with the cookies that these wear by right.
+
+    A switch that nobody touches is asked about no keys, each second.
+    """
+    if not keys:
+        return {}
     sought: dict[tuple[int, int], set[Match]] = {}
     for table, priority, match in keys:
         sought.setdefault((table, priority), set()).add(match)
@@ -107,7 +112,8 @@ def owners(parts: Iterable[Part], keys: Set[Key]) -> dict[Key, int]:
     texts = {_text(key): key for key in keys}
     for part in parts:
         if isinstance(part, Print):
-            found.update(_in_print(part, texts))
+            if any((model.table.id, model.priority) in sought for model in part.stencil.models):
+                found.update(_in_print(part, texts))
         elif isinstance(part, Sheet):
             found.update(_in_sheet(part, sought.get((part.model.table.id, part.model.priority), set())))
         elif part.match in sought.get((part.table.id, part.priority), ()):
