@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import yaml
@@ -74,7 +75,7 @@ def written(value: Value) -> str:
 
 
 def _amended(text: str, edit: Edit) -> str | None:
-    data = _data(text)
+    data = data_of(text)
     wanted = _with(data, edit.path, edit)
     root = yaml.compose(text, Loader=_LOADER)
     if wanted is None or not isinstance(root, MappingNode):
@@ -82,12 +83,14 @@ def _amended(text: str, edit: Edit) -> str | None:
     newline = "\r\n" if "\r\n" in text else "\n"
     for place, end, words in _tries(_File(text, newline), root, edit):
         made = text[:place] + words + text[end:]
-        if _data(made) == wanted:
+        if data_of(made) == wanted:
             return made
     return None
 
 
-def _data(text: str) -> Any:
+@lru_cache(maxsize=8)
+def data_of(text: str) -> Any:
+    """What a file says, as plain data that nobody may change; None if it cannot be read. Kept for who asks again."""
     root = source.read(text.encode()).root
     return root.data if root is not None else None
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, ip_address
 from typing import Any, Final
 
+from controller.model.amending import data_of
 from controller.model.protocols import Datagram, echo
 from controller.model.reachability import INTERNET
 from controller.model.topology import Address, FloatingIp, Port, RouterPort, Subnet, Topology
@@ -30,13 +31,18 @@ class Way:
 
 @dataclass(frozen=True)
 class Case:
-    """A question, and the topology that it is asked of. `raw`: the file as plain data."""
+    """A question, and the topology that it is asked of, with the text of its file."""
 
     topology: Topology
-    raw: Any
+    text: str
     source: Port
     target: str  # as asked for: a port, an address, or `internet`
     service: Service
+
+    @property
+    def raw(self) -> Any:
+        """The file as plain data."""
+        return data_of(self.text)
 
     @cached_property
     def world(self) -> World:
