@@ -32,6 +32,7 @@ vms:
   db1: {host: c1, network: blue, ip: 10.0.0.21, security_groups: [db]}
   free: {host: c2, network: blue, ip: 10.0.0.31}
 """
+_ENOUGH = 2  # pairs of clouds
 BASE = {"firewall": "iptables_hybrid", "port": "80", "host": "c2", "groups": "web"}
 
 
@@ -58,6 +59,8 @@ def planned(topology: Topology) -> lab.LabPlan:
 def test_of_random_clouds_it_is_what_whole_packet_filters_say(seed: int) -> None:
     pick, compared = random.Random(seed), 0
     for _ in range(12):
+        if compared == _ENOUGH:
+            break
         before = sketch(pick, "iptables_hybrid")
         after = changed(pick, before)
         old, new = before.topology(), after.topology()
