@@ -15,6 +15,7 @@ Line = tuple[tuple[str, str], ...]  # (style, text), one after the other
 _COLOURS: Final = {"missing": "red", "altered": "red", "surplus": "red", "stranger": "yellow", "learned": "green"}
 _ONWARD: Final = re.compile(r"goto_table:(\d+)|resubmit\(,(\d+)\)")
 _UNITS: Final = (("GB", 10 ** 9), ("MB", 10 ** 6), ("kB", 10 ** 3))
+_ABOUT_ONE: Final = 0.95  # a second; below, it is told by the minute
 _TIMES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 NOTHING: Final = ("", "pipeline", "learned")  # origins that are no place in a file
 
@@ -113,7 +114,7 @@ def size(count: float) -> str:
 
 def rate(per_second: float) -> str:
     """`2.3/s`, and of what is rarer, `4/min`."""
-    if per_second >= 1:
+    if per_second >= _ABOUT_ONE:
         return f"{per_second:,.1f}/s" if per_second < 1000 else f"{per_second:,.0f}/s"
     return f"{per_second * 60:.2g}/min" if per_second * 60 >= 1 else f"{per_second * 3600:.2g}/h"
 

@@ -119,8 +119,10 @@ def _facts(hop: Json, source: str) -> Iterator[tuple[str, str]]:
         yield "learned", f"{one['why']}: {one['flow']}"
     if hop["outputs"]:
         yield "leaves by", ", ".join(hop["outputs"])
-    if hop["observed"] and hop["observed"].get("note"):
-        yield "observed", hop["observed"]["note"]
+    if seen := hop["observed"]:
+        after = seen.get("milliseconds")
+        told = [seen.get("how") or "", seen.get("note") or "", f"after {after:.3g} ms" if after is not None else ""]
+        yield "observed", ", ".join(word for word in told if word)
 
 
 def _origin(of: Json, source: str) -> str:

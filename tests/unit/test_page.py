@@ -151,11 +151,12 @@ def test_what_was_observed_stands_beside_what_was_computed() -> None:
     assert DEMO
     found = document(DEMO, "web1", "web2")
     found["live"] = {"agrees": False, "differs": ["web2 did not get it"], "unknown": ["compute2 does not answer"]}
-    found["hops"][0]["observed"] = {"seen": True, "note": None}
+    found["hops"][0]["observed"] = {"seen": True, "how": "captured", "note": None, "milliseconds": 1.25}
     found["hops"][1]["observed"] = {"seen": False, "note": "nothing came"}
     found["hops"][2]["observed"] = {"seen": None, "note": "nothing can look there"}
     read = Read(page.page(found, DEMO))
-    for words in ("web2 did not get it.", "compute2 does not answer.", "not seen", "nothing can look there"):
+    for words in ("web2 did not get it.", "compute2 does not answer.", "not seen", "nothing can look there",
+                  "captured, after 1.25 ms"):
         assert words in read.text
 
 

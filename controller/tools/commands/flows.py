@@ -183,9 +183,10 @@ def _live(rounds: Iterable[list[Json]]) -> None:
     out = console()
     with Live(console=out, screen=True, auto_refresh=False) as live:
         for bridges in rounds:
-            lines = [Text.assemble(*((text, style) for style, text in line), no_wrap=True, overflow="ellipsis")
+            lines = [Text.assemble(*((text, style) for style, text in line))
                      for line in flows_watch.lines(bridges, idle=True)]
-            live.update(Text("\n").join(lines[:out.height]), refresh=True)
+            whole = Text("\n", no_wrap=True, overflow="ellipsis").join(lines[:out.height])
+            live.update(whole, refresh=True)
 
 
 # ---- what came of it
