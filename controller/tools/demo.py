@@ -24,13 +24,13 @@ from controller.tools import reach as reaching
 from controller.tools.client import ask, wait_for_status
 from controller.tools.errors import MISSING, Refusal
 from controller.tools.following import settle
+from controller.tools.journey import REQUEST, Journey
 from controller.tools.rundir import DEFAULT, Rundir, make
 from controller.tools.topologies import valid
 
 Say = Callable[[str], None]
 _LEASES: Final = 15.0  # seconds for DHCP clients to have their addresses
 _START: Final = 15.0  # seconds for a daemon to answer
-_AFTER_ARP: Final = 2  # legs of a journey: the question for the MAC, and its answer
 
 
 def lab_up(file: str, where: Rundir, say: Say, progress: lab.Progress | None = None) -> None:
@@ -103,14 +103,14 @@ class Show:
         pair, routed = _across_hosts(self.topology), _routed(self.topology, found)
         seen = self._seen()
         if pair:
-            yield f"\n[bold]One packet's way: {pair[0]} pings {pair[1]}[/bold]"
-            yield from trace.story(trace.trace(self.topology, *pair, seen))
+            yield f"\n[bold]One packet's way: {pair[0]} pings {pair[1]}[/bold]  (its answer's, too: `trace`)"
+            yield from trace.story(_requests(trace.trace(self.topology, *pair, seen)))
         if routed:
             journey = trace.trace(self.topology, *routed, seen)
             router = next(iter(journey.routers), "a router")
             yield (f"\n[bold]Another's, to another network: {routed[0]} pings {routed[1]}[/bold]  "
                    f"(after it has asked {router} for its MAC)")
-            yield from trace.story(replace(journey, legs=journey.legs[_AFTER_ARP:]))
+            yield from trace.story(_requests(journey))
         yield from self._further(pair, routed)
 
     def prompt(self) -> None:
@@ -143,6 +143,11 @@ class Show:
                       ("routers", "its neighbours, NAT sessions and counters, too")]
         for command, what in lines:
             yield f"  {_command(self.where)} {command:<44} [dim]{what}[/dim]"
+
+
+def _requests(journey: Journey) -> Journey:
+    """A journey without the questions for MACs, and without the way back: `trace` tells of these, too."""
+    return replace(journey, legs=tuple(leg for leg in journey.legs if leg.part == REQUEST))
 
 
 def _command(where: Rundir) -> str:

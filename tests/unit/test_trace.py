@@ -65,6 +65,7 @@ STORIES = {
     "demo-internet-simulated": (demo, "db1", "internet"),
     "demo-internet-namespace": (demo, "shop1", "internet"),
     "demo-floating-ip-between-tenants": (demo, "shop1", "203.0.113.50"),
+    "demo-broadcast": (demo, "web1", "broadcast"),
     "answered-by-br-tun": (lambda: golden("l2population-arp-responder"), "web1", "web2"),
     "geneve-over-ipv6": (lambda: parse((GOLDEN / "ipv6-underlay.yaml").read_text().replace(
         "hosts:", "tunnel: {type: geneve, port: 6081}\nhosts:", 1)), "web2", "web1"),
