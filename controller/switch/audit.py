@@ -69,10 +69,11 @@ def _is_at(row: Content, wanted: Row) -> bool:
     """Whether it has the table, the priority and the match that it shall have."""
     if (row.table, row.priority) != (wanted.table.id, wanted.priority):
         return False
-    match = _of_row(wanted.sheet, wanted.index) if isinstance(wanted, Spliced) else flow_of(wanted).match
+    match = of_row(wanted.sheet, wanted.index) if isinstance(wanted, Spliced) else flow_of(wanted).match
     return damage.match_of(row.match) == match
 
 
-def _of_row(sheet: Sheet, index: int) -> Match:
+def of_row(sheet: Sheet, index: int) -> Match:
+    """The match of one row."""
     return Match(tuple(Criterion(one.field, sheet.values[index], one.mask) if one.field is sheet.field else one
                        for one in sheet.model.match.criteria))

@@ -39,6 +39,7 @@ class Plan:
     meters_delete: tuple[int, ...] = ()  # ids; in a plan of their own: a switch deletes the flows of a meter with it
     flush: tuple[int, ...] = ()  # zones of connection tracking to empty before all flows: somebody new gets them
     flush_again: tuple[int, ...] = ()  # and after all flows: until then, somebody else could fill them
+    replaced: tuple[int, ...] = ()  # cookies of rows that additions overwrite, as has just been read: nothing is said
     renew: tuple[int, ...] = ()  # cookies that rows of others wear, too: deleted before their true rows are added
 
     def __bool__(self) -> bool:

@@ -5,7 +5,7 @@ Nothing here trusts a length: `framing.Broken` says that one leads astray.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -41,6 +41,7 @@ Head = tuple[int, int, int, int]  # length, table, priority, cookie
 
 def take(message: bytes, found: Found) -> None:
     """Add the rows of a part of a dump. Only ours that may tell more than their cookie are read."""
+    found.parts.append(message)
     tells_zones = _ZONE in message or _TRACK in message
     compiled, at = found.compiled, framing.MULTIPART_HEADER
     for length, table, priority, cookie in _heads(message):
@@ -127,6 +128,16 @@ class Content(NamedTuple):
 def contents(message: bytes) -> Iterator[Content]:
     """What is in the rows of a part of a dump."""
     return map(content, whole(message))
+
+
+def contents_of(found: Found, cookies: Set[int]) -> Iterator[Content]:
+    """What is in the rows with these cookies."""
+    for message in found.parts:
+        at = framing.MULTIPART_HEADER
+        for length, _, _, cookie in _heads(message):
+            if cookie in cookies:
+                yield content(message[at:at + length])
+            at += length
 
 
 def content(row: bytes) -> Content:

@@ -16,6 +16,7 @@ class Found:
     compiled: dict[int, list[int]] = field(default_factory=dict)  # place (`cutting`) -> cookies of our compiled rows
     telling: list[Installed] = field(default_factory=list)  # those of them that name a local VLAN or a zone
     others: list[Installed] = field(default_factory=list)  # learned ones, neighbours, strangers
+    parts: list[bytes] = field(default_factory=list, compare=False)  # of the dump, as they came (`dumps`)
 
     @classmethod
     def of(cls, rows: Iterable[Installed]) -> Found:

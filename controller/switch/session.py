@@ -20,7 +20,7 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from controller.switch import additions, cutting, zones
+from controller.switch import additions, cutting, overwriting, zones
 from controller.switch.diff import Forget, Plan, diff, twins
 from controller.switch.events import Installed
 from controller.switch.found import Found
@@ -78,6 +78,7 @@ class Session:
         self._under_way: Plan | None = None
         self._twins: frozenset[int] = frozenset()  # cookies that more than one row wore when the switch was read
         self._doubted: set[int] = set()
+        self._found = Found()  # what was read, until it has been compared
         self._have_meters: dict[int, Meter] = {}
         self._settled: Mapping[int, Meter] = {}  # the meters of the intent, as the switch is known to have them
         self._tenants = zones.Register()  # of flows that the switch holds
@@ -125,7 +126,7 @@ class Session:
     def flows_read(self, rows: Found | Iterable[Installed], meters: Iterable[Meter] = ()) -> None:
         """The dump is whole: these are all flows, and all meters."""
         found = rows if isinstance(rows, Found) else Found.of(rows)
-        self._have = found.places()
+        self._have, self._found = found.places(), found
         self._twins = twins(itertools.chain.from_iterable(found.compiled.values()))
         self._tenants = zones.Register(zones.installed(found.telling))
         self._have_meters, self._settled = {meter.id: meter for meter in meters}, {}
@@ -137,6 +138,7 @@ class Session:
         self.counters.compiled += self._intent.renew(pieces)
         forget, self._forget = [*self._forget, *forget], []
         doubted, twins_, self._doubted, self._twins = self._doubted, self._twins, set(), frozenset()
+        found, self._found = self._found, Found()
         if not self._have:
             # Nothing to compare: the cookies are computed as rows are packed, while the switch takes those before.
             plan = Plan(additions.everything(self._intent.parts()), forget=tuple(dict.fromkeys(forget)))
@@ -146,7 +148,8 @@ class Session:
         self.counters.compared += len(rows)
         for cookie in (doubted | twins_) & rows.keys():
             self._have.pop(cookie, None)
-        return self._write(replace(diff(rows, self._have, forget), renew=tuple(sorted(twins_ & rows.keys()))))
+        plan = overwriting.told(diff(rows, self._have, forget), found, twins_)
+        return self._write(replace(plan, renew=tuple(sorted(twins_ & rows.keys()))))
 
     def doubt(self, cookies: Iterable[int]) -> None:
         """Rows with these cookies do something else: whatever is read next, they are to be written anew."""
@@ -182,10 +185,10 @@ class Session:
         self.counters.forgotten += len(plan.forget)
         self.counters.flushed += len(plan.flush)
         self._have.update(cutting.places(plan.add))
-        for cookie in plan.delete:
+        for cookie in (*plan.delete, *plan.replaced):
             self._have.pop(cookie, None)
         self._tenants.come(self._arriving)
-        self._tenants.go(plan.delete)
+        self._tenants.go((*plan.delete, *plan.replaced))
         self.counters.metered += len(plan.meters_add) + len(plan.meters_change) + len(plan.meters_delete)
         self._have_meters.update((meter.id, meter) for meter in (*plan.meters_add, *plan.meters_change))
         for number in plan.meters_delete:
