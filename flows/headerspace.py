@@ -111,15 +111,12 @@ def minus(one: Region, other: Region) -> Iterator[Region]:
 
 def uncovered(one: Region, others: Sequence[Region]) -> dict[str, int] | None:
     """A packet of a region that is in none of the others; None if these hold all of it."""
-    if not others:
-        return solve(one)
-    first, *rest = others
-    if both(one, first) is None:
-        return uncovered(one, rest)
-    for piece in minus(one, first):
-        if (found := uncovered(piece, rest)) is not None:
-            return found
-    return None
+    pieces = [one]
+    for other in others:
+        pieces = [rest for piece in pieces for rest in (minus(piece, other) if both(piece, other) else (piece,))]
+        if not pieces:
+            return None
+    return next((found for piece in pieces if (found := solve(piece)) is not None), None)
 
 
 def solve(one: Region) -> dict[str, int] | None:

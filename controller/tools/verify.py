@@ -1,10 +1,11 @@
 """`tunbridge verify`: prove from the tables alone that they do what the topology promises, for all packets."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 
-from controller.model.placement import Seen
 from controller.model.topology import Topology
+from controller.tools import verify_live as live
+from controller.tools.rundir import Rundir
 from controller.tools.verify_checks import Prover, Suspect
 from controller.tools.verify_findings import Breach, Report
 from controller.tools.verify_wires import Flows, Laid, compiled
@@ -17,6 +18,13 @@ def verify(topology: Topology) -> Report:
     """The tables that the topology asks for."""
     laid = Laid(topology)
     return prove(laid, compiled(laid.hosts.values()))
+
+
+def verify_live(topology: Topology, where: Rundir) -> Report:
+    """The tables that the switches have now, with what they have learned. Refusal if no daemon runs."""
+    found = live.installed(topology, where)
+    report = prove(found.laid, found.flows, found.intended)
+    return replace(report, undecided=(*found.unknown, *report.undecided))
 
 
 def prove(laid: Laid, flows: Flows, intended: Flows | None = None) -> Report:
@@ -41,8 +49,3 @@ def _told(laid: Laid, flows: Flows, intended: Flows | None, suspects: list[Suspe
         if key not in found or (breach.confirmed and not found[key].confirmed):
             found[key] = breach
     return tuple(found.values()), len(suspects) - len(found)
-
-
-def seen_from(given: Mapping[str, Seen] | None, topology: Topology) -> Laid:
-    """A topology with the numbers of its switches."""
-    return Laid(topology, given)

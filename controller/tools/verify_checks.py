@@ -192,7 +192,7 @@ class Prover:
             passing += [(arm, ()) for arm in arms if not isinstance(arm.end, Dropped | Taught)
                         and not (isinstance(arm.end, Place) and arm.end.table is BASE_EGRESS)]
         ways = [way.space for way, _ in passing]
-        for space in self._groups.passing(port, ways, outward=True):
+        for space in self._groups.passing(port, ways, {}, outward=True):
             wrong = Wrong(kinds.GROUPS, f"{port.name} begins or goes on with what no group of it allows", space)
             for way, chain in passing:
                 yield from self._wrong(port.name, plug, chain, way, wrong, "", TAKEN)
@@ -209,7 +209,7 @@ class Prover:
         """What enters a filtered port is what its groups let enter."""
         spaces = [way.space for way in ways]
         plug, values = self._in_front(port, place)
-        for space in self._groups.passing(port, spaces, outward=False):
+        for space in self._groups.passing(port, spaces, dict(place.items), outward=False):
             for way in ways:
                 common = both(way.space, space)
                 found = None if common is None else self._found(port.name, _first, common, ())
@@ -217,6 +217,8 @@ class Prover:
                     yield Suspect(kinds.GROUPS, "", port.name, f"{port.name} hears what no group of it allows", plug,
                                   {**found, **values}, COMES, tuple(rows(way.hits)))
                     break
+        if f.ETH_SRC.name in dict(place.items):
+            return  # by a router: what it lets in is the same as without one
         for space in self._groups.lacking(port, spaces, outward=False):
             found = self._found(port.name, uncovered, space, spaces)
             if found is not None:
@@ -241,7 +243,7 @@ class Prover:
                 self._into[target.name][path.end] = [one for one in self.cloud.ways(path.end)
                                                      if isinstance(one.end, Arrival) and one.end.end == arrival.end]
             return
-        for space in self._groups.passing(target, [path.space], outward=False):
+        for space in self._groups.passing(target, [path.space], dict(arrival.items), outward=False):
             wrong = Wrong(kinds.GROUPS, f"a frame of {name} comes to {target.name} past its groups", space)
             yield from self._wrong(name, plug, chain, path, wrong, target.name, COMES)
 

@@ -12,7 +12,9 @@ from controller.model.topology import Port
 from controller.tools.verify_promise import Promise
 from controller.tools.verify_rules import Spoken, free, seen_by_iptables, spoken
 from controller.tools.verify_wires import Laid
-from flows.headerspace import Literal, Region, both, uncovered
+from flows import fields as f
+from flows.headerspace import Literal, Region, both, minus, region, uncovered
+from flows.headerspace_rows import Values, asked
 from flows.prove_cloud import Path
 from flows.prove_tracking import Talk
 
@@ -33,14 +35,16 @@ class Groups:
         """Whether the groups have a say in what the port sends and hears."""
         return self._topology.is_filtered(port)
 
-    def passing(self, port: Port, ways: Sequence[Region], *, outward: bool) -> Iterator[Region]:
-        """Of frames that pass, those that nothing allows."""
-        key = port.network, self._profile(port), outward, "in", _plain(ways)
+    def passing(self, port: Port, ways: Sequence[Region], held: Values, *, outward: bool) -> Iterator[Region]:
+        """Of frames that pass, those that nothing allows. `held`: what their fields hold where the groups are asked."""
+        key = self._profile(port), outward, tuple(sorted(held.items())) if _is_rewritten(held) else (), _plain(ways)
         if key in self._proven:
             return
         clean = True
         for space in ways:
             allowed = self._allows(port, _talk(space), outward)
+            if _is_rewritten(held):
+                allowed = tuple(_held(allowed, held))
             if uncovered(space, allowed) is not None:
                 clean = False
                 yield from self._rest(space, allowed)
@@ -49,7 +53,7 @@ class Groups:
 
     def lacking(self, port: Port, ways: Sequence[Region], *, outward: bool) -> Iterator[Region]:
         """Of frames that the groups allow, those of which some do not pass."""
-        key = port.network, self._profile(port), outward, "out", _plain(ways)
+        key = self._profile(port), outward, "lacking", _plain(ways)
         if key in self._proven:
             return
         clean = True
@@ -88,12 +92,26 @@ class Groups:
 
     @staticmethod
     def _rest(space: Region, allowed: Iterable[Region]) -> Iterator[Region]:
-        from flows.headerspace import minus
         pieces = [space]
         for one in allowed:
             pieces = [rest for piece in pieces
                       for rest in (minus(piece, one) if both(piece, one) is not None else (piece,))]
         yield from pieces
+
+
+def _is_rewritten(held: Values) -> bool:
+    return f.ETH_SRC.name in held
+
+
+def _held(spaces_: Iterable[Region], held: Values) -> Iterator[Region]:
+    """What is said of frames as they are here, said of them as they came into the cloud."""
+    for space in spaces_:
+        cube = asked((Literal(var, *bits) for var, bits in space.cube.items()), held)
+        if cube is not None:
+            clauses = [clause for one in space.nots if (clause := asked(one, held)) is not None]
+            found = region(cube, clauses)
+            if found is not None:
+                yield found
 
 
 def _talk(space: Region) -> Talk | None:

@@ -124,12 +124,11 @@ class Laid:
 
 
 def completed(topology: Topology, host: str, given: Seen | None) -> Seen:
-    """A host's numbers: those given; the rest as on a host that has just been built."""
+    """A host's numbers: those given, and VLANs for networks that have none yet; else as on a host just built."""
     imagined = placement.imagined(topology, host)
     if given is None:
         return imagined
-    vlans = placement.allot_vlans(sorted(imagined.vlans), given.vlans)
-    return Seen({**imagined.ports, **given.ports}, vlans)
+    return Seen(given.ports, placement.allot_vlans(sorted(imagined.vlans), given.vlans))
 
 
 def compiled(hosts: Iterable[narrow.Host]) -> dict[tuple[str, str], tuple[Flow, ...]]:
