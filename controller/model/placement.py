@@ -178,8 +178,8 @@ def place_network(topology: Topology, host: str, network: str, seen: Seen) -> na
 def _ports(topology: Topology, host: str, network: str, seen: Seen) -> Iterator[narrow.Port]:
     """The VMs' ports on a network that the host's switch has."""
     ofports = seen.ports.get("br-int", {})
-    for port in topology.ports_by_network.get(network, ()):
-        if port.host == host and (ofport := ofports.get(port.device)) is not None:
+    for port in topology.whereabouts.ports(host).get(network, ()):
+        if (ofport := ofports.get(port.device)) is not None:
             yield narrow.Port(port.name, port.path, ofport, port.mac, identities(port),
                               securing.place_filter(topology, port))
 

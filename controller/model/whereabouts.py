@@ -25,6 +25,7 @@ class Whereabouts:
         self._carried: dict[str, tuple[str, ...]] = {}
         self._carriers: dict[str, tuple[str, ...]] = {}
         self._plugs: dict[str, Mapping[str, str]] = {}
+        self._ports: dict[str, Mapping[str, tuple[Port, ...]]] = {}
         self._unsecured: dict[str, tuple[Port, ...]] = {}
 
     def after(self, topology: Topology, hosts: Iterable[str], networks: Iterable[str]) -> Whereabouts:
@@ -32,6 +33,7 @@ class Whereabouts:
         found = Whereabouts(topology)
         found._carried, found._plugs, found._unsecured = (
             _without(known, hosts) for known in (self._carried, self._plugs, self._unsecured))
+        found._ports = _without(self._ports, hosts)
         found._carriers = _without(self._carriers, networks)
         vars(found)["tunnels"], vars(found)["tunnel_to"] = self.tunnels, self.tunnel_to
         return found
@@ -43,6 +45,10 @@ class Whereabouts:
     def carriers(self, network: str) -> tuple[str, ...]:
         """The hosts that carry a network, by name."""
         return _kept(self._carriers, network, self._find_carriers)
+
+    def ports(self, host: str) -> Mapping[str, tuple[Port, ...]]:
+        """Network -> the ports of its VMs on a host, in the order of the file; networks without one are absent."""
+        return _kept(self._ports, host, self._find_ports)
 
     def plugs(self, host: str) -> Mapping[str, str]:
         """Device on a host's br-int -> its network: VMs' ports, legs of routers in namespaces, DHCP servers."""
@@ -66,17 +72,19 @@ class Whereabouts:
 
     def _find_carried(self, host: str) -> tuple[str, ...]:
         topology = self._topology
-        mine = {port.network for port in topology.ports_by_host.get(host, ())}
+        mine = set(self.ports(host))
         mine.update(leg.network for leg in topology.legs_by_host.get(host, ()))
         mine.update(server.network for server in topology.dhcp_by_host.get(host, ()))
         return tuple(sorted(mine))
 
     def _find_carriers(self, network: str) -> tuple[str, ...]:
-        topology = self._topology
-        found = {port.host for port in topology.ports_by_network.get(network, ())}
-        found.update(leg.host for leg in topology.legs_by_network.get(network, ()))
-        server = topology.dhcp_by_network.get(network)
-        return tuple(sorted(found | ({server.host} if server else set())))
+        return tuple(sorted(set(self._topology.neighbours.of(network).remotes)))
+
+    def _find_ports(self, host: str) -> Mapping[str, tuple[Port, ...]]:
+        found: dict[str, list[Port]] = {}
+        for port in self._topology.ports_by_host.get(host, ()):
+            found.setdefault(port.network, []).append(port)
+        return {network: tuple(ports) for network, ports in found.items()}
 
     def _find_plugs(self, host: str) -> Mapping[str, str]:
         topology = self._topology

@@ -18,6 +18,7 @@ from flows import br_ex, br_int, br_tun, delivery
 from flows import compile as compiler
 from flows.host import Host, Meter, Network, SimulatedRouter, Tunnels
 from flows.neighbours import Elsewhere
+from flows.security import OPENVSWITCH
 from flows.sheet import Part
 from flows.tables import BR_INT, BR_TUN
 
@@ -92,16 +93,25 @@ def _of_network(state: HostState, bare: Host, network: Network, bridges: Collect
 
 def _filtering(topology: Topology, state: HostState, bare: Host, work: Work) -> Pieces:
     """What only br-int has: rules, members and routers."""
-    pieces = {}
+    if bare.firewall == OPENVSWITCH:
+        pieces = _obeyed(topology, state, bare, work)
+    else:
+        pieces = {name: {BR_INT: Piece(())} for name in (*map(of_rules, work.rules), *map(of_members, work.members))}
+    for router in work.routers:
+        pieces[of_router(router.router.name)] = _piece((BR_INT,), compiler.compile_router(bare, router),
+                                                       meters.of_router(router))
+    return pieces
+
+
+def _obeyed(topology: Topology, state: HostState, bare: Host, work: Work) -> Pieces:
+    """Rules and members, where Open vSwitch itself filters."""
+    pieces: Pieces = {}
     for name in sorted(work.rules):
         network = replace(_filtered(topology, state, name), remote_groups=())
         pieces[of_rules(name)] = _piece((BR_INT,), compiler.compile_groups(bare, network))
     for name in sorted(work.members):
         network = replace(_filtered(topology, state, name), profiles=())
         pieces[of_members(name)] = _piece((BR_INT,), compiler.compile_groups(bare, network))
-    for router in work.routers:
-        pieces[of_router(router.router.name)] = _piece((BR_INT,), compiler.compile_router(bare, router),
-                                                       meters.of_router(router))
     return pieces
 
 
