@@ -23,7 +23,7 @@ from controller.tools.trace import trace
 
 _MOST: Final = 5  # that edits may cost together
 _A_PORT: Final = 3  # what a port more costs: it is a wire, an address and a card; everything else costs 1
-_MOST_TRIES: Final = 80
+_MOST_TRIES: Final = 50
 _MOST_ANSWERS: Final = 5
 _MANY_PORTS: Final = 300  # from here on it is not told who else gains or loses whom
 _RANKS: Final = {kind: rank for rank, kind in enumerate((RULE, ROUTE, GATEWAY, PAIR, INTERFACE, FLOATING, ATTACHMENT))}
