@@ -27,7 +27,8 @@ from reports import Report, finish, parser, say
 
 from controller.model import placement
 from controller.model.topology import Topology
-from controller.switch import bundles
+from controller.switch import additions, bundles
+from controller.switch.diff import Plan
 from controller.switch.events import Claim, Command, Mastery, ReadFlows, Write
 from controller.switch.fleet import Fleet
 from controller.tools import garbage
@@ -67,6 +68,7 @@ def obey(fleet: Fleet, commands: Iterable[Command]) -> Sent:
             case ReadFlows(conn):
                 answers = fleet.flows_read(conn, [], [])
             case Write(conn, plan):
+                numbered(plan)
                 start = time.perf_counter()
                 for number, part in enumerate(command.parts):
                     bundle = bundles.bundle(conn, number, part)
@@ -79,6 +81,13 @@ def obey(fleet: Fleet, commands: Iterable[Command]) -> Sent:
                 sent.later += time.perf_counter() - start
         waiting += answers
     return sent
+
+
+def numbered(plan: Plan) -> None:
+    """Have all cookies computed: those of a run of rows come with its packing, else, and would count as that."""
+    for batch in additions.of(plan.add).batches:
+        if isinstance(batch, additions.Run):
+            assert len(batch.cookies) == len(batch)
 
 
 def full(topology: Topology) -> tuple[Fleet, dict[str, float]]:
