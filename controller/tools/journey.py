@@ -16,6 +16,7 @@ from flows.text import line
 # router (its namespace, or the daemon), or outside.
 VM, TAP, QBR, QVB, PORT, TABLE, PATCH, TUNNEL, UNDERLAY, ROUTER, PROVIDER, WORLD = (
     "vm", "tap", "qbr", "qvb", "port", "table", "patch", "tunnel", "underlay", "router", "provider", "internet")
+DHCP: Final = "dhcp"  # the namespace of a DHCP server
 QUESTION, ANSWER, REQUEST, REPLY, BROADCAST = "question", "answer", "request", "reply", "broadcast"  # parts
 DELIVERED, DROPPED, ANSWERED = "delivered", "dropped", "answered"  # verdicts; of a leg, ARRIVED for the first
 ARRIVED: Final = "arrived"
@@ -221,8 +222,8 @@ def _leg(leg: Leg, number: int, first: int) -> Json:
 def _hop(hop: Hop, changed: tuple[Change, ...], place: Json) -> Json:
     return {"host": hop.host, "device": hop.device, "kind": hop.kind, "table": hop.table, "flow": hop.flow,
             "why": hop.why, "vlan": hop.vlan, "tunnel_id": hop.tunnel_id, "packet": hop.packet, **place,
-            "owner": hop.owner, "headers": headers(hop.wears), "changes": [vars(one) for one in changed], **_said(hop.said),
-            "observed": vars(hop.observed) if hop.observed else None}
+            "owner": hop.owner, "headers": headers(hop.wears), "changes": [vars(one) for one in changed],
+            **_said(hop.said), "observed": vars(hop.observed) if hop.observed else None}
 
 
 def _said(said: Lookup | None) -> Json:

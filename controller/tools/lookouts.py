@@ -42,7 +42,7 @@ class Lookouts:
             return self._at(hop.host, hop.device)
         if hop.kind in (kinds.TUNNEL, kinds.UNDERLAY):
             return self._at(hop.host, UPLINK)
-        if hop.kind == kinds.ROUTER and hop.device != DAEMON and before is not None:
+        if hop.kind in (kinds.ROUTER, kinds.DHCP) and hop.device != DAEMON and before is not None:
             return self._inside(hop.host, hop.device, before.device)
         if hop.kind == kinds.PROVIDER:
             return self._at(hop.host, self._card(hop))

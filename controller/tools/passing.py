@@ -10,6 +10,7 @@ from controller.model.names import PATCH_INT, PATCH_TUN
 from controller.model.reachability import INTERNET
 from controller.model.topology import Port, Topology
 from controller.tools.journey import (
+    DHCP,
     PATCH,
     PORT,
     PROVIDER,
@@ -109,6 +110,10 @@ class Passing:
     def _end(self, visit: Visit, ending: Ending) -> Iterator[Hop]:
         if ending.port:
             yield from self._into(ending.port, ending.packet, ending.allowed)
+        elif ending.server:
+            server, where = ending.server, names.qdhcp(self._topology.networks[ending.server.network].id)
+            yield Hop(visit.host, server.device, PORT, "out of br-int", ending.packet)
+            yield Hop(visit.host, where, DHCP, f"{server.name} gets it", ending.packet)
         elif ending.outside:
             yield Hop(visit.host, visit.bridge, PROVIDER, f"onto the physical network of {ending.outside}",
                       ending.packet)

@@ -63,6 +63,7 @@ class Cloud:
         self._port_of = {(port.host, port.device): port for port in topology.ports()}
         legs = [leg for own in topology.legs_by_router.values() for leg in own]
         self._leg_of = {(leg.host, leg.device): leg for leg in legs if leg.driver == "namespace"}
+        self._server_of = {(server.host, server.device): server for server in topology.dhcp_by_network.values()}
         self._leg_macs = {f.ETH_SRC(leg.mac).value for leg in legs}
         self._host_of = {placement.tunnel_device(topology, host): name for name, host in topology.hosts.items()}
 
@@ -189,6 +190,8 @@ class Cloud:
             yield self._at(port, bare, visit, by)
         elif leg := self._leg_of.get((host, device)):
             yield from self._through(Crossing(host, self._routers.in_namespace(leg, bare), bare, visit, by))
+        elif server := self._server_of.get((host, device)):
+            yield Ending(visit, None, bare, by=by, server=server)
         elif device:
             yield from self._to_provider(visit, by, device, bare)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from controller.model import names
-from controller.model.topology import Port
+from controller.model.topology import DhcpPort, Port
 from controller.tools.crossing import DAEMON, Passage
 from flows.evaluate import Step, Walk
 from flows.flow import Ask
@@ -95,7 +95,7 @@ Stop = Visit | Crossing | Gate
 
 @dataclass(frozen=True)
 class Ending:
-    """Where one copy of a frame ends: at a VM's port, in the world outside, or (neither) in the last stop."""
+    """Where one copy of a frame ends: at a VM's port, at a DHCP server's, in the world outside, or in the last stop."""
 
     stop: Stop
     port: Port | None
@@ -103,3 +103,4 @@ class Ending:
     outside: str | None = None  # the network that it came to outside
     allowed: str = ""  # why the groups of `port` let it in, where they look at it before
     by: int | None = None  # the OpenFlow port by which it left `stop`, if it did
+    server: DhcpPort | None = None

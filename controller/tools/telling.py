@@ -17,6 +17,8 @@ _ROUTERS = "routers."  # how origins of routers' flows begin
 def why(ending: Ending) -> str:
     """The last reason, with its place."""
     stop = ending.stop
+    if ending.server is not None:
+        return f"{ending.server.name} on {stop.host} gets it, and has no answer"
     if isinstance(stop, Gate):
         return f"{stop.host}'s iptables drops it at {stop.device}: {stop.why}"
     if isinstance(stop, Crossing):

@@ -123,6 +123,8 @@ def receiver(ending: Ending) -> str | None:
         return ending.port.name
     if ending.outside is not None:
         return INTERNET
+    if ending.server is not None:
+        return ending.server.name
     return ending.stop.passage.router if isinstance(ending.stop, Crossing) else None
 
 

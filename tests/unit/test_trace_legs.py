@@ -110,11 +110,13 @@ def test_a_broadcast_is_a_tree_whose_leaves_are_all_of_its_network(demo: Topolog
     (leg,) = journey.legs
     ends = {hop.owner for place, hop in enumerate(leg.hops)
             if hop.kind == "vm" and not any(other.after == place for other in leg.hops)}
-    assert ends == set(leg.reached) == {"db1", "web2", "web3"}
+    assert ends == {"db1", "web2", "web3"}
+    assert set(leg.reached) == {"DHCP of blue", *ends}
+    assert any(hop.kind == "dhcp" and hop.device.startswith("qdhcp-") for hop in leg.hops)
     assert leg.is_tree
     assert all(hop.after is None or hop.after < place for place, hop in enumerate(leg.hops))
     assert sum(hop.table == "flood" for hop in leg.hops) == 1, "what copies have in common is there once"
-    assert journey.reason == "db1, web2, web3 got it; 2 copies between hosts, and on blue alone"
+    assert journey.reason == "DHCP of blue, db1, web2, web3 got it; 2 copies between hosts, and on blue alone"
     assert any("├─ " in line for line in story(journey))
 
 
