@@ -1,10 +1,12 @@
 """What the switches' tables make of each question of `lab reach`, beside what is intended and what was observed.
 
-The tables are those that are installed, as far as the daemon says: of what each bridge shall hold, without what it
-lacks. Where no daemon answers they are computed from the topology alone.
+The tables are those that are installed, as the daemon reads them: what each bridge shall hold without what it lacks,
+and rows that are altered, learned or somebody else's, as far as they can be read. Where no daemon answers, they are
+computed from the topology alone.
 """
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +16,7 @@ from controller.host import cards, netns
 from controller.model.placement import Seen
 from controller.model.reachability import INTERNET
 from controller.model.topology import Port, Topology
-from controller.tools import lab
+from controller.tools import lab, verify_text
 from controller.tools.client import ask
 from controller.tools.errors import Refusal
 from controller.tools.hosttables import Deviation
@@ -23,6 +25,7 @@ from controller.tools.reach import Answer, Reach
 from controller.tools.rundir import Rundir
 from controller.tools.simulate import Cloud
 from controller.tools.trace import trace_in
+from flows.flow import Flow
 
 Json = dict[str, Any]
 MOST: Final = 1000  # questions that are computed; each takes some 10 ms
@@ -30,6 +33,7 @@ INSTALLED, TOPOLOGY = "installed", "topology"  # what tables are computed from
 _NAMED: Final = 2  # flows that a host lacks, or has besides
 _GONE: Final = ("missing", "altered")
 _BESIDES: Final = ("surplus", "stranger")
+_OTHERS: Final = ("altered", "learned", *_BESIDES)
 
 
 def with_computed(found: Reach, topology: Topology, where: Rundir) -> Reach:
@@ -64,7 +68,8 @@ class Judge:
         seen = {host: Seen({one["bridge"]: one["ports"] for one in mine}, mine[0]["vlans"])
                 for host, mine in self._by_host.items()}
         return Cloud(self.topology, seen, whole=True, installed={
-            (one["host"], one["bridge"]): Deviation(frozenset(_cookies(one, _GONE))) for one in self.bridges})
+            (one["host"], one["bridge"]): Deviation(frozenset(_cookies(one, _GONE)), tuple(_others(one)))
+            for one in self.bridges})
 
     @cached_property
     def _by_host(self) -> Mapping[str, list[Json]]:
@@ -106,10 +111,11 @@ class Judge:
         hosts = self._hosts(answer, journey)
         if answer.computed != answer.expected:
             said = f"the tables do so: {journey.reason}"
-            return "; ".join([said, *self._flows(answer, hosts, _GONE, "lacks")])
+            return "; ".join([said, *self._flows(answer, hosts, _GONE, "lacks"),
+                              *self._flows(answer, hosts, _BESIDES, "also has")])
         do = "would deliver it" if answer.computed else "would not"
         besides = [*self._trouble(answer, hosts), *self._flows(answer, hosts, _BESIDES, "also has")]
-        return "; ".join([f"by its own flows the tables {do}", *(besides or ["nothing else is known to be wrong; "
+        return "; ".join([f"the tables {do}", *(besides or ["nothing else is known to be wrong; "
                           "`tunbridge trace --live` shows where it gets to"])])
 
     def _hosts(self, answer: Answer, journey: Journey) -> list[str]:
@@ -146,6 +152,14 @@ class Judge:
 
 def _cookies(bridge: Json, statuses: Iterable[str]) -> Iterator[int]:
     return (int(flow["cookie"], 16) for flow in bridge["flows"] if flow["status"] in statuses)
+
+
+def _others(bridge: Json) -> Iterator[Flow]:
+    """The rows that are not simply as wanted, but there."""
+    for row in bridge["flows"]:
+        if row["status"] in _OTHERS:
+            with contextlib.suppress(verify_text.Unreadable):
+                yield verify_text.flow(bridge["bridge"], row)
 
 
 def _words(flow: Json) -> str:

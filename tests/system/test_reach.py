@@ -80,7 +80,7 @@ def test_a_vm_that_does_not_answer_is_missed(twins: Cloud) -> None:
         twins.run("blue2", "ip", "link", "set", "eth0", "up")
     assert reached(found) == {pair for pair in ALLOWED if "blue2" not in pair}
     assert {pair["reason"] for pair in found["pairs"] if pair["expected"] != pair["observed"]} == {
-        "by its own flows the tables would deliver it; eth0 of blue2 is down"}
+        "the tables would deliver it; eth0 of blue2 is down"}
     assert found["leaks"] == []
 
 
