@@ -6,25 +6,16 @@ own network tells which of them is meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
 
 from controller.model import names
 from controller.model.placement import Seen
 from controller.model.topology import DhcpPort, Port, RouterPort, Topology
+from controller.model.wording import WORD
 from flows.fields import VLAN_PRESENT
 from flows.tables import BR_INT, BR_TUN
 
-# reg6 holds the port that a frame is for (`fields.REG_OUT_PORT`).
-_ADDRESS: Final = (r"(?P<address>(?<![\d.:])\d+\.\d+\.\d+\.\d+(?![\d./])"
-                   r"|(?<=ipv6_src=|ipv6_dst=|d_target=)[0-9a-f:]+(?![/0-9a-f:]))")
-_WORD: Final = re.compile("|".join((
-    r"(?P<port>(?:in_port=|output:)(?P<ofport>\d+)|reg6=(?P<reg>0x[0-9a-f]+)|set_field:(?P<set_reg>0x[0-9a-f]+)->reg6)",
-    r"(?P<vlan>dl_vlan=(?P<tag>\d+)|set_field:(?P<tci>\d+)->vlan_vid)",
-    r"(?P<tunnel>tun_id=(?P<tun>0x[0-9a-f]+)|(?:set_field|load):(?P<set_tun>0x[0-9a-f]+)->(?:tun_id|NXM_NX_TUN_ID\[\]))",
-    r"(?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5})",
-    _ADDRESS)))
 Speaker = Port | RouterPort | DhcpPort
 
 
@@ -87,7 +78,7 @@ class Naming:
     def of(self, text: str) -> Named:
         """What the words of a match or of actions mean, as far as it is known."""
         found, home, open_words = Named(), "", []
-        for word in _WORD.finditer(text):
+        for word in WORD.finditer(text):
             if word["port"]:
                 device = self._devices.get(int(word["ofport"] or word["reg"] or word["set_reg"], 0), "")
                 speaker = self._plugged.get(device)
@@ -114,8 +105,3 @@ class Naming:
     def _put(found: dict[str, str], word: str, name: str) -> None:
         if name:
             found[word] = name
-
-
-def annotated(text: str, known: Mapping[str, str]) -> str:
-    """The words of a match or of actions with their names behind them: `in_port=5 (web1)`."""
-    return _WORD.sub(lambda word: f"{word[0]} ({known[word[0]]})" if word[0] in known else word[0], text)

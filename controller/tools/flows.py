@@ -1,4 +1,4 @@
-"""`tunbridge flows`: the tables of bridges, from a topology or from a daemon; intended, installed, or what differs.
+"""`tunbridge flows`: the tables of bridges as a daemon tells them, and what of them differs from what is wanted.
 
 Bridges come one after the other, and a large one in portions: whoever shows them need not wait for the last flow.
 """
@@ -7,14 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from controller.model import placement
-from controller.model.naming import Directory, Naming
-from controller.model.topology import Topology
-from controller.switch.rows import flow_json, named
 from controller.tools.client import ask
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.rundir import Rundir
-from flows.compile import compile_host
 
 Json = dict[str, Any]
 DRIFT: Final = ("missing", "altered", "surplus")
@@ -40,24 +35,6 @@ def check_target(host: str | None, bridge: str | None, known: Iterable[tuple[str
         raise Refusal(f"There is no host {host}, only {', '.join(list(bridges)[:_NAMED])}{more}.", BAD_INPUT)
     if host is not None and bridge is not None and bridge not in bridges[host]:
         raise Refusal(f"{host} has no bridge {bridge}, only {', '.join(bridges[host])}.", BAD_INPUT)
-
-
-# ---- from a topology
-
-def intended(topology: Topology, host: str | None = None, bridge: str | None = None) -> Iterator[Json]:
-    """What every asked bridge shall hold, with the numbers that a freshly built host would have. No switch is asked."""
-    check_target(host, bridge, topology.bridges.values())
-    return _computed(topology, host, bridge)
-
-
-def _computed(topology: Topology, host: str | None, bridge: str | None) -> Iterator[Json]:
-    directory = Directory(topology)
-    for name in topology.hosts if host is None else (host,):
-        seen = placement.imagined(topology, name)
-        for one, flows in compile_host(placement.place(topology, name, seen)).items():
-            if bridge in (None, one):
-                naming = Naming(directory, seen, name, one)
-                yield {"host": name, "bridge": one, "flows": [named(flow_json(flow), naming) for flow in flows]}
 
 
 # ---- from a daemon

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Final
 
-from controller.model.naming import annotated
 from controller.model.places import Places
+from controller.model.wording import annotated
 from flows.tables import table
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.tools import flows as tool
-from controller.tools import topologies
+from controller.tools import flows_intended, topologies
 from controller.tools.errors import BAD_INPUT, Refusal
 from controller.tools.explain import Told, explain
 from controller.tools.labels import Labels
@@ -193,7 +193,7 @@ DEMO = Path(__file__).parents[2] / "topology.yaml"
 def ours(host: str = "compute1") -> list[str]:
     """What `flows HOST --intended --ofctl` prints."""
     lines = []
-    for one_bridge in tool.intended(topologies.valid(str(DEMO)), host):
+    for one_bridge in flows_intended.intended(topologies.valid(str(DEMO)), host):
         lines += [f"# {host}/{one_bridge['bridge']}", *tool.ofctl_lines(one_bridge)]
     return lines
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from controller.model import placement, reading
-from controller.model.naming import Directory, Naming, annotated
+from controller.model.naming import Directory, Naming
 from controller.model.places import Places
 from controller.model.topology import Topology
+from controller.model.wording import annotated
 from controller.switch.dumps import Content
 from controller.switch.events import Row
 from controller.switch.questions import Portion
 from controller.switch.showing import ALL, Showing
 from controller.tools import flows as tool
-from controller.tools import flows_lines, flows_pick, flows_watch
+from controller.tools import flows_intended, flows_lines, flows_pick, flows_watch
 from controller.tools.errors import Refusal
 from controller.tools.flows import Json
 from flows.tables import BR_INT, BR_TUN, UNICAST
@@ -55,7 +56,7 @@ def demo() -> Topology:
 
 @pytest.fixture(scope="module")
 def bridges(demo: Topology) -> list[Json]:
-    return list(tool.intended(demo))
+    return list(flows_intended.intended(demo))
 
 
 def flows_of(bridges: Iterable[Json], *place: str) -> list[Json]:

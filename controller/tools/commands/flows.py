@@ -93,8 +93,9 @@ def _asked(target: str | None, rundir: str | None, file: str | None, diff: bool)
 
     host, bridge = tool.split_target(target)
     if file is not None:
-        topology = valid(file)
-        found = tool.intended(topology, host, bridge)
+        from controller.tools import flows_intended
+
+        found = flows_intended.intended(valid(file), host, bridge)
         return _Asked(file, lambda: found, diff, [])
     at = where(rundir)
     source, first = tool.installed(at, host, bridge)
