@@ -6,8 +6,9 @@ from dataclasses import replace
 from controller.model.topology import Topology
 from controller.tools import verify_live as live
 from controller.tools.rundir import Rundir
-from controller.tools.verify_checks import Prover, Suspect
+from controller.tools.verify_checks import Prover
 from controller.tools.verify_findings import Breach, Report
+from controller.tools.verify_search import Suspect
 from controller.tools.verify_wires import Flows, Laid, compiled
 from controller.tools.verify_witness import Witnesses
 
@@ -34,7 +35,7 @@ def prove(laid: Laid, flows: Flows, intended: Flows | None = None) -> Report:
     breaches, more = _told(laid, flows, intended, suspects)
     ports = len([*laid.topology.ports()])
     return Report(breaches, more, sum(map(len, flows.values())), len(laid.topology.hosts), ports, ports * (ports - 1),
-                  len(prover.reaching), tuple(prover.undecided))
+                  len(prover.reaching), prover.undecided)
 
 
 def _told(laid: Laid, flows: Flows, intended: Flows | None, suspects: list[Suspect]) -> tuple[tuple[Breach, ...], int]:

@@ -38,7 +38,7 @@ def _icmpv6(kind: int) -> tuple[Literal, ...]:
 
 
 _ARP, _RARP, _IPV4, _IPV6 = (literal(f.ETH_TYPE, kind) for kind in (f.ARP, f.RARP, f.IPV4, f.IPV6))
-_KINDS: Final = (_ARP, _IPV4, _IPV6)
+_KINDS: Final = (_IPV4, _ARP, _IPV6)
 _DHCP_SERVER, _DHCPV6_SERVER = _udp(67, 68), _udp(547, 546)
 _ROUTER_ONLY: Final = (_DHCPV6_SERVER, _icmpv6(134), _icmpv6(137))
 _ADVERTISES: Final = _icmpv6(f.ND_NEIGHBOR_ADVERTISEMENT)

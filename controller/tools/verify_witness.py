@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from controller.model.topology import Port, RouterPort
-from controller.tools.verify_checks import COMES, LOST, ROUND, Suspect
 from controller.tools.verify_findings import Blame, Breach
+from controller.tools.verify_search import Suspect
 from controller.tools.verify_walk import Journey, Paper
 from controller.tools.verify_wires import Flows, Laid
 from flows import fields as f
-from flows.cookie import LEARNED
 from flows.packet import Packet
 from flows.prove import INNER, LARGE, Hit
 from flows.prove_tracking import Talk
@@ -66,8 +65,17 @@ class Witnesses:
         if isinstance(card, Port | RouterPort):
             known[f.ETH_SRC.name] = f.ETH_SRC(card.mac).value
         known.update(values)
-        known = {**_inside(known, card), **known}
+        target = self._laid.ends.get(suspect.target)
+        known = {**_inside(known, card), **_for(target), **known} if known[f.ETH_TYPE.name] == f.IPV4 \
+            else {**_inside(known, card), **known}
         return Packet(tuple(sorted(known.items())), tags, _LONG if long else None)
+
+
+def _for(target: object) -> dict[str, int]:
+    """The address that it is for, if the one that it shall come to has one."""
+    if isinstance(target, Port | RouterPort) and target.ip.version == 4:
+        return {f.IPV4_DST.name: int(target.ip)}
+    return {}
 
 
 def _inside(known: Mapping[str, int], card: object) -> dict[str, int]:
@@ -108,6 +116,3 @@ def _blame(suspect: Suspect, journey: Journey, right: Journey) -> Blame | None:
 
 def _of(hit: Hit) -> Blame:
     return Blame(hit.host, hit.table.bridge, hit.table.id, hit.row)
-
-
-__all__ = ("COMES", "LEARNED", "LOST", "ROUND", "Witnesses")
