@@ -8,7 +8,7 @@ from controller.tools.apart import apart, legs_on
 from controller.tools.arrivals import is_answer, mac_for, mac_of, question
 from controller.tools.journey import ANSWER, ANSWERED, DROPPED, QUESTION, ROUTER, TABLE, Leg
 from controller.tools.stops import Ending, Visit
-from controller.tools.telling import answerer, learned, why
+from controller.tools.telling import answerer, learned, listed, why
 from controller.tools.tracing import Shot, Tracing, parted
 from flows import packet as packets
 
@@ -45,10 +45,10 @@ def ask(trace: Tracing, address: Address) -> Asked:
 
 def _others(shot: Shot, shown: Ending) -> str:
     heard = sorted({one.port.name for one in shot.endings if one.port and one is not shown})
-    words = [f"The same question came to {', '.join(heard)}."] if heard else []
+    words = [f"The same question came to {listed(heard)}."] if heard else []
     home = shot.sent.sender.host if shot.sent.sender else ""
     hosts = dict.fromkeys(stop.host for one in shot.endings for stop in one.stop.way if stop.host != home)
-    words += [f"It was flooded to {len(hosts)} hosts: {', '.join(hosts)}."] if len(hosts) > 1 else []
+    words += [f"It was flooded to {len(hosts)} hosts: {listed(hosts)}."] if len(hosts) > 1 else []
     return " ".join(words)
 
 

@@ -9,7 +9,7 @@ from controller.tools.errors import BAD_INPUT, Refusal
 from controller.tools.journey import BROADCAST, DELIVERED, DROPPED, Journey, Leg
 from controller.tools.services import Service
 from controller.tools.simulate import Cloud
-from controller.tools.telling import why
+from controller.tools.telling import listed, why
 from controller.tools.tracing import Target, Tracing
 from flows import fields as f
 from flows import packet as packets
@@ -34,7 +34,7 @@ def broadcast(topology: Topology, cloud: Cloud, source: Port, service: Service |
         reason = f"nobody got it: {why(trace.telling(shot))}"
     else:
         tunnels = sum(hop.kind == "underlay" for hop in last.hops)
-        reason = (f"{', '.join(last.reached)} got it; {tunnels} {'copy' if tunnels == 1 else 'copies'} between hosts, "
+        reason = (f"{listed(last.reached)} got it; {tunnels} {'copy' if tunnels == 1 else 'copies'} between hosts, "
                   f"and on {topology.networks[source.network].name} alone")
     return Journey(DELIVERED if last.reached else DROPPED, reason, tuple(legs), source=source.name, target=EVERYBODY,
                    service=service.words if service else BROADCAST)

@@ -21,7 +21,7 @@ from controller.tools.arrivals import (
 )
 from controller.tools.journey import ANSWERED, DELIVERED, DROPPED, REPLY, REQUEST, ROUTER, TABLE, Hop, Journey, Leg
 from controller.tools.stops import Crossing, Ending
-from controller.tools.telling import numbers, refusal, routers, why
+from controller.tools.telling import listed, numbers, refusal, routers, why
 from controller.tools.tracing import Shot, Tracing, parted
 from flows import fields as f
 from flows import packet as packets
@@ -188,7 +188,7 @@ class Speaking:
 def _spread(shot: Shot) -> str:
     """Said of a frame that came to more hosts than one."""
     last = dict.fromkeys(one.stop.host for one in shot.endings)
-    return f"It was flooded to {len(last)} hosts: {', '.join(last)}." if len(last) > 1 else ""
+    return f"It was flooded to {len(last)} hosts: {listed(last)}." if len(last) > 1 else ""
 
 
 def _source(packet: Packet) -> str:

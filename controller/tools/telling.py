@@ -1,7 +1,7 @@
 """What the ends of frames say to a person: why one was dropped, who answered, which numbers it wore on its way."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 
 from controller.model.topology import Port, Topology
@@ -11,7 +11,14 @@ from flows import fields as f
 from flows.evaluate import Step
 from flows.tables import ARP_RESPONDER, BR_TUN, ROUTER, TRANSLATE_IN
 
+_NAMED = 8  # names in a row
 _ROUTERS = "routers."  # how origins of routers' flows begin
+
+
+def listed(names: Collection[str]) -> str:
+    """Names in a row, but not thousands of them."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(list(names)[:_NAMED])}{more}"
 
 
 def why(ending: Ending) -> str:

@@ -19,6 +19,7 @@ from controller.tools.services import PING, Service
 from controller.tools.simulate import Cloud
 from controller.tools.speaking import Speaking
 from controller.tools.story import story
+from controller.tools.telling import listed
 from controller.tools.tracing import Target, Tracing
 from flows import fields as f
 
@@ -64,7 +65,7 @@ def _port(topology: Topology, name: str) -> Port:
         return port
     ports = [port.name for port in topology.ports()]
     near = difflib.get_close_matches(name, [*topology.vms, *ports], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(ports)) or 'none at all'}."
+    hint = f"did you mean {near[0]}?" if near else f"known: {listed(sorted(ports)) or 'none at all'}."
     raise Refusal(f"{topology.source} has no VM or port named {name!r}; {hint}", BAD_INPUT)
 
 

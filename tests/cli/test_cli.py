@@ -85,7 +85,8 @@ def test_a_file_that_cannot_be_read_to_its_end_is_refused(rundir: Path, words: t
 
 @pytest.mark.parametrize("words", [
     "", "bogus", "--bogus", "check --bogus", "check a b", "flows --intended --diff", "status --wait soon", "apply",
-    "plumb", "lab bogus", "lab exec web1", "lab reach --sample -1", "trace web1", "flows compute1/nowhere --intended"])
+    "plumb", "lab bogus", "lab exec web1", "lab reach --sample -1", "trace web1",
+    "trace web1 web2 --tcp 80 --icmp", "flows compute1/nowhere --intended"])
 def test_wrong_usage_is_told_plainly(rundir: Path, words: str) -> None:
     done = run(*words.split(), rundir=rundir)
     done.refused(2)

@@ -188,6 +188,15 @@ def test_in_a_large_cloud_each_host_on_the_way_compiles_one_network() -> None:
     assert simulated.compiled() == dict.fromkeys({one.host for one in cloud.ports_by_network[port.network]}, 1)
 
 
+def test_of_many_names_some_are_said() -> None:
+    cloud = wide(30, 60, size=30, forwarding="learning", firewall="none")
+    question = trace(cloud, "vm1", "vm2").legs[0]
+    assert question.aside.count("and 20 more") == 1
+    assert question.aside.count("and 21 more") == 1
+    with pytest.raises(Refusal, match="known: vm0, vm1, vm10, vm11, vm12, vm13, vm14, vm15 and 52 more"):
+        trace(cloud, "vm1", "???")
+
+
 def test_journeys_are_plain_values(demo: Topology) -> None:
     one, other = (trace(demo, "web1", "store1", packets=2).document() for _ in range(2))
     assert one == other
