@@ -18,7 +18,7 @@ from controller.switch.found import Found
 from controller.switch.hoststate import HostState
 from controller.switch.pieces import Work
 from controller.switch.reconciling import Reconciling
-from controller.switch.routing import Routing
+from controller.switch.roll import Roll
 from controller.switch.session import Session, State
 from flows.host import Meter
 from flows.tables import BR_INT
@@ -31,9 +31,8 @@ class Fleet:
                  clock: Callable[[], float] = time.monotonic, *, heal: bool = True) -> None:
         self.topology = topology
         self.generation = 0  # of this daemon: see `roles`
-        self._serve = serve  # None: every host
-        self.hosts: dict[str, HostState] = {}
-        self.strangers: dict[object, tuple[int, str]] = {}  # connection -> (datapath id, why it is left alone)
+        self._roll = Roll(serve)
+        self.hosts, self.strangers = self._roll.hosts, self._roll.strangers
         self.refusals = 0  # OpenFlow errors since the start
         self._sessions: dict[object, tuple[HostState, Session]] = {}  # connection -> whose it is
         self._dpids: dict[object, int] = {}  # connection -> datapath id, of those in _sessions
@@ -45,29 +44,20 @@ class Fleet:
         self._enlist()
 
     def _enlist(self) -> None:
-        for name in self.topology.hosts:
-            if (self._serve is None or name in self._serve) and name not in self.hosts:
-                self.hosts[name] = HostState(name, Routing(name))
-        for name in list(self.hosts):
-            if name not in self.topology.hosts:
-                del self.hosts[name]
-                self._work.routings.pop(name, None)
+        for name in self._roll.enlist(self.topology):
+            self._work.routings.pop(name, None)
 
     def expected(self) -> Iterator[tuple[str, str]]:
         """Every (host, bridge) that shall connect."""
-        for name in self.hosts:
-            for bridge in self.topology.hosts[name].datapath_ids:
-                yield name, bridge
+        return self._roll.expected(self.topology)
 
     # ---- what switches say
 
     def connected(self, conn: object, dpid: int, ports: Mapping[str, int]) -> list[Command]:
         """A switch has said who it is and which ports it has."""
-        host, bridge = self.topology.bridges.get(dpid, ("", ""))
-        if host not in self.hosts:
-            why = f"host {host} is not served here" if host else "no bridge of the topology has this datapath id"
-            self.strangers[conn] = (dpid, why)
+        if why := self._roll.turn_away(self.topology, conn, dpid):
             return [Log("warning", "stranger", {"dpid": f"{dpid:016x}", "left_alone": why})]
+        host, bridge = self.topology.bridges[dpid]
         commands = self._reach(host)
         state = self.hosts[host]
         if bridge in state.sessions:
@@ -75,7 +65,7 @@ class Fleet:
                                                         "why": "a second connection has the same datapath id"}))
             commands.append(Drop(state.sessions[bridge][0]))
             self._end(state.sessions[bridge][0])
-        self._take_ports(state, bridge, ports)
+        state.take_ports(self.topology, bridge, ports)
         session = Session(host, bridge)
         state.sessions[bridge] = (conn, session)
         self._sessions[conn], self._dpids[conn] = (state, session), dpid
@@ -101,13 +91,6 @@ class Fleet:
         if session.bridge == BR_INT:
             state.routing.conn = None
         return state, session
-
-    def _take_ports(self, state: HostState, bridge: str, ports: Mapping[str, int]) -> None:
-        """All ports of a bridge, as it says them when it connects."""
-        before, state.ports[bridge] = state.ports.get(bridge, {}), dict(ports)
-        for name, ofport in before.items():
-            if ports.get(name) != ofport:
-                state.port_gone(self.topology, bridge, name, ofport)
 
     def foresee(self, conn: object, rows: Found) -> Iterator[None]:
         """Work for the time in which a switch is read: `rows` are those of it that say which VLANs are in use."""
@@ -202,16 +185,12 @@ class Fleet:
         if not found:
             return []
         state, session = found
-        ports = state.ports.setdefault(session.bridge, {})
+        ports = state.ports.get(session.bridge, {})
         changes = {name: ofport for name, ofport in changes.items() if ports.get(name) != ofport}
         if not changes:
             return []
         first = self._reach(state.name)
-        for name, ofport in changes.items():
-            if name in ports:
-                state.port_gone(self.topology, session.bridge, name, ports.pop(name))
-            if ofport is not None:
-                ports[name] = ofport
+        state.change_ports(self.topology, session.bridge, changes)
         base, networks = state.touched(self.topology, session.bridge, changes.keys())
         about = {"switch": f"{state.name}/{session.bridge}", "changed": ",".join(sorted(changes)),
                  "networks": len(networks)}
@@ -274,13 +253,8 @@ class Fleet:
         return commands
 
     def _adopt(self) -> list[Command]:
-        """Strangers that the topology knows now."""
-        commands: list[Command] = []
-        for conn, (dpid, _) in list(self.strangers.items()):
-            if self.topology.bridges.get(dpid, ("", ""))[0] in self.hosts:
-                del self.strangers[conn]
-                commands.append(Drop(conn))  # it comes back at once, and is known then
-        return commands
+        """Strangers that the topology knows now come back at once, and are known then."""
+        return [Drop(conn) for conn in self._roll.known_now(self.topology)]
 
     def recompute(self) -> list[Command]:
         """Believe nothing: read every switch again and compare with everything computed anew."""

@@ -1,7 +1,7 @@
 """What is known of one host: its ports and local VLANs as its switches say them, its sessions, its routers."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -97,6 +97,22 @@ class HostState:
     def forgets_of(self, bridge: str) -> list[Forget]:
         """What is to be forgotten there and has not been said yet; to be added to, or taken from."""
         return {BR_INT: self.behind, BR_TUN: self.forget}.get(bridge, [])
+
+    def take_ports(self, topology: Topology, bridge: str, ports: Mapping[str, int]) -> None:
+        """All ports of a bridge, as it says them when it connects."""
+        before, self.ports[bridge] = self.ports.get(bridge, {}), dict(ports)
+        for name, ofport in before.items():
+            if ports.get(name) != ofport:
+                self.port_gone(topology, bridge, name, ofport)
+
+    def change_ports(self, topology: Topology, bridge: str, changes: Mapping[str, int | None]) -> None:
+        """Ports have come to a bridge (with their numbers), have other numbers, or are gone (None)."""
+        ports = self.ports.setdefault(bridge, {})
+        for name, ofport in changes.items():
+            if name in ports:
+                self.port_gone(topology, bridge, name, ports.pop(name))
+            if ofport is not None:
+                ports[name] = ofport
 
     def port_gone(self, topology: Topology, bridge: str, name: str, ofport: int) -> None:
         """A port has left a bridge, or has another number there: what was learned from it is of no use."""
