@@ -98,12 +98,12 @@ def imagined(topology: Topology, host: str) -> Seen:
                 vlans=allot_vlans((network.name for network in carried(topology, host)), {}))
 
 
-def prepare(topology: Topology) -> None:
-    """Find what placing any host looks up, before a switch waits for it."""
+def prepare(topology: Topology, hosts: Iterable[str] | None = None) -> None:
+    """Find what placing these hosts looks up (None: any host), before a switch waits for it."""
     for network in topology.networks:
         topology.neighbours.of(network).find()
         topology.neighbours.ends_on(network)
-    for host in topology.hosts:
+    for host in topology.hosts if hosts is None else hosts:
         topology.whereabouts.carried(host)
 
 

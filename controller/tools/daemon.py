@@ -88,7 +88,7 @@ def run(options: Options) -> None:
 
         listeners = sockets.Listeners(options.where.openflow, options.where.control, tcp)
         garbage.spare()  # what the topology is made of need not be looked through while more is made of it
-        placement.prepare(topology)
+        placement.prepare(topology, serve)
         garbage.spare()
         try:
             switch_app.run(Fleet(topology, serve, heal=options.heal), listeners, prepare)
