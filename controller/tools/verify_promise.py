@@ -76,16 +76,16 @@ class Promise:
         every = any(one.prefixlen == 0 for own in identities.values() for one in own if one.version == 6)
         for mac, own in identities.items():
             wears = (_UNTAGGED, literal(f.ETH_SRC, mac))
-            for owner, addresses in identities.items():
-                claims = (*wears, _ARP, literal(f.ARP_SHA, owner))
-                yield region((*claims, literal(f.ARP_OP, f.ARP_REQUEST), literal(f.ARP_SPA, "0.0.0.0")))
-                yield from (region((*claims, literal(f.ARP_SPA, one))) for one in addresses if one.version == 4)
-            yield region((*wears, _RARP))
-            yield region((*wears, _IPV4, literal(f.IPV4_SRC, "0.0.0.0"), literal(f.IPV4_DST, "255.255.255.255"),
-                          *_udp(68, 67)))
             for one in own:
                 if one.version == 4:
                     yield region((*wears, _IPV4, literal(f.IPV4_SRC, one)), [_DHCP_SERVER])
+            for owner, addresses in identities.items():
+                claims = (*wears, _ARP, literal(f.ARP_SHA, owner))
+                yield from (region((*claims, literal(f.ARP_SPA, one))) for one in addresses if one.version == 4)
+                yield region((*claims, literal(f.ARP_OP, f.ARP_REQUEST), literal(f.ARP_SPA, "0.0.0.0")))
+            yield region((*wears, _RARP))
+            yield region((*wears, _IPV4, literal(f.IPV4_SRC, "0.0.0.0"), literal(f.IPV4_DST, "255.255.255.255"),
+                          *_udp(68, 67)))
             for source in _sixes(mac, own):
                 speaks = (*wears, _IPV6, literal(f.IPV6_SRC, source))
                 yield region(speaks, _ROUTER_ONLY if every else [*_ROUTER_ONLY, _ADVERTISES])
