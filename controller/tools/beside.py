@@ -14,6 +14,7 @@ from controller.tools.journey import Hop, Journey, Leg, Observed
 from controller.tools.lookouts import Lookouts
 from controller.tools.marked import Marked
 from controller.tools.shooting import Heard, Record
+from flows.cookie import is_compiled
 
 _CAPTURED, _COUNTED, _HIDDEN = "captured", "counted", "hidden"
 _TOLD: Final = (kinds.QUESTION, kinds.REQUEST, kinds.BROADCAST)  # parts that nobody else shall hear
@@ -114,14 +115,16 @@ class Beside:
                                      f"{self._instead(hop)}")
 
     def _instead(self, hop: Hop) -> str:
-        """Which other flow of a table has counted."""
+        """Which other flow of a table has counted: one that is not ours, if there is such, as others have packets, too."""
         place = hop.host, hop.device
         before, after = self._record.before.get(place) or {}, self._record.after.get(place) or {}
         known = {key_of(one.said.row.flow) for one in self._journey.hops if one.said and one.said.row}
         table = hop.said.table.id if hop.said else None
-        found = sorted(f"{key[1]:#x}" for key, count in after.items()
-                       if key[0] == table and key not in known and count > before.get(key, 0))
-        return f" There the flow with cookie {', '.join(found)} has counted." if found else ""
+        others = [key for key, count in after.items()
+                  if key[0] == table and key not in known and count > before.get(key, 0)]
+        found = [key for key in others if not is_compiled(key[1]) and not key[2]] or others
+        words = ", ".join(sorted(f"{key[1]:#x}" for key in found))
+        return f" There the flow with cookie {words} has counted." if found else ""
 
     @staticmethod
     def _last(hops: list[Hop], hop: Hop) -> str:
