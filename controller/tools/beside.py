@@ -115,7 +115,7 @@ class Beside:
                                      f"{self._instead(hop)}")
 
     def _instead(self, hop: Hop) -> str:
-        """Which other flow of a table has counted: one that is not ours, if there is such, as others have packets, too."""
+        """Which other flow of a table has counted; one that is not ours, if there is such: others have packets, too."""
         place = hop.host, hop.device
         before, after = self._record.before.get(place) or {}, self._record.after.get(place) or {}
         known = {key_of(one.said.row.flow) for one in self._journey.hops if one.said and one.said.row}
