@@ -59,6 +59,7 @@ class Site:
         self.ovs, self.rundir = ovs, where
         self._control = control
         self._read = 24
+        self._claims = 0
 
     def ours(self, bridge: str) -> list[str]:
         return sorted(line for line in self.ovs.dump(bridge) if line.startswith("cookie=0x5401"))
@@ -73,10 +74,15 @@ class Site:
         self.ovs.run("ovs-ofctl", "-O", "OpenFlow14", *words)
 
     def claims_anothers_address(self) -> bytes:
-        """VM a says to b that it is 10.0.1.66. Nothing is cached of what became of it before."""
+        """VM a says to b that it is 10.0.1.66. Nothing is cached of what became of it before, and no two are equal.
+
+        A busy machine may take one of before for a while yet.
+        """
+        self._claims += 1
         self._control.ask("revalidator/purge")
         own, to = mac_bytes(PORTS["a"].mac), mac_bytes(PORTS["b"].mac)
-        frame = Arp(2, own, number("10.0.1.66"), to, number("10.0.1.12")).framed(own, to).ljust(60, b"\0")
+        claim = Arp(2, own, number("10.0.1.66"), to, number("10.0.1.12")).framed(own, to)
+        frame = claim.ljust(58, b"\0") + self._claims.to_bytes(2)
         self._control.ask("netdev-dummy/receive", PORTS["a"].device, frame.hex())
         return frame
 
