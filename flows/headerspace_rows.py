@@ -10,7 +10,6 @@ from flows.flow import Conjunction, Flow
 from flows.headerspace import Literal, Region, meet, without
 from flows.tables import Table
 
-
 Now = int | str  # what a field holds: a number, or what a variable (by its name) held when the frame came in
 Values = Mapping[str, Now]  # field -> what it holds, where that is not what it held when the frame came in
 # Without a value these are 0, not what a frame came in with.
