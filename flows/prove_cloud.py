@@ -107,7 +107,7 @@ class Cloud:
         return found
 
     def paths(self, place: Place) -> tuple[Path, ...]:
-        """From a place to every end, and every table of `stops` but the place itself."""
+        """From a place to every end but being dropped, and every table of `stops` but the place itself."""
         found = self._paths.get(place)
         if found is None:
             above, self._round = self._round, set()
@@ -123,6 +123,8 @@ class Cloud:
     def _follow(self, place: Place) -> Iterator[Path]:
         for way in self.ways(place):
             onward = way.end
+            if isinstance(onward, Dropped):
+                continue
             if not isinstance(onward, Place) or onward.table in self._stops:
                 yield way
             elif onward in self._open:
@@ -139,7 +141,7 @@ class Cloud:
     def _alone(self, place: Place, before: Path, met: frozenset[Place]) -> Iterator[Path]:
         """The same for frames that a router has sent on: few come to where these are, so these alone are followed."""
         for way in self.ways(place):
-            space = both(before.space, way.space)
+            space = None if isinstance(way.end, Dropped) else both(before.space, way.space)
             if space is None:
                 continue
             onward = way.end
