@@ -169,6 +169,7 @@ class Hypervisor(Switch):
         self.run("ip", "address", "replace", self.tunnel_ip, "dev", holder)
         self.run("ip", "link", "set", "dev", holder, "up")
         if self.datapath == "netdev":
+            self.appctl("version")  # in the turn of its main loop that answers, it hears of the address
             self.appctl("ovs/route/add", str(ipaddress.ip_interface(self.tunnel_ip).network), holder)
 
     # Mininet's life of a switch.

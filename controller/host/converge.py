@@ -267,6 +267,8 @@ def _route(new: Underlay, old: Underlay | None) -> Iterator[Step]:
     if before not in (None, network):
         yield Step(("ovs-appctl", "--timeout=10", "ovs/route/del", str(before)),
                    "the underlay is another one", tolerant=True)
+    yield Step(("ovs-appctl", "--timeout=10", "version"),
+               "ovs-vswitchd hears of the new address in the turn of its main loop that answers this")
     yield Step(("ovs-appctl", "--timeout=10", "ovs/route/add", str(network), new.device),
                "OVS forgets what it reads of the kernel's routes whenever a device comes or goes")
 

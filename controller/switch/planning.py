@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from controller.model import placement
 from controller.model.placement import Seen
@@ -19,17 +19,19 @@ from flows.flow import Flow
 from flows.tables import table
 
 Json = dict[str, Any]
+OFPP_MAX: Final = 0xFFFFFF00  # OpenFlow 1.4, 7.2.1: numbers from here on are no ports that are plugged in
 
 
 def plan(fleet: Fleet, new: Topology) -> Json:
     """Flows that would come and go on each connected switch, and the pairs that would gain or lose each other.
 
-    Ports that a switch does not have yet bring their flows when they are plugged in, and are not in here. `tables`
-    counts them by table; `hitless` says what is interrupted, `opened` which rules come (see `interruptions`).
+    What the new topology plugs in counts as plugged in, with OpenFlow ports that nobody else has: `awaited` names the
+    devices, which bring their flows when they are there. `tables` counts flows by table; `hitless` says what is
+    interrupted, `opened` which rules come (see `interruptions`).
     """
-    step = succeed(fleet.topology, new)
+    old, step = fleet.topology, succeed(fleet.topology, new)
     before, after = expected_pairs(fleet.topology), expected_pairs(new)
-    switches = [switch for state in fleet.hosts.values() for switch in _switches(state, new)]
+    switches = [switch for state in fleet.hosts.values() for switch in _switches(state, old, new)]
     return {
         "switches": switches,
         "tables": [row for switch in switches for row in _tables(switch)],
@@ -41,17 +43,32 @@ def plan(fleet: Fleet, new: Topology) -> Json:
     }
 
 
-def _switches(state: HostState, new: Topology) -> Iterable[Json]:
+def _switches(state: HostState, old: Topology, new: Topology) -> Iterable[Json]:
     if state.vlans is None or state.name not in new.hosts:
         return
+    awaited = _awaited(state, old, new)
     carried = sorted(network.name for network in placement.carried(new, state.name))
-    seen = Seen(state.ports, placement.allot_vlans(carried, state.vlans))
+    ports = {bridge: {**found, **awaited.get(bridge, {})} for bridge, found in state.ports.items()}
+    seen = Seen(ports, placement.allot_vlans(carried, state.vlans))
     tables = compile_host(placement.place(new, state.name, seen))
     for bridge, (_, session) in state.sessions.items():
         want, have = {cookie_of(flow): flow for flow in tables.get(bridge, ())}, session.want
         yield {"host": state.name, "bridge": bridge,
                "add": _shown(flow for cookie, flow in want.items() if cookie not in have),
-               "delete": _shown(flow for cookie, flow in have.items() if cookie not in want)}
+               "delete": _shown(flow for cookie, flow in have.items() if cookie not in want),
+               "awaited": sorted(awaited.get(bridge, {}))}
+
+
+def _awaited(state: HostState, old: Topology, new: Topology) -> dict[str, dict[str, int]]:
+    """The devices of each bridge that only the new topology has, with ports above all that are there."""
+    before = placement.imagined(old, state.name).ports if state.name in old.hosts else {}
+    found = {}
+    for bridge, devices in placement.imagined(new, state.name).ports.items():
+        here = state.ports.get(bridge, {})
+        first = 1 + max((number for number in here.values() if number < OFPP_MAX), default=0)
+        coming = sorted(devices.keys() - before.get(bridge, {}).keys() - here.keys())
+        found[bridge] = {device: number for number, device in enumerate(coming, start=first)}
+    return found
 
 
 def _tables(switch: Json) -> Iterator[Json]:

@@ -28,14 +28,14 @@ def lines(planned: Json) -> Iterator[str]:
         if len(pairs) > _PAIRS:
             yield f"and so on: {len(pairs)} pairs in all"
     if not any(switch["add"] or switch["delete"] for switch in planned["switches"]):
-        yield "No flow would change now; ports that are not plugged in yet bring theirs later."
+        yield "No flow would change."
     yield from (f"[green]opens[/green]  {_told(one)}" for one in planned["opened"])
     yield from _hitless(planned["hitless"])
 
 
 def _switch(switch: Json, tables: Sequence[Json]) -> Iterator[str]:
     yield (f"[bold]{escape(switch['host'])}/{escape(switch['bridge'])}[/bold]  {len(switch['add'])} flows come, "
-           f"{len(switch['delete'])} go")
+           f"{len(switch['delete'])} go" + _awaited(switch["awaited"]))
     places = {key: {_place(flow) for flow in switch[key]} for key in ("add", "delete")}
     for row in tables:
         counts = "  ".join(f"[{colour}]{sign}{row[key]}[/{colour}]" for key, (sign, colour) in _SIGNS.items()
@@ -47,6 +47,13 @@ def _switch(switch: Json, tables: Sequence[Json]) -> Iterator[str]:
             yield from _flows(key, [flow for flow in found if _place(flow) not in places[other]])
             if key == "add":
                 yield from _flows("change", changed)
+
+
+def _awaited(devices: Sequence[str]) -> str:
+    if not devices:
+        return ""
+    more = f" and {len(devices) - _NAMED} more" if len(devices) > _NAMED else ""
+    return f", as soon as {escape(', '.join(devices[:_NAMED]))}{more} is plugged in"
 
 
 def _place(flow: Json) -> tuple[int, int, str]:

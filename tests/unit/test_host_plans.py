@@ -163,7 +163,7 @@ def test_the_tunnel_address_leaves_the_network_card_for_br_phy() -> None:
         "ovs-appctl --timeout=10 dpctl/ct-set-limits default=100000",
         "ip address del 192.0.2.11/24 dev eth1", "ip link set dev eth1 up",
         "ip address replace 192.0.2.11/24 dev br-phy", "ip link set dev br-phy up",
-        "ovs-appctl --timeout=10 ovs/route/add 192.0.2.0/24 br-phy"]
+        "ovs-appctl --timeout=10 version", "ovs-appctl --timeout=10 ovs/route/add 192.0.2.0/24 br-phy"]
 
 
 def test_devices_survive_a_journey_through_a_file() -> None:
