@@ -25,7 +25,7 @@ from flows.tables import Table
 
 _PATIENCE: Final = 30  # seconds that a person waits for a switch
 _AT_ONCE: Final = 5000  # flows of a switch that are asked for in one
-_GROUP_BITS: Final = 0xF  # of a cookie, by which they are parted where there are more: digests are spread evenly
+_GROUP_BITS: Final = 0x1F  # of a cookie, by which they are parted where there are more: digests are spread evenly
 _BREATH: Final = 100  # rows that are put into words before anybody else may do something
 
 Send = Callable[[Any, bytes], object]
