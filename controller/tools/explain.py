@@ -51,14 +51,14 @@ class Told:
 
 def explain(text: str, labels: Labels, ours: Ours, bridge: str = "") -> list[Told]:
     """Every flow of a text. Refusal if there is none in it."""
-    told = [one for dump in dumps(text, bridge) for one in _Reader(dump, labels, ours).told()]
+    told = [one for dump in dumps(text, bridge) for one in Reader(dump, labels, ours).told()]
     if not any(one.table is not None or "it ends" in one.sentence or "cut off" in one.sentence for one in told):
         raise Refusal("There is no flow in this: give the output of `ovs-ofctl dump-flows BRIDGE`.", BAD_INPUT)
     return told
 
 
-class _Reader:
-    """The lines of one dump."""
+class Reader:
+    """The lines of one dump, and what each of them is for."""
 
     def __init__(self, dump: Dump, labels: Labels, ours: Ours) -> None:
         self._dump, self._labels, self._ours = dump, labels, ours
@@ -67,32 +67,42 @@ class _Reader:
         self._kind = _kind_by_name(bridge) or _kind_by_rules(found, labels)
         self._bridge = bridge or labels.bridge(self._kind)
         self._phrases = Phrases(labels, self._bridge)
-        self._host = dump.host or ours.host_of(found, self._called)
+        self._host = dump.host or ours.host_of(found, self.called)
 
     def told(self) -> Iterator[Told]:
+        """All of them."""
         for line in self._dump.lines:
-            yield self._told(line) if line.row else self._damaged(line)
+            yield self.one(line)
+
+    def one(self, line: Line) -> Told:
+        """What one of its lines is for."""
+        return self._told(line) if line.row else self._damaged(line)
+
+    def title(self, table: int) -> str:
+        """A table's name and question, empty if nobody knows it."""
+        names = _KINDS[self._kind][1].get(table)
+        return f"{names[0]}: {names[1]}" if names else ""
 
     def _damaged(self, line: Line) -> Told:
-        return Told(line.number, line.text, self._called, None, "", f"Not understood: {line.damage}.", UNKNOWN, False)
+        return Told(line.number, line.text, self.called, None, "", f"Not understood: {line.damage}.", UNKNOWN, False)
 
     @property
-    def _called(self) -> str:
+    def called(self) -> str:
+        """The bridge's name, or what it must be."""
         return self._bridge or _CALLED[self._kind]
 
     def _told(self, line: Line) -> Told:
         row = line.row
         assert row
-        mine = self._ours.told(row, self._host, self._called)
+        mine = self._ours.told(row, self._host, self.called)
         if mine:
-            return Told(line.number, line.text, self._called, row.table, mine.title, mine.sentence, TUNBRIDGE,
+            return Told(line.number, line.text, self.called, row.table, mine.title, mine.sentence, TUNBRIDGE,
                         mine.known, row.packets, mine.origin)
         sentence = _sentence(self._kind, row, self._phrases)
-        names = _KINDS[self._kind][1].get(row.table)
-        title = f"{names[0]}: {names[1]}" if names else ""
+        title = self.title(row.table)
         if sentence:
-            return Told(line.number, line.text, self._called, row.table, title, sentence, NEUTRON, True, row.packets)
-        return Told(line.number, line.text, self._called, row.table, title, self._partly(row, title), UNKNOWN, False,
+            return Told(line.number, line.text, self.called, row.table, title, sentence, NEUTRON, True, row.packets)
+        return Told(line.number, line.text, self.called, row.table, title, self._partly(row, title), UNKNOWN, False,
                     row.packets)
 
     def _partly(self, row: Row, title: str) -> str:

@@ -87,10 +87,10 @@ def _one(one: Told) -> Iterator[str]:
     count = f"  ({one.packets} packet{'s' * (one.packets != 1)})" if one.packets else ""
     origin = f"  [dim]{escape(one.origin)}[/dim]" if one.origin else ""
     yield f"    {mark}{escape(one.sentence)}{count}{origin}"
-    yield f"      [dim]line {one.line}: {escape(_bare(one.text))}[/dim]"
+    yield f"      [dim]line {one.line}: {escape(bare(one.text))}[/dim]"
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """The flow without what only counts."""
     _, found, flow = text.rpartition(", ") if "actions=" in text else ("", "", text)
     place = text.find("priority=")

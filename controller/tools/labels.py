@@ -15,6 +15,7 @@ from controller.tools.errors import BAD_INPUT, Refusal
 _OFPORT: Final = re.compile(r"^ (\d+|LOCAL)\((.+?)\): addr:", re.M)
 _VSCTL: Final = re.compile(r'^\s+(Bridge|Port|Interface|tag:|options:) ?(.*)$', re.M)
 _REMOTE: Final = re.compile(r'remote_ip="?([^",}]+)')
+_PEER: Final = re.compile(r'peer="?([^",}]+)')
 _TUNNEL: Final = re.compile(r"(?:vxlan|gre|geneve)-([0-9a-f]{8})")  # as Neutron, and we, name the device of a tunnel
 _PEERS: Final = {"patch-tun": "br-tun", "patch-int": "br-int"}
 _DEVICE_ID: Final = 11  # of a port's id stand in the name of its device, behind a prefix of three
@@ -27,6 +28,8 @@ class Labels:
     devices: dict[tuple[str, str], str] = field(default_factory=dict)  # (bridge, OpenFlow port) -> device
     tags: dict[str, int] = field(default_factory=dict)  # device -> local VLAN
     remotes: dict[str, str] = field(default_factory=dict)  # device of a tunnel -> address of the other host
+    peers: dict[str, str] = field(default_factory=dict)  # device of a patch -> its other end
+    homes: dict[str, str] = field(default_factory=dict)  # device -> its bridge
     ports: dict[str, str] = field(default_factory=dict)  # first 11 characters of a port's id -> its name
     macs: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, list[str]] = field(default_factory=dict)  # several networks may use the same
@@ -57,17 +60,25 @@ class Labels:
                 waiting = {}
 
     def _vsctl(self, text: str) -> int:
-        device, bridges = "", 0
+        device, bridge, bridges = "", "", 0
         for word, rest in _VSCTL.findall(text):
             value = rest.strip().strip('"')
             bridges += word == "Bridge"
-            if word in ("Port", "Interface"):
+            if word == "Bridge":
+                bridge = value
+            elif word in ("Port", "Interface"):
                 device = value
+                self.homes[device] = bridge
             elif word == "tag:" and value.isdigit():
                 self.tags[device] = int(value)
-            elif word == "options:" and (found := _REMOTE.search(value)):
-                self.remotes[device] = found.group(1)
+            elif word == "options:":
+                self._options(device, value)
         return bridges
+
+    def _options(self, device: str, text: str) -> None:
+        for what, known in ((_REMOTE, self.remotes), (_PEER, self.peers)):
+            if found := what.search(text):
+                known[device] = found.group(1)
 
     def _json(self, text: str, source: str) -> None:
         try:

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from controller.tools.commands.options import DEFAULT_FILE, JsonOption, RundirOption, TopologyOption
-from controller.tools.commands.output import show_json, show_lines, valid, where
+from controller.tools.commands.output import say, show_json, show_lines, valid, where
 from controller.tools.errors import BAD_INPUT, MISSING, NO, Refusal
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
           live: Annotated[bool, typer.Option("--live", help="Also send it in the running lab, and watch it.")] = False,
           html: Annotated[str | None, typer.Option("--html", metavar="FILE",
                                                    help="Also write the journey as a page for a browser.")] = None,
+          dump: Annotated[list[str] | None,
+                          typer.Option("--dump", metavar="FILE", help="Through dumped flows: SRC is then a port, DST a "
+                                       "packet in ovs-ofctl's words; repeatable.")] = None,
+          names: Annotated[list[str] | None,
+                           typer.Option("--names", metavar="FILE", help="Names for --dump: `ovs-vsctl show`, "
+                                        "`ovs-ofctl show`, `openstack port list -f json`; repeatable.")] = None,
           as_json: JsonOption = False, topology: TopologyOption = DEFAULT_FILE, rundir: RundirOption = None) -> None:
     """The journey of a packet, hop by hop and table by table, from the topology alone.
 
@@ -34,6 +41,11 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
 
     if (tcp is not None) + (udp is not None) + icmp > 1:
         raise Refusal("Ask for one of --tcp, --udp and --icmp.", BAD_INPUT)
+    if dump or names:
+        if not dump or live or html or packets > 1 or icmp or tcp or udp:
+            raise Refusal("--dump goes with --names and --json only: the packet itself says what it is.", BAD_INPUT)
+        _dumped((dump, names or ()), source, target, as_json=as_json)
+        return
     service = tool.service(tcp, udp) if icmp or tcp or udp else None
     if live:
         from controller.tools import live as watching
@@ -53,6 +65,18 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
         page.write(journey.document(), cloud, html)
     if code := _code(journey):
         sys.exit(code)
+
+
+def _dumped(files: tuple[Iterable[str], Iterable[str]], port: str, packet: str, *, as_json: bool) -> None:
+    from controller.tools import dumptrace, dumptrace_telling
+
+    answer = dumptrace.trace(files, port, packet, sys.stdin, say)
+    if as_json:
+        show_json(dumptrace_telling.document(answer))
+    else:
+        show_lines(dumptrace_telling.lines(answer))
+    if not answer.known:
+        sys.exit(NO)
 
 
 def _code(journey: Journey) -> int:

@@ -1,0 +1,148 @@
+"""`tunbridge trace --dump`: a packet's way through tables that somebody dumped; `dumptrace_walk` has the way itself."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from controller.tools import dumptrace_fields as fields
+from controller.tools import explaining, ofwords, topologies
+from controller.tools.dumptrace_actions import act
+from controller.tools.dumptrace_fields import Packet
+from controller.tools.dumptrace_site import Site
+from controller.tools.dumptrace_walk import BACK, CONTROLLER, OUT, UNKNOWN, End, Walk
+from controller.tools.errors import BAD_INPUT, Refusal
+from controller.tools.ofctl import DEFAULT_PRIORITY, Damaged, Row, read
+from controller.tools.ours import Ours
+from flows.fields import CT_FLAGS
+
+LEAVES, ANSWERED, DROPPED = "leaves", "answered", "dropped"
+_TTL: Final = 64
+_INSIDE: Final = ("conj_id", "ct_zone", "in_port", "reg")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A packet that comes in somewhere, and what connection tracking will say of it."""
+
+    text: str
+    bridge: str
+    port: int
+    packet: Packet
+    state: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of it."""
+
+    asked: Asked
+    walk: Walk
+    verdict: str
+    reason: str
+
+    @property
+    def known(self) -> bool:
+        """Whether it leaves, and nothing about it is unknown."""
+        return self.verdict in (LEAVES, ANSWERED)
+
+
+def trace(files: tuple[Iterable[str], Iterable[str]], source: str, packet: str, stdin: TextIO,
+          say: Callable[[str], None]) -> Answer:
+    """`files` are dumps, and those that tell names. Refusal if one of them cannot be used, or there is no such port."""
+    dumps, names = files
+    labels = explaining.labels_of(names, stdin)
+    texts = [(*_named(file), file) for file in dumps]
+    read_ = [(explaining.text_of(path, stdin), bridge, file) for bridge, path, file in texts]
+    own = any("cookie=0x54" in text for text, _, _ in read_) and Path(explaining.USUAL).exists()
+    ours = Ours(topologies.valid(explaining.USUAL, say) if own else None, explaining.USUAL if own else "", labels)
+    site = Site(labels, ours)
+    for text, bridge, file in read_:
+        site.read(text, bridge, file)
+    bridge, port = site.place(source)
+    return answer(site, asked(packet, bridge, port))
+
+
+def _named(file: str) -> tuple[str, str]:
+    """`br-ex=dump.txt`: whose it is, and the file."""
+    bridge, found, path = file.partition("=")
+    return (bridge, path) if found and "/" not in bridge and not Path(file).exists() else ("", file)
+
+
+def answer(site: Site, question: Asked) -> Answer:
+    """Follow it."""
+    walk = Walk(site, question.state, act)
+    walk.run(question.bridge, question.port, question.packet)
+    return Answer(question, walk, *_verdict(walk, question))
+
+
+def _verdict(walk: Walk, question: Asked) -> tuple[str, str]:
+    gone = [end for end in walk.ends if end.kind in (OUT, BACK)]
+    if open_ := list(dict.fromkeys(end.why for end in walk.ends if end.kind == UNKNOWN)):
+        return UNKNOWN, "; ".join(open_)
+    if gone:
+        back = any((end.bridge, end.port) == (question.bridge, question.port) for end in gone)
+        places = list(dict.fromkeys(where(walk.site, end) for end in gone))
+        return ANSWERED if back else LEAVES, ", ".join(places)
+    if any(end.kind == CONTROLLER for end in walk.ends):
+        return UNKNOWN, "the controller gets it, and flows do not tell what that does with it"
+    return DROPPED, _last(walk)
+
+
+def _last(walk: Walk) -> str:
+    hop = walk.hops[-1]
+    entry = hop.found.entry
+    place = f"in table {hop.table} of {hop.bridge}"
+    return f"by line {entry.line.number} {place}" if entry else f"no flow {place} takes it"
+
+
+def where(site: Site, end: End) -> str:
+    """An end in words."""
+    called = site.port(end.bridge, end.port)
+    return f"{end.bridge} by {called}{f' ({end.why})' if end.why else ''}"
+
+
+# ---- the packet
+
+def asked(text: str, bridge: str, port: int) -> Asked:
+    """A packet in ovs-ofctl's words. Refusal if it is none."""
+    words = list(ofwords.split(text))
+    about = [word for word in words if word.startswith(("ct_state=", "ct_mark=", "ct_label="))]
+    row = _row(",".join(word for word in words if word not in about), text)
+    try:
+        state = {name: (fields.flags(value)[0] if name == "ct_state" else int(value, 0))
+                 for name, _, value in (word.partition("=") for word in about)}
+        packet = fields.packet_of(row.match)
+    except (KeyError, ValueError) as error:
+        raise Refusal(f"{text}: {error} is no field of a packet with one value.", BAD_INPUT) from error
+    _fits(packet, text)
+    if packet.get("dl_type") in (fields.IP, fields.IP6):
+        packet.setdefault("nw_ttl", _TTL)
+    state["ct_state"] = state.get("ct_state", CT_FLAGS["new"]) | CT_FLAGS["trk"]
+    return Asked(text, bridge, port, packet, state)
+
+
+def _row(text: str, whole: str) -> Row:
+    try:
+        row = read(f"{text} actions=drop")
+    except Damaged as error:
+        raise Refusal(f"{whole}: this is no packet: {error}.", BAD_INPUT) from error
+    odd = [*row.strange, *(name for name in row.match if name.startswith(_INSIDE))]
+    if odd:
+        raise Refusal(f"{whole}: {', '.join(odd)} is no field that a packet comes with.", BAD_INPUT)
+    if row.table or row.cookie is not None or row.priority != DEFAULT_PRIORITY:
+        raise Refusal(f"{whole}: this is a flow; give a packet as icmp,dl_src=MAC,dl_dst=MAC,nw_src=IP,nw_dst=IP.",
+                      BAD_INPUT)
+    return row
+
+
+def _fits(packet: Packet, text: str) -> None:
+    """Addresses need a packet that has some."""
+    for key in packet:
+        family = {"nw_": "ip", "ipv6": "ipv6", "arp": "arp"}.get(key[:3] if key[:3] != "ipv" else "ipv6", "")
+        kind = {"ip": (fields.IP, fields.ARP, fields.IP6), "ipv6": (fields.IP6,), "arp": (fields.ARP, fields.RARP)}
+        if family and packet.get("dl_type") not in kind[family]:
+            raise Refusal(f"{text}: {key} needs a packet that has one: say {family}, or what is in it.", BAD_INPUT)
+        if key.startswith(("tp_", "icmp_")) and not packet.get("nw_proto"):
+            raise Refusal(f"{text}: {key} needs icmp, tcp, udp or sctp.", BAD_INPUT)
