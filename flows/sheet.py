@@ -189,6 +189,11 @@ def numbered(parts: Iterable[Part]) -> dict[int, Row]:
     return found
 
 
+def cookies_of(part: Part) -> Sequence[int]:
+    """Of all its flows."""
+    return (cookie_of(part),) if isinstance(part, Flow) else part.cookies()
+
+
 def alike(part: Part) -> Iterator[tuple[Flow, Sequence[int]]]:
     """Flows that differ in numbers alone: one such, and the cookies of all."""
     if isinstance(part, Flow):

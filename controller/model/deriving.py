@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -186,13 +186,12 @@ class _Step:
         return _places(self.new.networks, self.difference.networks)
 
 
-def _places(names: Iterable[str], differing: frozenset[str]) -> Mapping[str, int]:
+def _places(objects: Mapping[str, object], differing: frozenset[str]) -> Mapping[str, int]:
     """Name -> its place. Mostly something came at the end of a file, and nobody need count what stands before it."""
-    ordered = list(names)
-    end = ordered[-len(differing):] if differing else []
-    if len(differing.intersection(end)) == len(differing.intersection(ordered)):
-        ordered = end
-    return dict(zip(ordered, count()))
+    end = list(islice(objects, max(len(objects) - len(differing), 0), None))
+    if sum(name in objects for name in differing) == len(differing.intersection(end)):
+        return dict(zip(end, count()))
+    return dict(zip(objects, count()))
 
 
 def _network(one: Speaker) -> str:

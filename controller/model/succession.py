@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from itertools import takewhile
-from operator import is_, truth
+from itertools import islice
+from operator import indexOf, is_
 from typing import Final, Generic, TypeVar
 
 from controller.model import deriving
@@ -83,13 +83,17 @@ def _share(old: Mapping[str, _T], new: Mapping[str, _T]) -> _Shared[_T]:
 
 def _middles(old: Mapping[str, _T], new: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
     """Both without what is the same at the beginning and at the end: of a VM that was added, nothing, and the VM."""
-    start = _same(old.values(), new.values())
-    names, names_of_new = list(old)[start:], list(new)[start:]
-    end = _same(map(old.__getitem__, reversed(names)), map(new.__getitem__, reversed(names_of_new)))
+    start = _same(old.values(), new.values(), min(len(old), len(new)))
+    names, names_of_new = list(islice(old, start, None)), list(islice(new, start, None))
+    end = _same(map(old.__getitem__, reversed(names)), map(new.__getitem__, reversed(names_of_new)),
+                min(len(names), len(names_of_new)))
     return ({name: old[name] for name in names[:len(names) - end]},
             {name: new[name] for name in names_of_new[:len(names_of_new) - end]})
 
 
-def _same(ones: Iterable[_T], others: Iterable[_T]) -> int:
-    """How many of two rows of values are the same, from the beginning; without a step of Python for each."""
-    return len(list(takewhile(truth, map(is_, ones, others))))
+def _same(ones: Iterable[_T], others: Iterable[_T], every: int) -> int:
+    """How many of so many values are the same, from the beginning; without a step of Python for each."""
+    try:
+        return indexOf(map(is_, ones, others), False)
+    except ValueError:
+        return every

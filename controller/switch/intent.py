@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from flows.flow import Flow
 from flows.host import Meter
-from flows.sheet import Part, Row, flow_of, numbered
+from flows.sheet import Part, Row, cookies_of, flow_of, numbered
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Intent:
 
     def __init__(self) -> None:
         self._pieces: dict[str, Piece] = {}
-        self._numbers = _Numbers()
-        self._late = False  # the rows of the pieces are not numbered yet: nobody has asked for one
+        self._numbers: dict[str, dict[int, Row]] = {}  # piece -> cookie -> row, where somebody has asked
+        self._together: _Together | None = None  # the rows of all pieces; None as long as nobody has asked
+        self.numbered = 0  # rows so far; equal inputs give equal counts
         self._dirty: set[str] = set()
         self._doomed: set[int] = set()
         self._meters: dict[int, Meter] | None = {}
@@ -53,7 +54,11 @@ class Intent:
     @property
     def rows(self) -> Mapping[int, Row]:
         """Cookie -> row: all that the switch shall hold."""
-        return self._numbered.rows
+        if self._together is None:
+            self._together = _Together()
+            for name in self._pieces:
+                self._together.put({}, self._rows_of(name))
+        return self._together.rows
 
     @property
     def want(self) -> dict[int, Flow]:
@@ -78,7 +83,7 @@ class Intent:
 
     def cookies_of(self, name: str) -> Set[int]:
         """The cookies of a piece."""
-        return self._numbered.of[name].keys()
+        return self._rows_of(name).keys()
 
     def holds(self, name: str, have: Set[int]) -> bool:
         """Whether every flow of a piece is among these cookies."""
@@ -89,17 +94,20 @@ class Intent:
 
         Their cookies are computed when somebody asks for one.
         """
-        self._pieces, self._numbers, self._late, self._meters = dict(pieces), _Numbers(), True, None
+        self._pieces, self._numbers, self._together, self._meters = dict(pieces), {}, None, None
         self.settle()
         return sum([1 if isinstance(part, Flow) else len(part) for part in self.parts()])
 
-    @property
-    def _numbered(self) -> _Numbers:
-        if self._late:
-            self._late = False
-            for name, piece in self._pieces.items():
-                self._numbers.put(name, numbered(piece.flows))
-        return self._numbers
+    def _rows_of(self, name: str) -> dict[int, Row]:
+        """The rows of a piece; none of what is no piece any more."""
+        if name not in self._numbers and name in self._pieces:
+            self._numbers[name] = self._number(self._pieces[name])
+        return self._numbers.get(name, {})
+
+    def _number(self, piece: Piece) -> dict[int, Row]:
+        rows = numbered(piece.flows)
+        self.numbered += len(rows)
+        return rows
 
     def take(self, pieces: Pieces) -> int:
         """These pieces shall be so; others stay. Returns how many of their flows are not the very ones of before."""
@@ -111,14 +119,14 @@ class Intent:
             known = {id(part) for part in before.flows}
             computed += sum([1 if isinstance(part, Flow) else len(part)
                              for part in piece.flows if id(part) not in known])
-            self._replace(name, piece, numbered(piece.flows))
+            self._replace(name, piece, self._number(piece))
         return computed
 
     def drop(self, names: Iterable[str]) -> None:
         """These pieces are gone, if they were there."""
         for name in self._pieces.keys() & set(names):
             self._replace(name, _NOTHING, {})
-            del self._numbers.of[name], self._pieces[name]
+            del self._numbers[name], self._pieces[name]
 
     def changed(self, have: Set[int]) -> Changed:
         """Of what changed since: the rows that are not among these cookies, and the cookies that nobody wants.
@@ -127,8 +135,7 @@ class Intent:
         """
         if not self._dirty:
             return Changed({}, [], 0)
-        of = self._numbered.of
-        pieces = [of.get(name, {}) for name in sorted(self._dirty)]
+        pieces = [self._rows_of(name) for name in sorted(self._dirty)]
         add = {cookie: row for rows in pieces for cookie, row in rows.items() if cookie not in have}
         delete = sorted(self._doomed & have)
         self.settle()
@@ -140,25 +147,31 @@ class Intent:
         self._doomed.clear()
 
     def _replace(self, name: str, piece: Piece, rows: dict[int, Row]) -> None:
-        self._doomed |= self._numbered.put(name, rows)
+        before = self._rows_of(name)
+        self._doomed |= (self._unwanted(before.keys() - rows.keys(), name) if self._together is None
+                         else self._together.put(before, rows))
         self._doomed -= rows.keys()
         self._dirty.add(name)
         if piece.meters != self._pieces.get(name, _NOTHING).meters:
             self._meters = None
-        self._pieces[name] = piece
+        self._pieces[name], self._numbers[name] = piece, rows
+
+    def _unwanted(self, gone: Set[int], name: str) -> Set[int]:
+        """Those of these cookies, which are gone from a piece, that no other wants. No row of others is numbered."""
+        wanted = (cookies_of(part) for other, piece in self._pieces.items() if other != name for part in piece.flows)
+        return set(gone).difference(*wanted) if gone else gone
 
 
-class _Numbers:
+class _Together:
     """The rows of all pieces by their cookies."""
 
     def __init__(self) -> None:
-        self.of: dict[str, dict[int, Row]] = {}  # piece -> cookie -> row
-        self.rows: dict[int, Row] = {}  # of all pieces
+        self.rows: dict[int, Row] = {}
         self._again: Counter[int] = Counter()  # cookie -> pieces that want it, beside a first one
 
-    def put(self, name: str, rows: dict[int, Row]) -> set[int]:
-        """These are the rows of a piece now. Returns the cookies that no piece wants any more."""
-        old, doomed = self.of.get(name, {}), set()
+    def put(self, old: dict[int, Row], rows: dict[int, Row]) -> set[int]:
+        """A piece has other rows than before. Returns the cookies that no piece wants any more."""
+        doomed = set()
         came = rows.keys() - old.keys() if old else rows.keys()
         self._again.update(came & self.rows.keys())
         self.rows.update(rows)
@@ -169,7 +182,6 @@ class _Numbers:
             else:
                 del self.rows[cookie]
                 doomed.add(cookie)
-        self.of[name] = rows
         return doomed
 
 

@@ -38,7 +38,7 @@ def counts(world: World) -> Counts:
     found = asdict(world.fleet.counters)
     for state in world.fleet.hosts.values():
         for _, session in state.sessions.values():
-            for name, number in asdict(session.counters).items():
+            for name, number in (*asdict(session.counters).items(), ("numbered", session.intent.numbered)):
                 found[name] = found.get(name, 0) + number
     return found
 
@@ -66,6 +66,7 @@ def test_a_vm_more_among_20000_computes_one_network_on_the_hosts_that_carry_it()
     for each in (more, less):
         assert (each["edits"], each["networks"], each["hosts"]) == (1, 1, 21)
         assert each["writes"] == 22  # on every br-tun that has a MAC more, and the br-int that has the VM
+        assert 0 < each["numbered"] < 22 * 80  # of the network, before and after; a host has a thousand rows in all
     assert (more, less) == cost_of_a_vm_more(1000, 1000), "it costs the same whatever else there is"
 
 

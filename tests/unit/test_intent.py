@@ -55,6 +55,17 @@ def test_only_the_pieces_that_changed_are_compared() -> None:
     assert intent.changed(frozenset()).compared == 0
 
 
+def test_only_the_pieces_that_changed_are_numbered() -> None:
+    intent = made(**{f"n{vlan}": Piece((row(vlan),)) for vlan in range(1, 500)}, shared=Piece((row(3), row(4))))
+    intent.take({"n7": Piece((row(7), row(1000))), "n3": Piece((row(2000),)), "n8": Piece((row(3000),))})
+    intent.drop(["n4"])
+    changed = intent.changed({cookie_of(row(vlan)) for vlan in range(1, 500)})
+    assert changed.delete == [cookie_of(row(8))], "others want 3 and 4"
+    assert intent.numbered == 8  # four pieces of one row before; after, one of two, and two of one
+    assert intent.rows.keys() == {cookie_of(row(vlan)) for vlan in (*range(1, 8), *range(9, 500), 1000, 2000, 3000)}
+    assert intent.changed(frozenset()).compared == 0
+
+
 def test_flows_that_are_the_very_ones_of_before_are_not_counted_as_computed() -> None:
     flows, rest = tuple(row(vlan) for vlan in range(1, 4)), sheet(1, 2, 3, 4)
     intent = Intent()
