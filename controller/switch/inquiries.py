@@ -25,7 +25,9 @@ from flows.tables import Table
 
 _PATIENCE: Final = 30  # seconds that a person waits for a switch
 _AT_ONCE: Final = 5000  # flows of a switch that are asked for in one
-_GROUP_BITS: Final = 0x1F  # of a cookie, by which they are parted where there are more: digests are spread evenly
+_PART: Final = 4000  # of a part, at most, where there are more; each costs the switch a look at all its cookies, too
+_MOST_PARTS: Final = 64
+_UNCOUNTED: Final = 100_000  # flows that a switch is taken to have which does not count them
 _BREATH: Final = 100  # rows that are put into words before anybody else may do something
 
 Send = Callable[[Any, bytes], object]
@@ -84,9 +86,9 @@ class Inquiries:
             self.ask(conn, reading.requests.popleft(), reading.take, lambda: self._read_on(conn, reading),
                      lambda reason: self._read_on(conn, reading, reason))
         else:
-            many = bool(why) or reading.count > _AT_ONCE
-            reading.requests.extend(_requests(conn, many))
-            if many:
+            count = _UNCOUNTED if why else reading.count
+            reading.requests.extend(_requests(conn, count))
+            if count > _AT_ONCE:
                 self._read_vlans(conn, reading)
             self._read_rows(conn, reading)
 
@@ -127,7 +129,7 @@ class Inquiries:
         Rows that are `known` have no text: whoever knows them has better words.
         """
         if portion is None:
-            requests = _requests(conn, self.tally(conn)[ALL] > _AT_ONCE)
+            requests = _requests(conn, self.tally(conn)[ALL])
         else:
             requests = iter((wire.read_flows(conn, portion.table, portion.group, portion.mask),))
         rows = (row for request in requests for part in self._wait(conn, request) for row in dumps.whole(part))
@@ -219,12 +221,13 @@ def _unanswered(reason: str) -> Unanswerable:
     return Unanswerable(f"The switch gave no answer: {reason}.", missing=True)
 
 
-def _requests(conn: Any, many: bool) -> Iterator[Any]:
-    """The requests that together ask for every flow."""
-    for group in range(_GROUP_BITS + 1) if many else ():
-        yield wire.read_flows(conn, cookie=group, mask=_GROUP_BITS)
-    if not many:
-        yield wire.read_flows(conn)
+def _requests(conn: Any, count: int) -> Iterator[Any]:
+    """The requests that together ask for every flow: parted by the lowest bits of cookies, as digests spread evenly."""
+    parts = 1
+    while count > _AT_ONCE and parts * _PART < count and parts < _MOST_PARTS:
+        parts *= 2
+    for group in range(parts):
+        yield wire.read_flows(conn, cookie=group, mask=parts - 1) if parts > 1 else wire.read_flows(conn)
 
 
 def _breathing(rows: Iterable[bytes]) -> Iterator[bytes]:

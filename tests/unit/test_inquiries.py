@@ -92,7 +92,7 @@ def test_few_flows_are_asked_for_at_once() -> None:
 def test_many_are_asked_for_in_parts_each_when_the_one_before_it_is_on_its_way() -> None:
     switch, heard = Switch(), Heard()
     switch.inquiries.read(switch.conn, False, heard)
-    switch.count(5001)
+    switch.count(100_000)
     del switch.asked[1:1 + len(dumps.TO_VLAN)]  # of these, the next test tells
     for group in range(31):
         assert switch.masks()[group:] == [(group, 31)]
@@ -106,10 +106,19 @@ def test_many_are_asked_for_in_parts_each_when_the_one_before_it_is_on_its_way()
     assert len(switch.asked) == 33
 
 
+@pytest.mark.parametrize(("flows", "mask"), [(5001, 1), (8001, 3), (100_000, 31), (10_000_000, 63)])
+def test_parts_are_as_many_as_keep_each_small(flows: int, mask: int) -> None:
+    switch, heard = Switch(), Heard()
+    switch.inquiries.read(switch.conn, False, heard)
+    switch.count(flows)
+    del switch.asked[1:1 + len(dumps.TO_VLAN)]
+    assert switch.masks() == [(0, mask)]
+
+
 def test_of_many_those_that_give_local_vlans_are_told_first_and_come_again() -> None:
     switch, heard, early = Switch(), Heard(), list[Found]()
     switch.inquiries.read(switch.conn, False, heard, early.append)
-    switch.count(5001)
+    switch.count(100_000)
     assert switch.tables() == [*sorted(dumps.TO_VLAN), 0xFF]
     gives = TELLING["a tunnel id"]
     for at in range(1, 1 + len(dumps.TO_VLAN)):
