@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from ipaddress import IPv4Address
@@ -22,6 +23,9 @@ from flows.stencil import Print, Stencil
 from flows.tables import ARP_RESPONDER, FLOOD, FROM, LEARN, TO_TUNNEL, TUNNEL_TO_VLAN, UNICAST
 
 _PIPELINE: Final = "pipeline"
+_MANY: Final = 64  # tunnels of a network: there is a stencil for each number of them up to this
+_BEFORE, _BEHIND = b"\0\0\0\x10", b"\xff\xff" + bytes(6)  # the port of an output action (OpenFlow 1.4, 7.2.5)
+_OUTPUT: Final = struct.Struct("!4sI8s").pack
 
 
 def base(host: Host) -> Iterator[Part]:
@@ -103,7 +107,8 @@ def network(host: Host, net: Network) -> Iterator[Part]:
     if net.tunnel_id is None:
         return
     numbers = _Numbers(net.vlan, net.tunnel_id, tuple(sorted(net.tunnels.ofports)))
-    yield Print(_stencil(host.tunnel_type, bool(net.tunnels)), numbers, partial(_known, host, net, net.tunnel_id))
+    stencil = _stencil(host.tunnel_type, min(len(net.tunnels), _MANY + 1))
+    yield Print(stencil, numbers, partial(_known, host, net, net.tunnel_id))
     if host.l2population:
         yield from _populate(net, _into_tunnel(net.tunnel_id))
     if host.arp_responder:
@@ -141,15 +146,21 @@ class _Numbers(NamedTuple):
                 ",".join([f"output:{port}" for port in self.outputs]) or "no tunnel")
 
     def octets(self) -> tuple[bytes, ...]:
-        """Outputs are as many as there are tunnels."""
-        return ()
+        """As they are written in messages; of more outputs than stencils are made for, nothing."""
+        if len(self.outputs) > _MANY:
+            return ()
+        outputs = b"".join([_OUTPUT(_BEFORE, port, _BEHIND) for port in self.outputs])
+        numbers = tagged(self.vlan).value.to_bytes(2), self.tunnel_id.to_bytes(8)
+        return (*numbers, outputs) if outputs else numbers
 
 
 @cache
-def _stencil(tunnel_type: str, flooded: bool) -> Stencil:
+def _stencil(tunnel_type: str, tunnels_: int) -> Stencil:
+    """Of networks with so many tunnels: their messages are of one length."""
     def made(which: int) -> tuple[tuple[Flow, ...], _Numbers]:
-        numbers = _Numbers(models.VLANS[which], models.TUNNEL_IDS[which], (models.OFPORTS[which],))
-        tunnels = Tunnels(("elsewhere",), numbers.outputs) if flooded else Tunnels()
+        outputs = tuple(range(models.OFPORTS[which], models.OFPORTS[which] + tunnels_))
+        numbers = _Numbers(models.VLANS[which], models.TUNNEL_IDS[which], outputs)
+        tunnels = Tunnels(("",) * tunnels_, outputs)
         net = Network("", "", numbers.vlan, numbers.tunnel_id, (), tunnels, ())
         return tuple(_known(models.bare(tunnel_type=tunnel_type), net, numbers.tunnel_id)), numbers
 

@@ -194,6 +194,11 @@ def cookies_of(part: Part) -> Sequence[int]:
     return (cookie_of(part),) if isinstance(part, Flow) else part.cookies()
 
 
+def has_some_in(part: Part, tables: frozenset[Table]) -> bool:
+    """Whether a flow of it may be in one of these."""
+    return not part.stencil.tables.isdisjoint(tables) if isinstance(part, Print) else part.table in tables
+
+
 def alike(part: Part) -> Iterator[tuple[Flow, Sequence[int]]]:
     """Flows that differ in numbers alone: one such, and the cookies of all."""
     if isinstance(part, Flow):

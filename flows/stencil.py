@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import repeat
 from operator import itemgetter
 from typing import Final, NamedTuple, Protocol
@@ -48,6 +48,11 @@ class Stencil:
         self._pick: Callable[[Sequence[str]], object] = itemgetter(*places) if places else lambda _: ()
         if self.lines(second[1]) != [line(one) for one in second[0]]:
             raise ValueError("these flows do not differ in these numbers alone")
+
+    @cached_property
+    def tables(self) -> frozenset[Table]:
+        """Of all its flows."""
+        return frozenset(flow.table for flow in self.models)
 
     @property
     def models(self) -> tuple[Flow, ...]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from flows.flow import Flow
 from flows.host import Meter
-from flows.sheet import Part, Row, cookies_of, flow_of, numbered
+from flows.sheet import Part, Row, cookies_of, flow_of, has_some_in, numbered
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Intent:
 
     def _replace(self, name: str, piece: Piece, rows: dict[int, Row]) -> None:
         before = self._rows_of(name)
-        self._doomed |= (self._unwanted(before.keys() - rows.keys(), name) if self._together is None
+        self._doomed |= (self._unwanted(before, rows, name) if self._together is None
                          else self._together.put(before, rows))
         self._doomed -= rows.keys()
         self._dirty.add(name)
@@ -156,10 +156,14 @@ class Intent:
             self._meters = None
         self._pieces[name], self._numbers[name] = piece, rows
 
-    def _unwanted(self, gone: Set[int], name: str) -> Set[int]:
-        """Those of these cookies, which are gone from a piece, that no other wants. No row of others is numbered."""
-        wanted = (cookies_of(part) for other, piece in self._pieces.items() if other != name for part in piece.flows)
-        return set(gone).difference(*wanted) if gone else gone
+    def _unwanted(self, before: dict[int, Row], rows: dict[int, Row], name: str) -> set[int]:
+        """The cookies that are gone from this piece and that no other wants. No row of others is numbered for it."""
+        gone = before.keys() - rows.keys()
+        if not gone:
+            return gone
+        tables = frozenset([before[cookie].table for cookie in gone])
+        others = [piece.flows for other, piece in self._pieces.items() if piece.flows and other != name]
+        return gone.difference(*[cookies_of(part) for flows in others for part in flows if has_some_in(part, tables)])
 
 
 class _Together:

@@ -222,9 +222,8 @@ class Session:
         """Only the pieces that changed."""
         changed = self._intent.changed(self._have.keys())
         self.counters.compared += changed.compared
-        plan = Plan(tuple(changed.add.items()), tuple(changed.delete), tuple(dict.fromkeys(self._forget)))
-        self._forget = []
-        return self._write(plan)
+        forget, self._forget = tuple(dict.fromkeys(self._forget)), []
+        return self._write(Plan(additions.of(changed.add.items()), tuple(changed.delete), forget))
 
     def _write(self, plan: Plan) -> Plan | None:
         self.reason = ""
@@ -250,6 +249,6 @@ class Session:
 
     def _with_zones(self, plan: Plan) -> Plan:
         """Zones of connection tracking that get their first flows, or other ones, start empty."""
-        self._arriving = zones.of_rows(plan.add)
+        self._arriving = zones.of_rows(plan.add) if plan.add else {}
         change = self._tenants.change(self._arriving.values())
         return replace(plan, flush=change.before, flush_again=change.after) if change.before else plan

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 import pytest
 
 from controller.switch import packing, prints, zones
-from flows import br_int
+from flows import br_int, br_tun
 from flows import compile as compiler
 from flows import fields as f
 from flows.cookie import cookie_of
@@ -144,6 +144,22 @@ def test_what_is_printed_is_packed_as_flows_are(firewall: str) -> None:
         for cookie, row in rows.items():
             if isinstance(row, Printed):
                 assert prints.add(7, cookie, row) == packing.add(7, cookie, row.flow), f"TUNBRIDGE_SEED={SEED} {port}"
+
+
+@pytest.mark.parametrize("tunnels", [0, 1, 2, 19, 64, 65, 300])
+def test_where_a_network_is_flooded_to_is_packed_as_flows_are(tunnels: int) -> None:
+    rng = random.Random(f"{SEED}/{tunnels}")
+    drawn = rng.randrange(1, 4095), rng.getrandbits(24)
+    for vlan, tunnel_id in ((1, 1), (4094, (1 << 24) - 1), (0x25, 0x2525), drawn):
+        ends = Tunnels([f"h{n}" for n in range(tunnels)], rng.sample(range(1, 1 << 16), tunnels))
+        on = replace(net(vlan), tunnel_id=tunnel_id, tunnels=ends)
+        (made,) = br_tun.network(host("none"), on)
+        assert isinstance(made, Print)
+        if tunnels <= 64:
+            unbuilt = Print(made.stencil, made.numbers, nothing)
+            assert [prints.add(7, 5, row) for row in unbuilt.rows()] == [packing.add(7, 5, one) for one in made]
+        assert [prints.add(7, 5, row) for row in made.rows()] == [packing.add(7, 5, one) for one in made]
+        assert made.cookies() == list(map(cookie_of, made)), f"TUNBRIDGE_SEED={SEED}"
 
 
 def test_to_pack_the_rows_of_a_port_builds_no_flow() -> None:
