@@ -19,6 +19,10 @@ from flows.fields import CT_FLAGS
 
 LEAVES, ANSWERED, DROPPED = "leaves", "answered", "dropped"
 _TTL: Final = 64
+_NEEDS: Final = {"nw_src": ((fields.IP,), "ip, icmp, tcp, udp or sctp"),
+                 "arp_": ((fields.ARP, fields.RARP), "arp or rarp"),
+                 "nw_dst": ((fields.IP,), "ip, icmp, tcp, udp or sctp"),
+                 "ipv6_": ((fields.IP6,), "ipv6, icmp6, tcp6 or udp6")}
 _INSIDE: Final = ("conj_id", "ct_zone", "in_port", "reg")
 
 
@@ -85,7 +89,7 @@ def _verdict(walk: Walk, question: Asked) -> tuple[str, str]:
         back = any((end.bridge, end.port) == (question.bridge, question.port) for end in gone)
         places = list(dict.fromkeys(where(walk.site, end) for end in gone))
         return ANSWERED if back else LEAVES, ", ".join(places)
-    if any(end.kind == CONTROLLER for end in walk.ends):
+    if any(end.kind == CONTROLLER and not end.why for end in walk.ends):
         return UNKNOWN, "the controller gets it, and flows do not tell what that does with it"
     return DROPPED, _last(walk)
 
@@ -125,14 +129,14 @@ def asked(text: str, bridge: str, port: int) -> Asked:
 
 def _row(text: str, whole: str) -> Row:
     try:
-        row = read(f"{text} actions=drop")
+        row = read(f"{text if 'actions' not in text else 'table=1'} actions=drop")
     except Damaged as error:
         raise Refusal(f"{whole}: this is no packet: {error}.", BAD_INPUT) from error
     odd = [*row.strange, *(name for name in row.match if name.startswith(_INSIDE))]
     if odd:
         raise Refusal(f"{whole}: {', '.join(odd)} is no field that a packet comes with.", BAD_INPUT)
-    if row.table or row.cookie is not None or row.priority != DEFAULT_PRIORITY:
-        raise Refusal(f"{whole}: this is a flow; give a packet as icmp,dl_src=MAC,dl_dst=MAC,nw_src=IP,nw_dst=IP.",
+    if not text or row.table or row.cookie is not None or row.priority != DEFAULT_PRIORITY:
+        raise Refusal(f"{whole!r} is no packet: give one as icmp,dl_src=MAC,dl_dst=MAC,nw_src=IP,nw_dst=IP.",
                       BAD_INPUT)
     return row
 
@@ -140,9 +144,8 @@ def _row(text: str, whole: str) -> Row:
 def _fits(packet: Packet, text: str) -> None:
     """Addresses need a packet that has some."""
     for key in packet:
-        family = {"nw_": "ip", "ipv6": "ipv6", "arp": "arp"}.get(key[:3] if key[:3] != "ipv" else "ipv6", "")
-        kind = {"ip": (fields.IP, fields.ARP, fields.IP6), "ipv6": (fields.IP6,), "arp": (fields.ARP, fields.RARP)}
-        if family and packet.get("dl_type") not in kind[family]:
-            raise Refusal(f"{text}: {key} needs a packet that has one: say {family}, or what is in it.", BAD_INPUT)
+        types, say = next((need for prefix, need in _NEEDS.items() if key.startswith(prefix)), ((), ""))
+        if types and packet.get("dl_type") not in types:
+            raise Refusal(f"{text}: {key} needs {say}.", BAD_INPUT)
         if key.startswith(("tp_", "icmp_")) and not packet.get("nw_proto"):
             raise Refusal(f"{text}: {key} needs icmp, tcp, udp or sctp.", BAD_INPUT)

@@ -119,7 +119,9 @@ def _older(walk: Walk, visit: Visit, hop: Hop) -> None:
 
 def _asked(walk: Walk, visit: Visit, hop: Hop) -> None:
     hop.outputs.append("the controller")
-    walk.ends.append(End(CONTROLLER, visit.board.name, 0, dict(visit.packet), "", visit.sure))
+    told = visit.board.reader.one(hop.found.entry.line).sentence if hop.found.entry else ""
+    why = "to be logged" if told.startswith("Logging:") else ""
+    walk.ends.append(End(CONTROLLER, visit.board.name, 0, dict(visit.packet), why, visit.sure))
 
 
 def _forget(walk: Walk, visit: Visit, hop: Hop) -> None:

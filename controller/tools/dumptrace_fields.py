@@ -59,7 +59,10 @@ class Part:
             return int(IPv6Address(text))
         if self.key == "nw_frag" and text in _FRAGMENTS:
             return _FRAGMENTS[text][0]
-        return int(text, 0)
+        value = int(text, 0)
+        if not 0 <= value < 1 << self.width:
+            raise ValueError(text)
+        return value
 
     def masked(self, text: str) -> tuple[int, int]:
         """A value and its mask, where they are: `10.0.0.0/8`, `0x1f40/0xfff8`."""
@@ -143,7 +146,7 @@ def conditions(name: str, text: str) -> list[Condition]:
         value = {"none": 0, "some": TAGGED}.get(text)
         if value is not None:
             return [Condition("vlan_tci", value, TAGGED)]
-        return [Condition("vlan_tci", int(text) | TAGGED, TAGGED | VID)]
+        return [Condition("vlan_tci", Part("vlan_tci", 12).number(text) | TAGGED, TAGGED | VID)]
     if name == "ct_state":
         return [Condition(name, *flags(text))]
     field = PARTS[name]

@@ -19,7 +19,7 @@ from controller.tools.ofctl import Damaged, read
 
 _CLAUSE: Final = re.compile(r"conj\((\d+):(\d+)/(\d+)\)")
 _TCI: Final = re.compile(r"\bvlan_tci=([^,\s]+)")
-_COMPLETE: Final = re.compile(r"\b(table|priority)=(\d+),")
+_COMPLETE: Final = re.compile(r"\b(table|priority)=(\d+)[, ]")
 _HIGHEST: Final = 65535
 
 
@@ -122,7 +122,7 @@ class Board:
         about = {name: int(value) for name, value in _COMPLETE.findall(line.text)}
         head, whole, _ = line.text.partition("actions=")
         if not whole:
-            head = head[:max(head.rfind(","), 0)]
+            head = head[:max(head.rfind(","), head.rfind(" "), 0)]
         try:
             row = read(f"{head} actions=drop")
         except Damaged:

@@ -16,6 +16,7 @@ from controller.tools.ours import Ours
 
 _ENDS: Final = {"patch-tun": ("br-tun", "patch-int"), "patch-int": ("br-int", "patch-tun")}  # as Neutron names them
 _EVERYBODY: Final = 0xFFFFFFFFFFFF
+_GROUP: Final = 1 << 40  # the bit of a MAC that is not one machine's
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class Site:
         vlan = tci & VID if tag is None else tag
         if tag is not None and tci & VID:
             return Choice((), True, f"a port of VLAN {tag} takes no tagged frame")
-        learned[bridge, vlan, packet.get("dl_src", 0)] = came
+        if not packet.get("dl_src", 0) & _GROUP:
+            learned[bridge, vlan, packet.get("dl_src", 0)] = came
         target = packet.get("dl_dst", 0)
         known = learned.get((bridge, vlan, target))
         if known is not None:

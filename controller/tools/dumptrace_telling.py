@@ -125,6 +125,6 @@ def _left(answer: Answer, end: End) -> str:
     wears = wears or ["no VLAN"]
     how = "" if end.sure else "perhaps "
     if end.kind == CONTROLLER:
-        return f"{how}to the controller of {escape(end.bridge)}"
+        return f"{how}to the controller of {escape(end.bridge)}{f', {end.why}' if end.why else ''}"
     back = "back out of" if end.kind == BACK else "out of"
     return f"{how}{back} {escape(where(answer.walk.site, end))}: {escape(', '.join(wears))}"
