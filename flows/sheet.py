@@ -194,9 +194,11 @@ def cookies_of(part: Part) -> Sequence[int]:
     return (cookie_of(part),) if isinstance(part, Flow) else part.cookies()
 
 
-def has_some_in(part: Part, tables: frozenset[Table]) -> bool:
-    """Whether a flow of it may be in one of these."""
-    return not part.stencil.tables.isdisjoint(tables) if isinstance(part, Print) else part.table in tables
+def within(parts: Iterable[Part], tables: frozenset[Table]) -> list[Part]:
+    """Those of which a flow may be in one of these tables."""
+    return [part for part in parts if (
+        part.model.table in tables if isinstance(part, Sheet)
+        else not tables.isdisjoint(part.stencil.tables) if isinstance(part, Print) else part.table in tables)]
 
 
 def alike(part: Part) -> Iterator[tuple[Flow, Sequence[int]]]:

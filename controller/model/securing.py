@@ -24,8 +24,8 @@ def place_groups(topology: Topology, host: str, network: str) -> tuple[tuple[nar
     if topology.firewall != "openvswitch":
         return (), ()
     numbers = topology.filters.numbers(host)
-    found = {profile.id: profile for port in topology.ports_by_network.get(network, ())
-             if port.host == host and (profile := topology.filters.profile(port)) is not None}
+    found = {profile.id: profile for port in topology.whereabouts.ports(host).get(network, ())
+             if (profile := topology.filters.profile(port)) is not None}
     remotes = {group.number: group for profile in found.values() for group in _remotes(topology, profile, numbers)}
     return (tuple(_place_profile(topology, profile, numbers) for profile in found.values()), tuple(remotes.values()))
 

@@ -102,8 +102,8 @@ def changed_groups(old: Topology, new: Topology, host: str, networks: Iterable[s
 
 
 def _filters(topology: Topology, host: str, network: str) -> list[object]:
-    return [(port.id, securing.place_filter(topology, port)) for port in topology.ports_by_network.get(network, ())
-            if port.host == host]
+    return [(port.id, securing.place_filter(topology, port))
+            for port in topology.whereabouts.ports(host).get(network, ())]
 
 
 def _groups(topology: Topology, host: str, network: str) -> tuple[object, object]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from itertools import chain
 from operator import is_
 from typing import Final, NamedTuple
 
 from flows.flow import Flow
 from flows.host import Meter
-from flows.sheet import Part, Row, cookies_of, flow_of, has_some_in, numbered
+from flows.sheet import Part, Row, cookies_of, flow_of, numbered, within
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,11 @@ class Intent:
             self._replace(name, _NOTHING, {})
             del self._numbers[name], self._pieces[name]
 
+    @property
+    def dirty(self) -> bool:
+        """Whether anything has changed since the last time that was asked."""
+        return bool(self._dirty)
+
     def changed(self, have: Set[int]) -> Changed:
         """Of what changed since: the rows that are not among these cookies, and the cookies that nobody wants.
 
@@ -162,8 +168,8 @@ class Intent:
         if not gone:
             return gone
         tables = frozenset([before[cookie].table for cookie in gone])
-        others = [piece.flows for other, piece in self._pieces.items() if piece.flows and other != name]
-        return gone.difference(*[cookies_of(part) for flows in others for part in flows if has_some_in(part, tables)])
+        others = chain.from_iterable([piece.flows for other, piece in self._pieces.items() if other != name])
+        return gone.difference(*map(cookies_of, within(others, tables)))
 
 
 class _Together:

@@ -43,6 +43,7 @@ class State(Enum):
 
 _FIRST_WAIT: Final = 1.0  # seconds after a refusal before the switch is read again; each next one doubles it
 _LONGEST_WAIT: Final = 60.0
+_NOTHING: Final = Plan()
 
 
 @dataclass
@@ -220,6 +221,8 @@ class Session:
 
     def _next(self) -> Plan | None:
         """Only the pieces that changed."""
+        if not (self._intent.dirty or self._forget):
+            return self._write(_NOTHING)
         changed = self._intent.changed(self._have.keys())
         self.counters.compared += changed.compared
         forget, self._forget = tuple(dict.fromkeys(self._forget)), []
@@ -250,5 +253,7 @@ class Session:
     def _with_zones(self, plan: Plan) -> Plan:
         """Zones of connection tracking that get their first flows, or other ones, start empty."""
         self._arriving = zones.of_rows(plan.add) if plan.add else {}
+        if not self._arriving:
+            return plan
         change = self._tenants.change(self._arriving.values())
         return replace(plan, flush=change.before, flush_again=change.after) if change.before else plan
