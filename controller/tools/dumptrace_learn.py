@@ -27,7 +27,8 @@ def learned(word: str, packet: Mapping[str, int]) -> str:
         if found := _OUTPUT.fullmatch(one):
             actions.append(f"output:{part(found[1]).of(packet)}")
         elif found := _LOAD.fullmatch(one):
-            actions.append(f"load:{_value(found[1], packet):#x}->{found[2]}")
+            value = _value(found[1], packet)
+            actions.append(f"load:{f'{value:#x}' if value else '0'}->{found[2]}")  # as ovs-ofctl prints it
         else:
             match.append(_matched(one, packet))
     head = [f"{name}={value}" for name, value in about.items() if name not in ("cookie", "limit")]
@@ -53,7 +54,8 @@ def _matched(text: str, packet: Mapping[str, int]) -> str:
     shown = _shown(target, value)
     called = ofwords.field(name)
     if target.width < whole.width and called == target.key:
-        return f"{called}={value << target.start:#x}/{target.mask:#x}"
+        digits = 6 if called == "vlan_tci" else 0
+        return f"{called}={value << target.start:#0{digits}x}/{target.mask:#0{digits}x}"
     return f"{called}={shown}"
 
 

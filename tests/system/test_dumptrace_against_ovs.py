@@ -79,8 +79,11 @@ def install(ovs: PrivateOvs, bridge: str, path: Path) -> None:
             head, _, actions = line.partition("actions=")
             match = _COUNTS.sub("", head).replace("reset_counts ", "").strip()
             rows.append(f"cookie={BRIDGES.index(bridge) * APART + number:#x},{match} actions={actions}")
-    ovs.run("ovs-ofctl", "-O", "OpenFlow14", "del-flows", bridge)
-    ovs.add_flows(bridge, rows)
+    version = "OpenFlow14" if path.stem.endswith("-of13") else "OpenFlow10"  # of a tagged frame mod_vlan_vid differs
+    file = ovs.dir / "dump"
+    file.write_text("\n".join(rows))
+    ovs.run("ovs-ofctl", "-O", version, "del-flows", bridge)
+    ovs.run("ovs-ofctl", "-O", version, "add-flows", bridge, str(file))
 
 
 # ---- packets

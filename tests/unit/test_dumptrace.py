@@ -68,8 +68,8 @@ def test_from_a_tunnel_it_is_told_what_is_learned_and_what_the_packet_wears() ->
     answer = neutron("plain", "br-tun:2", f"tun_id=1001,{PING}", bridges="tun")
     assert answer.verdict == "leaves" and answer.known
     (learned,) = [row for hop in answer.walk.hops for row in hop.learned]
-    assert learned == ("table=20, hard_timeout=300, priority=1, vlan_tci=0x1/0xfff,dl_dst=fa:16:3e:00:00:11 "
-                       "actions=load:0x0->NXM_OF_VLAN_TCI[],load:0x3e9->NXM_NX_TUN_ID[],output:2")
+    assert learned == ("table=20, hard_timeout=300, priority=1, vlan_tci=0x0001/0x0fff,dl_dst=fa:16:3e:00:00:11 "
+                       "actions=load:0->NXM_OF_VLAN_TCI[],load:0x3e9->NXM_NX_TUN_ID[],output:2")
     assert "(now VLAN 1)" in lines(answer) and "of which there is no dump" in lines(answer)
 
 

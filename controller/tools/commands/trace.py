@@ -42,7 +42,9 @@ def trace(source: Annotated[str, typer.Argument(metavar="SRC")], target: Annotat
     if (tcp is not None) + (udp is not None) + icmp > 1:
         raise Refusal("Ask for one of --tcp, --udp and --icmp.", BAD_INPUT)
     if dump or names:
-        if not dump or live or html or packets > 1 or icmp or tcp or udp:
+        if not dump:
+            raise Refusal("--names are for a dump: give it with --dump FILE.", BAD_INPUT)
+        if live or html or packets > 1 or icmp or tcp or udp:
             raise Refusal("--dump goes with --names and --json only: the packet itself says what it is.", BAD_INPUT)
         _dumped((dump, names or ()), source, target, as_json=as_json)
         return
