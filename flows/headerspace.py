@@ -44,7 +44,7 @@ def region(literals: Iterable[Literal], nots: Iterable[Sequence[Literal]] = ()) 
     return found
 
 
-def meet(one: Region, literals: Iterable[Literal]) -> Region | None:
+def meet(one: Region, literals: Iterable[tuple[str, int, int]]) -> Region | None:
     """Those of a region for which all literals hold, too; None if there are plainly none."""
     cube: Cube = one.cube
     changed: dict[str, tuple[int, int]] | None = None
@@ -71,7 +71,9 @@ def both(one: Region, other: Region) -> Region | None:
     """What two regions have in common; None if that is plainly nothing."""
     if len(one.cube) < len(other.cube):
         one, other = other, one
-    found = meet(one, (Literal(var, *bits) for var, bits in other.cube.items()))
+    if not other.cube and not other.nots:
+        return one
+    found = meet(one, [(var, *bits) for var, bits in other.cube.items()])
     if found is None or not other.nots:
         return found
     return _settled(dict(found.cube), (*found.nots, *other.nots) if found.nots else other.nots)
@@ -107,6 +109,26 @@ def minus(one: Region, other: Region) -> Iterator[Region]:
         if rest is not None and (piece := meet(rest, clause)) is not None:
             yield piece
             rest = without(rest, clause)
+
+
+def united(one: Region, other: Region) -> Region | None:
+    """The union of two regions whose cubes differ in a single bit; None if they are not of that kind."""
+    if one.cube.keys() != other.cube.keys():
+        return None
+    apart = [var for var, bits in one.cube.items() if other.cube[var] != bits]
+    if len(apart) != 1:
+        return None
+    (first, mask), (second, known) = one.cube[apart[0]], other.cube[apart[0]]
+    bit = first ^ second
+    if mask != known or not _is_bit(bit):
+        return None
+    cube = {**one.cube, apart[0]: (first & ~bit, mask & ~bit)}
+    if mask == bit:
+        del cube[apart[0]]
+    common = tuple([clause for clause in one.nots if clause in other.nots])
+    only = ((side, clause) for side in (one, other) for clause in side.nots if clause not in common)
+    return Region(cube, (*common, *(_bound(clause, Literal(apart[0], side.cube[apart[0]][0] & bit, bit))
+                                    for side, clause in only)))
 
 
 def uncovered(one: Region, others: Sequence[Region]) -> dict[str, int] | None:
@@ -173,6 +195,12 @@ def _settled(cube: dict[str, tuple[int, int]], nots: tuple[Clause, ...]) -> Regi
                 kept.append(left)
         nots = tuple(kept)
     return Region(cube, nots)
+
+
+def _bound(clause: Clause, bit: Literal) -> Clause:
+    """A clause that takes out only packets with this bit. It has known nothing of the bit before."""
+    same = next((one for one in clause if one.var == bit.var), Literal(bit.var, 0, 0))
+    return (*(one for one in clause if one is not same), Literal(bit.var, same.value | bit.value, same.mask | bit.mask))
 
 
 def _is_bit(mask: int) -> bool:

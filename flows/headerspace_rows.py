@@ -31,6 +31,7 @@ class Candidate(NamedTuple):
 
 _Shape = tuple[tuple[str, int], ...]  # (field, mask) of what a row is found by
 _Bucket = list[tuple[Flow, tuple[Literal, ...]]]
+_Taken = tuple[Candidate, Region, Region]  # a row, what it takes, and what came to it
 
 
 class Tables:
@@ -58,18 +59,23 @@ class Tables:
     def split(self, table: Table, space: Region, now: Values) -> Iterator[tuple[Candidate | None, Region]]:
         """Rows of a table, and what each takes of a set of packets; None stands for no row.
 
-        What is left for rows below a conjunction is not made less by it: too much for them, never too little.
+        What is left for rows below a conjunction is not made less by it: too much for them, never too little. Where
+        the last rows do the same, the lowest of them stands for all.
         """
+        taken: list[_Taken] = []
         left: Region | None = space
         for candidate in self._candidates(table, now):
+            if left is None:
+                break
             literals = asked(candidate.rest, now)
-            if literals is None or left is None:
-                continue
-            hit = meet(left, literals)
-            if hit is not None:
-                yield candidate, hit
+            hit = None if literals is None else meet(left, literals)
+            if literals is not None and hit is not None:
+                taken.append((candidate, hit, left))
                 if not candidate.clauses:
                     left = without(left, literals)
+        if left is None:
+            _join(taken)
+        yield from ((candidate, hit) for candidate, hit, _ in taken)
         if left is not None:
             yield None, left
 
@@ -128,6 +134,15 @@ def asked(literals: Iterable[Literal], now: Values) -> list[Literal] | None:
                 return None
             found.append(Literal(held, value, mask & bits))
     return found
+
+
+def _join(taken: list[_Taken]) -> None:
+    """The last row takes all that comes to it; if the one above does the same with its part, they share one set."""
+    while len(taken) > 1:
+        (above, _, came), (last, _, _) = taken[-2:]
+        if above.clauses or last.clauses or above.row.actions != last.row.actions:
+            return
+        taken[-2:] = [(last, came, came)]
 
 
 def _plain(rows: _Bucket) -> list[Candidate]:

@@ -36,13 +36,15 @@ from flows.headerspace import Region
 from flows.headerspace_live import Live
 from flows.headerspace_rows import INSIDE, Now, Tables
 from flows.prove_tracking import tracks
-from flows.tables import Table
+from flows.tables import FLOOD, TUNNEL_TO_VLAN, Table
 
 VLAN: Final = f.VLAN_VID.name
 INNER: Final = "inner_vlan"  # the tag below the outermost, as VLAN_VID; only where there is an outermost
 LARGE: Final = "larger"  # whether the frame is longer than what a router asks
 ANY_TTL: Final = "ttl behind a router"  # any: so a way round through routers, which a TTL ends, is known to be one
 _DEPTH: Final = 40  # tables in a row
+
+HUBS: Final = frozenset({FLOOD, *TUNNEL_TO_VLAN.values()})  # where many ports' packets may come to be alike
 
 Items = tuple[tuple[str, Now], ...]  # what fields hold, sorted by name
 
@@ -85,10 +87,10 @@ class Asked(NamedTuple):
 
 
 class Taught(NamedTuple):
-    """A row that the switch adds: for this VLAN, what comes for the sender goes back by this port."""
+    """A row that a host's switch adds: for this VLAN, what comes for the sender goes back by where it came from."""
 
+    host: str
     action: Learn | LearnPort
-    in_port: int
     items: Items
 
 
@@ -179,7 +181,7 @@ class Bridge:
                         yield Way(at.space, at.hits, _sent(at, port))
                         idle = False
                 case Learn() | LearnPort():
-                    yield Way(at.space, at.hits, Taught(action, at.in_port, _items(at)))
+                    yield Way(at.space, at.hits, Taught(self.host, action, _items(at)))
                 case Ask():
                     yield Way(at.space, at.hits, Asked())
                     idle = False
@@ -199,7 +201,8 @@ class Bridge:
         if table in self.junctions:
             read = self.live.at(table)
             items = tuple([(name, value) for name, value in _items(at) if name not in _NOTES or name in read])
-            yield Way(at.space, at.hits, Place(self.host, self.name, table, at.in_port, at.tags, items))
+            in_port = 0 if table in HUBS and self.live.blind(table, at.in_port) else at.in_port
+            yield Way(at.space, at.hits, Place(self.host, self.name, table, in_port, at.tags, items))
         else:
             yield from self._look(at, table)
 

@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 
 from flows import fields as f
 from flows.flow import Flow
-from flows.headerspace import EVERYTHING, Region, both
+from flows.headerspace import EVERYTHING, Region, both, united
 from flows.headerspace_live import Live
 from flows.headerspace_rows import Now, Tables
-from flows.prove import Asked, Bridge, Dropped, Hit, Items, Place, Sent, Taught, Way
+from flows.prove import HUBS, Asked, Bridge, Dropped, Hit, Items, Place, Sent, Taught, Way
 from flows.tables import (
     BASE_EGRESS,
     BASE_INGRESS,
@@ -27,7 +27,7 @@ from flows.tables import (
     pipeline,
 )
 
-JUNCTIONS: Final = frozenset({ROUTER, DELIVER, BASE_EGRESS, BASE_INGRESS, ROUTE, TRANSLATE_OUT, LEAVE})
+JUNCTIONS: Final = HUBS | frozenset({ROUTER, DELIVER, BASE_EGRESS, BASE_INGRESS, ROUTE, TRANSLATE_OUT, LEAVE})
 
 Plug = tuple[str, str, int]  # host, bridge, OpenFlow port
 
@@ -103,7 +103,8 @@ class Cloud:
         if found is None:
             bridge = self.bridges.get((place.host, place.bridge))
             ways = bridge.ways(place, EVERYTHING) if bridge is not None else ()
-            found = self._ways[place] = tuple(_each_once(path for way in ways for path in self._wired(place, way)))
+            wired = (path for way in ways for path in self._wired(place, way))
+            found = self._ways[place] = tuple(_joined(_each_once(wired)))
         return found
 
     def paths(self, place: Place) -> tuple[Path, ...]:
@@ -182,6 +183,36 @@ def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
         if key not in met:
             met.add(key)
             yield path
+
+
+def _joined(paths: Iterable[Path]) -> Iterator[Path]:
+    """Ways to the same place are one where their packets make one set.
+
+    Of an end, the last row may be asked for: it is the same, then.
+    """
+    found: dict[object, list[Path]] = {}
+    for path in paths:
+        group = found.setdefault((path.end, _last(path)), [])
+        joined: Region | None = path.space
+        while joined is not None:
+            path = path._replace(space=joined)
+            for index, other in enumerate(group):
+                joined = united(path.space, other.space)
+                if joined is not None:
+                    del group[index]
+                    break
+            else:
+                joined = None
+        group.append(path)
+    for group in found.values():
+        yield from group
+
+
+def _last(path: Path) -> object:
+    """The last row of a way that does not lead on through another bridge, or a hub."""
+    if isinstance(path.end, Place) and (path.end.table is None or path.end.table in HUBS):
+        return None
+    return path.hits[-1] if isinstance(path.hits, tuple) else path.hits
 
 
 def rows(hits: object) -> Iterator[Hit]:

@@ -13,8 +13,8 @@ from flows import fields as f
 from flows.flow import Learn
 from flows.headerspace import EVERYTHING, Literal, Region, region
 from flows.headerspace_rows import Now
-from flows.prove import VLAN, Hit, Taught
-from flows.prove_cloud import Arrival, rows
+from flows.prove import VLAN, Taught
+from flows.prove_cloud import Arrival
 
 _ETH_SRC, _ETH_DST = f.ETH_SRC.name, f.ETH_DST.name
 _PRESENT = Literal(VLAN, f.VLAN_PRESENT, f.VLAN_PRESENT)
@@ -171,19 +171,15 @@ class Arrivals:
 
     # ---- what is learned
 
-    def taught(self, taught: Taught, hits: object) -> Iterator[Wrong]:
+    def taught(self, taught: Taught) -> Iterator[Wrong]:
         """What br-tun learns leads to the network that the VLAN stands for."""
         if not isinstance(taught.action, Learn):
             return
-        last = [*rows(hits)][-1]
         held = dict(taught.items)
         vlan, tunnel = held.get(VLAN), held.get(f.TUN_ID.name)
-        if tunnel != self._tunnel_of(last, vlan):
-            yield Wrong(kinds.ISOLATION, f"{last.host} learns to send VLAN {_vid(vlan)} with tunnel id {tunnel}",
+        if tunnel != self._tunnels.get(taught.host, {}).get(_vid(vlan)):
+            yield Wrong(kinds.ISOLATION, f"{taught.host} learns to send VLAN {_vid(vlan)} with tunnel id {tunnel}",
                         EVERYTHING)
-
-    def _tunnel_of(self, hit: Hit, vlan: Now | None) -> int | None:
-        return self._tunnels.get(hit.host, {}).get(_vid(vlan))
 
     @cached_property
     def _tunnels(self) -> dict[str, dict[int | None, int | None]]:

@@ -121,12 +121,11 @@ class Prover:
 
     def _path(self, name: str, source: Card | Outside | None, plug: Plug, chain: Chain, path: Path
               ) -> Iterator[Suspect]:
-        hits = path.hits
         if isinstance(path.end, Loop) and ANY_TTL not in dict(path.end.place.items).values():
             wrong = Wrong(kinds.LOOP, f"a frame of {name} goes round for ever", EVERYTHING)
             yield from self._search.wrong(name, plug, chain, path, wrong, "", ROUND)
         elif isinstance(path.end, Taught):
-            for wrong in self._arrivals.taught(path.end, hits):
+            for wrong in self._arrivals.taught(path.end):
                 yield from self._search.wrong(name, plug, chain, path, wrong, "", TAKEN)
         for arrival, way in self._arriving(path):
             yield from self._filtered.past(name, plug, chain, path, arrival, way)

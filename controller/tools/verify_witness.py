@@ -52,7 +52,7 @@ class Witnesses:
             case "round":
                 return journey.loops
             case _:
-                return suspect.hits[-1] in journey.hits
+                return any(_same(suspect.hits[-1], hit) for hit in journey.hits)
 
     def packet(self, suspect: Suspect) -> Packet:
         """One packet with these values; what they leave open is as the source would have it."""
@@ -95,6 +95,13 @@ def _inside(known: Mapping[str, int], card: object) -> dict[str, int]:
     ports = {f.TCP: _TCP, f.UDP: {"udp_src": 1024, "udp_dst": 80}, f.SCTP: {"sctp_src": 1024, "sctp_dst": 80},
              f.ICMP: {"icmpv4_type": 8, "icmpv4_code": 0}, f.ICMPV6: {"icmpv6_type": 128, "icmpv6_code": 0}}
     return {**found, **ports.get(proto, {})}
+
+
+def _same(one: Hit, other: Hit) -> bool:
+    """Rows of one table that do the same may have been followed as one."""
+    return (one.host, one.table) == (other.host, other.table) and \
+        (one.row is other.row or (one.row is not None and other.row is not None
+                                  and one.row.actions == other.row.actions))
 
 
 def _blame(suspect: Suspect, journey: Journey, right: Journey) -> Blame | None:

@@ -13,7 +13,20 @@ from controller.tools.verify_text import flow
 from controller.tools.verify_walk import Paper
 from controller.tools.verify_wires import Flows, Laid, compiled
 from flows import fields as f
-from flows.headerspace import EVERYTHING, Literal, both, holds, meet, minus, region, solve, uncovered, without
+from flows.headerspace import (
+    EVERYTHING,
+    Literal,
+    Region,
+    both,
+    holds,
+    meet,
+    minus,
+    region,
+    solve,
+    uncovered,
+    united,
+    without,
+)
 from flows.packet import Packet
 from flows.prove import INNER
 from flows.prove_cloud import Arrival, Cloud
@@ -119,19 +132,36 @@ def test_sets_of_packets_are_what_they_say_of_every_packet() -> None:
     print(f"seed {seed}")
     dice = random.Random(seed)
     space = [{"a": a, "b": b} for a in range(8) for b in range(8)]
+    joined = 0
     for _ in range(150):
         one, other, third = (_region(dice) for _ in range(3))
         common, pieces = both(one, other), [*minus(one, other)]
         left = uncovered(one, [other, third])
+        halves = _halves(dice, one)
+        whole = united(*halves) if halves else None
         for packet in space:
             assert holds(one, packet) <= (solve(one) is not None)
             assert (holds(one, packet) and holds(other, packet)) == (common is not None and holds(common, packet))
+            assert whole is None or holds(whole, packet) == any(holds(half, packet) for half in halves)
             apart = holds(one, packet) and not holds(other, packet)
             assert apart == (sum(holds(piece, packet) for piece in pieces) == 1)
+        joined += whole is not None
         missed = [packet for packet in space if holds(one, packet) and not holds(other, packet)
                   and not holds(third, packet)]
         assert (left is None) == (not missed)
         assert left is None or {"a": left.get("a", 0), "b": left.get("b", 0)} in missed
+    assert joined
+
+
+def _halves(dice: random.Random, one: Region) -> list[Region]:
+    """A region's packets with a bit and those without, of each some taken out; nothing if it has only one kind."""
+    bit = dice.choice([1, 2, 4])
+    found = []
+    for value in (0, bit):
+        half = meet(one, [Literal("a", value, bit)])
+        out = [Literal(var, dice.randrange(8), 7) for var in ("a", "b") if dice.random() < 0.6]
+        found += [rest for rest in [half and without(half, out)] if rest is not None]
+    return found if len(found) == 2 else []
 
 
 def _region(dice: random.Random):  # type: ignore[no-untyped-def]
