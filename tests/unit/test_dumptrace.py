@@ -128,8 +128,9 @@ CUT = "table=0,priority=1,ip actions=resubmit(,1)\ntable=1,priority=9,arp action
 
 def test_a_dump_that_is_cut_in_a_line() -> None:
     assert "cut in line 3" in one(CUT, "ip").reason
-    assert "line 3 is damaged" in one(CUT, "udp").reason
+    assert "cut in line 3" in one(CUT, "udp").reason
     assert one(CUT, "arp").verdict == "dropped"  # in table 0, which is whole
+    assert "line 3 is damaged" in one(f"{CUT}\ntable=1,priority=0 actions=output:2", "udp").reason
     whole = one(f"{CUT}\ntable=1,priority=0 actions=output:2\r\n", "ip")
     assert whole.verdict == "leaves"  # a line in the middle that cannot be this packet's
     assert one(f"{CUT}\ntable=1,priority=7,udp actions=output:2", "udp").verdict == "leaves"  # nor a lower one
