@@ -173,7 +173,8 @@ class Board:
                 return f"whether line {row.line.number} takes it is not known: nobody knows {', '.join(row.doubts)}"
         for last, entry in self._damaged:
             if self._torn and entry is self._damaged[-1][1] and table >= max(last, entry.table):
-                return f"the dump is cut in line {entry.line.number}: what table {table} has there and after it is missing"
+                return (f"the dump is cut in line {entry.line.number}: what table {table} has there and after it is "
+                        "missing")
             if entry.table in (-1, table) and entry.priority >= least and entry.takes(packet):
                 return f"line {entry.line.number} is damaged ({entry.line.damage}): whether it takes it is not known"
         for row in taken:
