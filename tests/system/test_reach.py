@@ -72,6 +72,25 @@ def test_a_switch_that_hands_frames_to_everybody_is_caught(twins: Cloud) -> None
     assert reach(twins)["ok"] is True
 
 
+def test_a_flow_that_somebody_added_is_named_by_the_proof_of_what_is_installed(twins: Cloud) -> None:
+    assert "proven for all packets" in twins.tunbridge("verify", str(twins.file), "--live")
+    green1 = twins.run("c1", "ovs-vsctl", "get", "Interface", twins.port("green1").device, "ofport").strip()
+    rogue = f"table=60,priority=60000,dl_vlan={twins.vlan('c1', 'blue')},dl_dst={twins.port('blue2').mac}"
+    twins.run("c1", "ovs-ofctl", "-O", "OpenFlow14", "add-flow", "br-int", f"{rogue},actions=pop_vlan,output:{green1}")
+    try:
+        done = tunbridge("verify", str(twins.file), "--live", "--json", rundir=twins.rundir, check=False)
+    finally:
+        twins.run("c1", "ovs-ofctl", "-O", "OpenFlow14", "--strict", "del-flows", "br-int", rogue)
+    assert done.returncode == 1, done.stderr
+    found = {breach["kind"]: breach for breach in json.loads(done.stdout)["breaches"]}
+    assert found.keys() >= {"isolation"}
+    leak = found["isolation"]
+    assert (leak["src"], leak["dst"], leak["confirmed"]) == ("blue1", "green1", True)
+    assert (leak["blame"]["host"], leak["blame"]["table"]) == ("c1", 60)
+    assert leak["blame"]["flow"].startswith("table=60,priority=60000,")
+    assert "proven for all packets" in twins.tunbridge("verify", str(twins.file), "--live")
+
+
 def test_a_vm_that_does_not_answer_is_missed(twins: Cloud) -> None:
     twins.run("blue2", "ip", "link", "set", "eth0", "down")
     try:
