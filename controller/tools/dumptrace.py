@@ -78,7 +78,20 @@ def answer(site: Site, question: Asked) -> Answer:
     """Follow it."""
     walk = Walk(site, question.state, act)
     walk.run(question.bridge, question.port, question.packet)
+    tied = next((hop for hop in walk.hops if hop.found.tie), None)
+    if tied:  # it matters only if it ends otherwise
+        other = Walk(site, question.state, act, last=True)
+        other.run(question.bridge, question.port, question.packet)
+        if _gone(walk) != _gone(other):
+            tied.unknown = tied.found.tie
+            walk.ends.append(End(UNKNOWN, tied.bridge, 0, dict(tied.before), tied.found.tie))
     return Answer(question, walk, *_verdict(walk, question))
+
+
+def _gone(walk: Walk) -> list[tuple[str, str, int, list[tuple[str, int]]]]:
+    """What leaves, and where, in an order of its own."""
+    return sorted((end.kind, end.bridge, end.port, sorted((key, value) for key, value in end.packet.items()
+                                                          if not key.startswith("reg"))) for end in walk.ends)
 
 
 def _verdict(walk: Walk, question: Asked) -> tuple[str, str]:

@@ -41,11 +41,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Found:
-    """What a table says to a packet; `doubt`: why that is not sure, a sentence."""
+    """What a table says to a packet; `doubt`: why that is not sure; `tie`: which flows may be chosen."""
 
     entry: Entry | None
     clauses: tuple[Entry, ...] = ()
     doubt: str = ""
+    tie: str = ""
 
 
 class Numbers:
@@ -148,19 +149,20 @@ class Board:
 
     # ---- looking up
 
-    def look(self, table: int, packet: Mapping[str, int]) -> Found:
-        """Which flow of a table takes a packet."""
+    def look(self, table: int, packet: Mapping[str, int], *, last: bool = False) -> Found:
+        """Which flow of a table takes a packet; of several that may, the first, or the last."""
         taken = [row for row in self._tables.get(table, ()) if row.takes(packet)]
         sure = [row for row in taken if not row.doubts]
-        found = next((row for row in sure if not row.clauses), None)
-        met: tuple[Entry, ...] = ()
+        equal = _equal(row for row in sure if not row.clauses)
+        found = equal[-1 if last else 0] if equal else None
         for number, together in _complete(row for row in sure if row.clauses
                                           and (not found or row.priority > found.priority)):
             both = self._plain(table, {**packet, "conj_id": number})
             if both:
-                found, met = both, together
-                break
-        return Found(found, met, self._doubt(table, packet, taken, found))
+                return Found(both, together, self._doubt(table, packet, taken, both))
+        tie = " and ".join(str(row.line.number) for row in equal) if len(equal) > 1 else ""
+        return Found(found, (), self._doubt(table, packet, taken, found),
+                     tie and f"lines {tie} both take it with the same priority: which one does is not defined")
 
     def _plain(self, table: int, packet: Mapping[str, int]) -> Entry | None:
         return next((row for row in self._tables.get(table, ())
@@ -177,12 +179,18 @@ class Board:
                         "missing")
             if entry.table in (-1, table) and entry.priority >= least and entry.takes(packet):
                 return f"line {entry.line.number} is damaged ({entry.line.damage}): whether it takes it is not known"
-        for row in taken:
-            if found and row.priority == found.priority and not (row.clauses or row is found or row.doubts) \
-                    and row.line.row and found.line.row and row.line.row.actions != found.line.row.actions:
-                return (f"lines {found.line.number} and {row.line.number} both take it with the same priority: which "
-                        "one does is not defined")
         return ""
+
+
+def _equal(rows: Iterable[Entry]) -> list[Entry]:
+    """Of rows by priority the first, and those that are as good and do another thing."""
+    found: list[Entry] = []
+    for row in rows:
+        if found and row.priority < found[0].priority:
+            break
+        if all(row.line.row and one.line.row and row.line.row.actions != one.line.row.actions for one in found):
+            found.append(row)
+    return found
 
 
 def _complete(clauses: Iterable[Entry]) -> Iterator[tuple[int, tuple[Entry, ...]]]:

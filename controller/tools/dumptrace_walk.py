@@ -65,11 +65,13 @@ class Visit:
 
 
 class Walk:
-    """One packet's. `state` is what connection tracking says each time that it is asked."""
+    """One packet's. `state` is what connection tracking says each time that it is asked. Where a switch may choose
+    between flows of one priority, it takes the first of them, or (`last`) the last.
+    """
 
     def __init__(self, site: Site, state: Mapping[str, int],
-                 act: Callable[[Walk, Visit, Hop, Iterable[str]], None]) -> None:
-        self.site, self.state, self._act = site, state, act
+                 act: Callable[[Walk, Visit, Hop, Iterable[str]], None], *, last: bool = False) -> None:
+        self.site, self.state, self._act, self._last = site, state, act, last
         self.hops: list[Hop] = []
         self.ends: list[End] = []
         self.learned: dict[tuple[str, int, int], int] = {}  # by switches: bridge, VLAN, MAC -> port
@@ -95,10 +97,11 @@ class Walk:
         visit.deep += table <= visit.table
         self._left -= 1
         visit.packet["in_port"] = came if in_port is None else in_port
-        found = visit.board.look(table, visit.packet)
+        found = visit.board.look(table, visit.packet, last=self._last)
         hop = Hop(visit.board.name, table, found, dict(visit.packet), visit.bridges, visit.sure, dict(visit.packet))
         visit.packet["in_port"], visit.table = came, table
         self.hops.append(hop)
+        hop.notes += [found.tie] if found.tie else []
         if visit.deep > DEEPEST or self._left < 0:
             self.lose(visit, hop, "it goes round in circles: Open vSwitch gives up and drops it")
         elif found.doubt:

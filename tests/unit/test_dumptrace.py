@@ -139,6 +139,9 @@ def test_a_dump_that_is_cut_in_a_line() -> None:
 def test_two_flows_of_one_priority() -> None:
     text = "priority=1,ip actions=output:2\npriority=1,nw_src=0.0.0.0,ip actions=output:3"
     assert "lines 1 and 2 both take it" in one(text).reason
+    same = one("priority=2,reg1=0 actions=load:1->NXM_NX_REG1[],resubmit(,0)\n"
+               "priority=2,reg2=0 actions=load:1->NXM_NX_REG2[],resubmit(,0)\npriority=0 actions=output:4")
+    assert same.verdict == "leaves" and "lines 1 and 2 both take it" in lines(same)
 
 
 # ---- bad input
