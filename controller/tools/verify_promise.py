@@ -55,6 +55,7 @@ class Promise:
         self.topology = topology
         self._wrong: dict[str, tuple[Region, ...]] = {}
         self._own: dict[str, tuple[Region, ...]] = {}
+        self._must: dict[str, tuple[Region, ...]] = {}
 
     # ---- what a card may say
 
@@ -128,8 +129,10 @@ class Promise:
 
     def must(self, network: str, card: Card) -> tuple[Region, ...]:
         """Frames of its own network that must come to a card (or, a question for its MAC, be answered)."""
-        unicast = [region((literal(f.ETH_DST, card.mac), kind), self._claims(network)) for kind in _KINDS]
-        return _regions(unicast)
+        if card.name not in self._must:
+            mac, claims = literal(f.ETH_DST, card.mac), self._claims(network)
+            self._must[card.name] = _regions([region((mac, kind), claims) for kind in _KINDS])
+        return self._must[card.name]
 
     def asked(self, network: str, card: Card) -> Region | None:
         """The question for a card's MAC, if it has an IPv4 address."""
