@@ -189,10 +189,11 @@ def _populate(net: Network, into: tuple[Action, ...]) -> Iterator[Part]:
 
 def _alone(net: Network, into: tuple[Action, ...], everybody: Everybody) -> Iterator[Sheet]:
     """Those behind a tunnel, of whom each lives behind a MAC of its own."""
-    ways = map(net.tunnels.to.get, everybody.remotes)
-    found = [(mac, way) for mac, way in zip(everybody.macs, ways, strict=True) if way is not None]
-    if found:
-        macs, outputs = zip(*found, strict=True)
+    ways = list(map(net.tunnels.to.get, everybody.remotes))
+    outputs = tuple([way for way in ways if way is not None])
+    if outputs:
+        macs = everybody.macs if len(outputs) == len(ways) else tuple(
+            [mac for mac, way in zip(everybody.macs, ways, strict=True) if way is not None])
         model = flow(UNICAST, "populated", when(tagged(net.vlan), f.ETH_DST(macs[0])), *into, Output(outputs[0]),
                      origin="", why="")
         yield Sheet(model, f.ETH_DST, macs, partial(_lives, everybody, macs), outputs)

@@ -32,6 +32,8 @@ DIGEST_BITS: Final = 48
 _DIGEST_BYTES: Final = DIGEST_BITS // 8
 _COMPILED_COOKIE: Final = of_kind(COMPILED)
 _UPPER_BYTES: Final = bytes((OWNER, COMPILED))
+_LINE: Final = "\n"
+_ENCODED_LINE: Final = _LINE.encode()
 LEARNED_COOKIE: Final = of_kind(LEARNED)
 NEIGHBOUR_COOKIE: Final = of_kind(NEIGHBOUR)
 
@@ -47,12 +49,13 @@ def cookie_of(flow: Flow) -> int:
 
 def cookies_of_lines(before: str, rest: Sequence[str]) -> list[int]:
     """The cookies of many flows whose lines begin alike."""
-    begun = blake2b(before.encode(), digest_size=_DIGEST_BYTES)
+    begin = blake2b(before.encode(), digest_size=_DIGEST_BYTES).copy
     found = [b""]
-    for text in rest:
-        digest = begun.copy()
-        digest.update(text.encode())
-        found.append(digest.digest())
+    end = found.append
+    for text in _LINE.join(rest).encode().split(_ENCODED_LINE) if rest else ():
+        digest = begin()
+        digest.update(text)
+        end(digest.digest())
     return list(unpack(f">{len(rest)}Q", _UPPER_BYTES.join(found)))
 
 

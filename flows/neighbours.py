@@ -85,6 +85,7 @@ class Elsewhere(Sequence[Neighbour]):
 
     def __init__(self, everybody: Everybody, host: str) -> None:
         self.everybody, self._host = everybody, host
+        self._wearing: dict[frozenset[str], tuple[Neighbour, ...]] = {}
 
     @classmethod
     def of(cls, rows: Sequence[Neighbour]) -> Elsewhere:
@@ -93,9 +94,16 @@ class Elsewhere(Sequence[Neighbour]):
 
     def wearing(self, macs: Iterable[str]) -> tuple[Neighbour, ...]:
         """Those of them that wear one of these MACs; and all that wear MACs beside their own."""
-        everybody, wanted = self.everybody, list(macs)
+        wanted = frozenset(macs)
+        found = self._wearing.get(wanted)
+        if found is None:
+            found = self._wearing[wanted] = self._find_wearing(wanted)
+        return found
+
+    def _find_wearing(self, macs: frozenset[str]) -> tuple[Neighbour, ...]:
+        everybody, wanted = self.everybody, tuple(macs)
         if not everybody.plain:
-            return tuple([one for one in self if one.also or one.mac in wanted])
+            return tuple([one for one in self if one.also or one.mac in macs])
         found = [index for mac in f.numbers(wanted) if (index := everybody.at.get(mac)) is not None]
         return tuple([everybody.row(index) for index in sorted(found) if everybody.remotes[index] != self._host])
 

@@ -127,6 +127,14 @@ def link_local(mac: str) -> IPv6Address:
     return IPv6Address(_link_local(int(mac.replace(":", ""), 16)))
 
 
+def link_local_text(mac: str) -> str:
+    """The same as it is written (RFC 5952): of each of thousands of ports."""
+    number = int(mac.replace(":", ""), 16)
+    first = number >> 32 ^ 0x0200
+    rest = f"{number >> 16 & 0xFF00 | 0xFF:x}:{number >> 16 & 0xFF | 0xFE00:x}:{number & 0xFFFF:x}"
+    return f"fe80::{first:x}:{rest}" if first else f"fe80::{rest}"
+
+
 def _link_local(mac: int) -> int:
     upper, lower = (mac ^ 0x02 << 40) >> 24, mac & 0xFFFFFF
     return 0xFE80 << 112 | upper << 40 | 0xFFFE << 24 | lower

@@ -10,7 +10,7 @@ from flows import fields as f
 from flows.fields import tagged
 from flows.flow import Flow
 from flows.host import Host, Network, Port, Prefix, Tunnels
-from flows.port_security import link_local
+from flows.port_security import link_local, link_local_text
 from flows.sheet import Part
 from flows.stencil import Print, Stencil
 
@@ -30,7 +30,7 @@ class _Numbers(NamedTuple):
     def texts(self) -> tuple[str, ...]:
         """As they are written in flows."""
         return (str(self.ofport), f.REG_OUT_PORT.show(self.ofport), self.mac, str(self.address.network_address),
-                str(link_local(self.mac)), f.VLAN_VID.show(tagged(self.vlan).value), f.REG_ZONE.show(self.zone),
+                link_local_text(self.mac), f.VLAN_VID.show(tagged(self.vlan).value), f.REG_ZONE.show(self.zone),
                 f.REG_PROFILE.show(self.profile))
 
     def octets(self) -> tuple[bytes, ...]:

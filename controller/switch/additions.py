@@ -29,7 +29,7 @@ class Run:
         if self.known is not None:
             return self.known
         every = self.sheet.cookies()
-        return [every[index] for index in self.indices]
+        return every if self.indices == range(len(every)) else [every[index] for index in self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)

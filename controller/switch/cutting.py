@@ -54,7 +54,8 @@ def places(add: Iterable[Pair]) -> dict[int, int]:
         if isinstance(batch, Run):
             found.update(dict.fromkeys(batch.cookies, place_of(batch.sheet.model)))
         else:
-            found.update([(cookie, place_of(row)) for cookie, row in batch])
+            found.update([(cookie, _places_of(row[0].stencil)[row[1]] if type(row) is Printed else place_of(row))
+                          for cookie, row in batch])
     return found
 
 

@@ -139,13 +139,17 @@ class HostState:
 
     def _overlay(self, topology: Topology) -> list[tuple[int, str | None]]:
         """The local VLANs in use in br-tun, and the network that each is of; None: of none that the topology has."""
+        if not self.tunnels:
+            return []
         by_tunnel = {network.tunnel_id: name for name, network in topology.networks.items()
                      if network.tunnel_id is not None}
-        return [(vlan, by_tunnel.get(tunnel_id)) for tunnel_id, vlan in self.tunnels or () if tunnel_id is not None]
+        return [(vlan, by_tunnel.get(tunnel_id)) for tunnel_id, vlan in self.tunnels if tunnel_id is not None]
 
     def _outside(self, topology: Topology) -> Iterator[tuple[int, str | None]]:
         """The same for br-int, where provider networks come in."""
         bridges = topology.hosts[self.name].bridge_mappings
+        if not bridges:
+            return
         physical = {names.int_device(bridge): network for network, bridge in bridges.items()}
         network_at = {(network.physical_network, network.segmentation_id): name
                       for name, network in topology.networks.items() if network.physical_network is not None}
