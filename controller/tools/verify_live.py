@@ -7,6 +7,7 @@ from typing import Any
 
 from controller.model.placement import Seen
 from controller.model.topology import Topology
+from controller.tools import lab
 from controller.tools.client import ask
 from controller.tools.rundir import Rundir
 from controller.tools.verify_text import Unreadable, flow
@@ -25,6 +26,13 @@ class Installed:
     intended: Flows
     flows: Flows = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)  # sentences
+
+
+def in_force(where: Rundir) -> str:
+    """The file of the topology that the lab was brought to, or else that the daemon was given. Refusal if none runs."""
+    named: str = ask(where, {"do": "status"})["topology"]
+    kept = lab.topology_file(where.path)
+    return str(kept) if lab.state(where.path) and kept.exists() else named
 
 
 def installed(topology: Topology, where: Rundir) -> Installed:

@@ -88,7 +88,7 @@ def test_a_flow_that_somebody_added_is_named_by_the_proof_of_what_is_installed(t
     assert (leak["src"], leak["dst"], leak["confirmed"]) == ("blue1", "green1", True)
     assert (leak["blame"]["host"], leak["blame"]["table"]) == ("c1", 60)
     assert leak["blame"]["flow"].startswith("table=60,priority=60000,")
-    assert "proven for all packets" in twins.tunbridge("verify", str(twins.file), "--live")
+    assert "proven for all packets" in twins.tunbridge("verify", "--live")
 
 
 def test_a_vm_that_does_not_answer_is_missed(twins: Cloud) -> None:
