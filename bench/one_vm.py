@@ -126,8 +126,9 @@ def edits(fleet: Fleet, count: int, *, anew: bool) -> list[dict[str, float]]:
 def of_size(ports: int, count: int) -> None:
     """In a process of its own: prints JSON."""
     topology = clouds.spread(max(ports // PORTS, 1), ports)
-    garbage.spare()  # as the daemon does
+    garbage.rest()  # as the daemon does, in its first minute
     fleet, found = full(topology)
+    garbage.spare()
     edits(fleet, 2, anew=False)  # what is found once is found
     found_edits = edits(fleet, count, anew=False)
     print(json.dumps({**found, "edits": found_edits, "anew": edits(fleet, max(count // 4, 1), anew=True)}))

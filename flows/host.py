@@ -110,6 +110,8 @@ class Tunnels:
     @cached_property
     def remotes(self) -> tuple[str, ...]:
         """Where these lead."""
+        if len(self.ofports) == len(self._found):
+            return tuple(self._all)
         return tuple([one for one, ofport in zip(self._all, self._found, strict=True) if ofport is not None])
 
     @cached_property

@@ -100,7 +100,8 @@ class Register:
 def of_rows(rows: Iterable[tuple[int, Row]]) -> dict[int, Tenants]:
     """Cookie -> its tenants, for the flows that have some. The rows of a sheet have none (`flows.sheet.Sheet`)."""
     found = [(cookie, tenants(flow_of(row))) for batch in additions.of(rows).batches if not isinstance(batch, Run)
-             for cookie, row in batch if _has_some(row)]
+             for cookie, row in batch
+             if (row[1] in _with_some(row[0].stencil) if type(row) is Printed else _has_some(row))]
     return {cookie: some for cookie, some in found if some}
 
 
@@ -108,8 +109,6 @@ def _has_some(row: Row) -> bool:
     """Whether it may have: only those are looked at whole."""
     if isinstance(row, Spliced):
         return False
-    if isinstance(row, Printed):
-        return row.index in _with_some(row.print.stencil)
     return not _OF_ZONES.isdisjoint(map(type, row.actions))
 
 

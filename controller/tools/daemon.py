@@ -24,6 +24,7 @@ from controller.tools.rundir import Rundir, make
 
 LOG: Final = logging.getLogger("tunbridge")
 DEFAULT_LISTEN: Final = "tcp:127.0.0.1:6653"
+_ARRIVAL: Final = 60.0  # seconds in which the switches of a cloud come
 _PORT: Final = re.compile("[0-9]{1,5}")
 
 
@@ -73,6 +74,8 @@ def run(options: Options) -> None:
         # os-ken's other hub, native threads, would put our one-thread sessions under locks.
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
         os.environ["OSKEN_HUB_TYPE"] = "eventlet"  # read by os-ken when it is imported
+        import eventlet
+
         from controller.switch import app as switch_app
         from controller.switch import caches, sockets
         from controller.switch.fleet import Fleet
@@ -82,6 +85,7 @@ def run(options: Options) -> None:
             app.control.troubles = lambda: troubles.read(options.where.path)
             app.control.applying.filters = filters.changed
             app.control.applying.read_from(found.content)
+            eventlet.spawn_after(_ARRIVAL, garbage.spare)
             app.purge = lambda host: caches.purge(nodes.directory(options.where.path) / host)
             return {signal.SIGTERM: stop, signal.SIGINT: stop,
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}
@@ -89,7 +93,7 @@ def run(options: Options) -> None:
         listeners = sockets.Listeners(options.where.openflow, options.where.control, tcp)
         garbage.spare()  # what the topology is made of need not be looked through while more is made of it
         placement.prepare(topology, serve)
-        garbage.spare()
+        garbage.rest()
         try:
             switch_app.run(Fleet(topology, serve, heal=options.heal), listeners, prepare)
         except sockets.CannotListen as error:

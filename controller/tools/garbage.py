@@ -12,7 +12,14 @@ from typing import Final
 _THRESHOLDS: Final = (50_000, 50, 100)
 
 
+def rest() -> None:
+    """What comes from now on stays, too, as when a cloud's switches all come at once: nobody looks until `spare`."""
+    gc.freeze()
+    gc.disable()
+
+
 def spare() -> None:
     """What is there now stays, and is not looked at any more; what comes is looked at as seldom as is safe."""
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
+    gc.enable()
