@@ -186,9 +186,15 @@ class _Step:
         return _places(self.new.networks, self.difference.networks)
 
 
+def last(objects: Mapping[str, object], many: int) -> list[str]:
+    """The names of so many at the end, in order. Nobody looks at those before them."""
+    backwards = reversed(objects if isinstance(objects, dict) else dict(objects))
+    return list(islice(backwards, many))[::-1]
+
+
 def _places(objects: Mapping[str, object], differing: frozenset[str]) -> Mapping[str, int]:
     """Name -> its place. Mostly something came at the end of a file, and nobody need count what stands before it."""
-    end = list(islice(objects, max(len(objects) - len(differing), 0), None))
+    end = last(objects, len(differing))
     if sum(name in objects for name in differing) == len(differing.intersection(end)):
         return dict(zip(end, count()))
     return dict(zip(objects, count()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from itertools import islice
 from operator import indexOf, is_
 from typing import Final, Generic, TypeVar
 
@@ -84,7 +83,7 @@ def _share(old: Mapping[str, _T], new: Mapping[str, _T]) -> _Shared[_T]:
 def _middles(old: Mapping[str, _T], new: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
     """Both without what is the same at the beginning and at the end: of a VM that was added, nothing, and the VM."""
     start = _same(old.values(), new.values(), min(len(old), len(new)))
-    names, names_of_new = list(islice(old, start, None)), list(islice(new, start, None))
+    names, names_of_new = deriving.last(old, len(old) - start), deriving.last(new, len(new) - start)
     end = _same(map(old.__getitem__, reversed(names)), map(new.__getitem__, reversed(names_of_new)),
                 min(len(names), len(names_of_new)))
     return ({name: old[name] for name in names[:len(names) - end]},

@@ -16,7 +16,7 @@ from controller.switch.additions import Run
 from controller.switch.events import Installed
 from flows import fields as f
 from flows.flow import Action, Clone, Flow, SetField, Track
-from flows.sheet import Row, Spliced, flow_of
+from flows.sheet import Row, flow_of
 from flows.stencil import Printed, Stencil
 from flows.tables import CLASSIFY
 
@@ -107,8 +107,8 @@ def of_rows(rows: Iterable[tuple[int, Row]]) -> dict[int, Tenants]:
 
 def _has_some(row: Row) -> bool:
     """Whether it may have: only those are looked at whole."""
-    if isinstance(row, Spliced):
-        return False
+    if not isinstance(row, Flow):
+        return False  # of sheets; prints have been asked
     return not _OF_ZONES.isdisjoint(map(type, row.actions))
 
 
