@@ -186,6 +186,15 @@ class _Step:
         return _places(self.new.networks, self.difference.networks)
 
 
+def forget(topology: Topology) -> None:
+    """Let go of look-ups that know a topology of the past: they would keep it till somebody looks for garbage.
+
+    Who asks for one finds it anew.
+    """
+    for name in ("filters", "neighbours", "whereabouts"):
+        vars(topology).pop(name, None)
+
+
 def last(objects: Mapping[str, object], many: int) -> list[str]:
     """The names of so many at the end, in order. Nobody looks at those before them."""
     backwards = reversed(objects if isinstance(objects, dict) else dict(objects))

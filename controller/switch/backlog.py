@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Set
 from typing import Final
 
+from controller.model import deriving
 from controller.switch.editing import Edit
 from controller.switch.hoststate import HostState
 
@@ -33,6 +34,8 @@ class Backlog:
 
     def put(self, edit: Edit, hosts: Iterable[HostState]) -> None:
         """All these shall be reached."""
+        if self._edit is not None and self._edit.old is not edit.old:
+            deriving.forget(self._edit.old)  # of the edit before, which has reached everybody
         self._edit, self._hosts, self._networks = edit, {state.name: state for state in hosts}, set()
 
     def take(self, name: str) -> tuple[HostState, Edit] | None:

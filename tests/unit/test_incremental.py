@@ -1,8 +1,10 @@
 """What an edit or a port costs, counted; and that what is computed for it equals what is computed from scratch."""
 from __future__ import annotations
 
+import gc
 import os
 import random
+import weakref
 from dataclasses import asdict
 
 import pytest
@@ -68,6 +70,20 @@ def test_a_vm_more_among_20000_computes_one_network_on_the_hosts_that_carry_it()
         assert each["writes"] == 22  # on every br-tun that has a MAC more, and the br-int that has the VM
         assert 0 < each["numbered"] < 22 * 80  # of the network, before and after; a host has a thousand rows in all
     assert (more, less) == cost_of_a_vm_more(1000, 1000), "it costs the same whatever else there is"
+
+
+def test_a_topology_of_the_past_is_freed_though_nobody_looks_for_garbage() -> None:
+    world = running(wide(10, 40), "compute0", "compute1")
+    gc.collect()
+    gc.disable()
+    try:
+        past = []
+        for number in range(4):
+            past.append(weakref.ref(world.fleet.topology))
+            cost(world, with_vm(world.fleet.topology, vm(900 + number, 0, "compute0")))
+        assert [one() is None for one in past] == [True, True, True, False], "the last one is what was before"
+    finally:
+        gc.enable()
 
 
 def test_the_same_topology_again_looks_at_no_host() -> None:
