@@ -14,6 +14,11 @@ _LONGEST: Final = 60.0  # seconds that it sleeps at most
 _SHORTEST: Final = 0.02  # seconds between two ticks, so that what is due again at once holds up nothing else
 
 
+def later(seconds: float, call: Callable[[], None]) -> None:
+    """Call it once, unless the daemon ends before."""
+    eventlet.spawn_after(seconds, call)
+
+
 class Alarm:
     """`due` says when `ring` shall be called with the time; both are called in the greenlet of `run`."""
 

@@ -74,10 +74,8 @@ def run(options: Options) -> None:
         # os-ken's other hub, native threads, would put our one-thread sessions under locks.
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
         os.environ["OSKEN_HUB_TYPE"] = "eventlet"  # read by os-ken when it is imported
-        import eventlet
-
+        from controller.switch import alarm, caches, sockets
         from controller.switch import app as switch_app
-        from controller.switch import caches, sockets
         from controller.switch.fleet import Fleet
 
         def prepare(app: Any, stop: Callable[[], None]) -> dict[int, Callable[[], None]]:
@@ -85,7 +83,7 @@ def run(options: Options) -> None:
             app.control.troubles = lambda: troubles.read(options.where.path)
             app.control.applying.filters = filters.changed
             app.control.applying.read_from(found.content)
-            eventlet.spawn_after(_ARRIVAL, garbage.spare)
+            alarm.later(_ARRIVAL, garbage.spare)
             app.purge = lambda host: caches.purge(nodes.directory(options.where.path) / host)
             return {signal.SIGTERM: stop, signal.SIGINT: stop,
                     signal.SIGHUP: lambda: _reload(app.control, options.file)}
