@@ -29,7 +29,7 @@ unit:  ## unit tests; no root, no Open vSwitch
 	@$(SETUP) venv
 	$(PYTHON) -m pytest -n auto tests/unit
 
-cli:  ## the commands and the daemon as processes; no root, no Open vSwitch
+cli:  ## the commands and the daemon as processes, and what is long for a unit test; no root, no Open vSwitch
 	@$(SETUP) venv
 	$(PYTHON) -m pytest -n auto tests/cli
 

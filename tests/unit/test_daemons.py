@@ -4,11 +4,12 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from controller.host import daemons
+from controller.host import daemons, processes
 from controller.host.converge import TRACKING
 from controller.host.steps import Step
 
@@ -36,6 +37,9 @@ def test_a_switch_that_runs_is_not_held(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"], env={**os.environ, "OVS_RUNDIR": str(tmp_path)}) as switch:
         try:
             (tmp_path / "ovs-vswitchd.pid").write_text(f"{switch.pid}\n")
+            deadline = time.monotonic() + 10
+            while not processes.environment_has(switch.pid, f"OVS_RUNDIR={tmp_path}"):  # the kernel shows it late
+                assert time.monotonic() < deadline
             assert daemons.missing(tmp_path) == (daemons.DATABASE,)
             assert [step.argv[0] for step in daemons.revival(tmp_path, FOOTING)] == ["ovsdb-server", "true"]
         finally:

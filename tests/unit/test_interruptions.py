@@ -89,13 +89,13 @@ def test_a_rule_that_comes_is_told_with_who_obeys_it() -> None:
 
 
 class _Mixed(HostTables):
-    """Some hosts as they were, some as they will be; those keep their local VLANs."""
+    """Some hosts as they were, some as they will be; those keep their local VLANs. A new host is as it will be."""
 
     def __init__(self, old: Topology, new: Topology, renewed: Collection[str]) -> None:
         before = HostTables(old, whole=True)
         vlans = {host: Seen(vlans=before.seen(host).vlans) for host in old.hosts if host in new.hosts}
         after = HostTables(new, vlans, whole=True)
-        self._of = {host: after if host in renewed else before for host in new.hosts if host in old.hosts}
+        self._of = {host: before if host in old.hosts and host not in renewed else after for host in new.hosts}
 
     def __getattribute__(self, name: str) -> Any:
         if name == "_of" or name.startswith("__"):
