@@ -4,6 +4,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,16 @@ def modules(*rooms: str) -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for room in rooms for path in (ROOT / room).rglob("*.py"))
 
 
+@cache
+def nodes(path: str) -> tuple[ast.AST, ...]:
+    """Imports and calls, anywhere in a file."""
+    every = ast.walk(ast.parse((ROOT / path).read_text()))
+    return tuple(node for node in every if isinstance(node, ast.Import | ast.ImportFrom | ast.Call))
+
+
 def imported(path: str) -> Iterator[str]:
     """The dotted names of the modules a file imports, at its top or anywhere in it."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -98,5 +106,5 @@ def test_what_a_command_does_knows_nothing_of_the_command_line(path: str) -> Non
 
 def called(path: str) -> list[str]:
     """The names of the plain functions a file calls."""
-    calls = (node for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.Call))
+    calls = (node for node in nodes(path) if isinstance(node, ast.Call))
     return [call.func.id for call in calls if isinstance(call.func, ast.Name)]
