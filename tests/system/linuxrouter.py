@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
@@ -17,7 +18,7 @@ from flows.routing.wireformat import BROADCAST_MAC, NO_MAC, Arp, Frame
 _ETH_P_ALL, _CLONE_NEWNET = 0x0003, 0x40000000
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
 _MARKER = bytes.fromhex("02eeeeeeeeee")  # no host has it: its probes are answered when all before them is done
-_PATIENCE = 2.0  # seconds to wait for a marker, which takes microseconds
+_PATIENCE = 10.0  # seconds to wait for a marker, which takes microseconds on an idle machine
 _SYSCTLS = {"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.arp_ignore": 1, "net.ipv4.conf.all.arp_announce": 2,
             "net.netfilter.nf_conntrack_tcp_be_liberal": 1, "net.ipv4.conf.all.rp_filter": 0,
             "net.ipv4.conf.default.rp_filter": 0, "net.ipv6.conf.all.disable_ipv6": 1,
@@ -137,11 +138,11 @@ class LinuxRouter:
         probe = Arp(1, _MARKER, 0, NO_MAC, int(own.addresses[0].ip))
         self._sockets[leg].send(probe.framed(_MARKER, BROADCAST_MAC))
         found: list[tuple[str, bytes]] = []
+        deadline = time.monotonic() + _PATIENCE
         while not any(self._is_marker(frame) for _, frame in found):
-            more = self.poll(_PATIENCE)
-            if not more:
+            found += self.poll(_PATIENCE)  # nothing may also mean that something of no interest has come
+            if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} did not answer the marker on {leg}")
-            found += more
         found += self.poll(0)
         return [(where, frame) for where, frame in found if not self._is_marker(frame)]
 
