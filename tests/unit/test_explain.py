@@ -234,3 +234,22 @@ def test_a_cookie_of_ours_that_no_flow_has_is_said_to_be_of_another_topology() -
 def test_without_a_topology_our_flows_are_known_by_their_tables_only() -> None:
     found = told("\n".join(ours()))
     assert not any(each.known for each in found) and all(each.title for each in found)
+
+
+PIPELINE = Path(__file__).resolve().parents[1] / "golden" / "pipeline"
+
+
+@pytest.mark.parametrize("bridge", ["br-int", "br-tun", "br-ex"])
+def test_a_dump_alone_tells_its_bridge_also_where_its_ports_have_other_numbers(bridge: str) -> None:
+    names, cloud = Labels(), "docs/pipeline.yaml"
+    known = Ours(topologies.valid(str(DEMO.parent / cloud)), cloud, names)
+    assert {one.bridge for one in explain((PIPELINE / f"{bridge}.txt").read_text(), names, known, "")} == {bridge}
+
+
+def test_what_a_switch_has_learned_is_told_by_the_names_of_the_topology() -> None:
+    names, cloud = Labels(), "docs/pipeline.yaml"
+    known = Ours(topologies.valid(str(DEMO.parent / cloud)), cloud, names)
+    told = explain((PIPELINE / "br-tun.txt").read_text(), names, known, "")
+    learned = [one.sentence for one in told if "Learned" in one.sentence]
+    assert [("(web2) of blue, here VLAN 1," in one, "(store1) of green, here VLAN 2," in one) for one in learned] == [
+        (True, False), (False, True)]

@@ -295,6 +295,18 @@ def test_a_plan_shows_what_comes_and_goes_with_a_router() -> None:
     assert not world.waiting()
 
 
+def test_a_plan_has_the_flows_of_a_port_that_the_edit_itself_plugs_in() -> None:
+    world = running(cloud())
+    host = INT[0]
+    shown = plan(world.fleet, cloud(vms=f"{VMS}  late: {{host: {host}, network: blue, ip: 10.0.1.99}}\n"))
+    late, = (one for one in parse(HEAD + f"vms:\n  late: {{host: {host}, network: blue, ip: 10.0.1.99}}\n").ports())
+    br_int = next(one for one in shown["switches"] if (one["host"], one["bridge"]) == INT)
+    assert br_int["awaited"] == [late.device]
+    assert {flow["table"] for flow in br_int["add"] if flow["origin"] == "vms.late"} >= {0, 24, 25, 60}
+    assert all(one["awaited"] == [] for one in shown["switches"] if one is not br_int)
+    assert not world.waiting()
+
+
 def test_a_router_is_described_as_it_is() -> None:
     world = running(cloud(floating="  203.0.113.50: {vm: web, network: blue}\n"))
     first, second = described(world.fleet)

@@ -18,6 +18,7 @@ from controller.switch.questions import Portion
 from controller.switch.showing import ALL, Showing
 from controller.tools import flows as tool
 from controller.tools import flows_intended, flows_lines, flows_pick, flows_watch
+from controller.tools.commands.output import show_lines
 from controller.tools.errors import Refusal
 from controller.tools.flows import Json
 from flows.tables import BR_INT, BR_TUN, UNICAST
@@ -228,3 +229,8 @@ def test_the_busiest_come_first_and_the_idle_are_counted() -> None:
 def test_counters_are_told_in_words(packets: int, seconds: int, words: str) -> None:
     (flow,) = flows_of(look(packets, seconds))
     assert flows_lines.counters(flow) == words
+
+
+def test_no_part_of_a_mac_becomes_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    show_lines(["it lives at fa:16:3e:ab:13:54"])  # `:ab:` is the name of one
+    assert capsys.readouterr().out == "it lives at fa:16:3e:ab:13:54\n"
