@@ -25,7 +25,7 @@ from flows.tables import Table
 
 _PATIENCE: Final = 30  # seconds that a person waits for a switch
 _AT_ONCE: Final = 5000  # flows of a switch that are asked for in one
-_PART: Final = 4000  # of a part, at most, where there are more; each costs the switch a look at all its cookies, too
+_PART: Final = 2500  # of a part, at most, where there are more; each costs the switch a look at all its cookies, too
 _MOST_PARTS: Final = 64
 _UNCOUNTED: Final = 100_000  # flows that a switch is taken to have which does not count them
 _BREATH: Final = 100  # rows that are put into words before anybody else may do something
