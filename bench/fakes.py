@@ -28,7 +28,7 @@ VERSION = 5
 (HELLO, ECHO, ECHO_REPLY, FEATURES, FEATURES_REPLY, CONFIG, CONFIG_REPLY) = (0, 2, 3, 5, 6, 7, 8)
 (FLOW_MOD, MULTIPART, MULTIPART_REPLY, BARRIER, BARRIER_REPLY, ROLE, ROLE_REPLY) = (14, 18, 19, 20, 21, 24, 25)
 METER_MOD, BUNDLE_CONTROL, BUNDLE_ADD = 29, 33, 34
-DESCRIPTION, FLOWS, AGGREGATE, PORTS = 0, 1, 2, 13  # of multipart; the others have nothing to tell
+DESCRIPTION, FLOWS, AGGREGATE, TABLES, PORTS = 0, 1, 2, 3, 13  # of multipart; the others have nothing to tell
 OPEN, CLOSE, COMMIT, DISCARD = 0, 2, 4, 6
 ADD, MODIFY, MODIFY_STRICT, DELETE, DELETE_STRICT = range(5)
 ALL_TABLES, EXACT = 255, (1 << 64) - 1
@@ -139,6 +139,9 @@ class Switch:
                            for key, cookie, tail in self.asked(body))
         elif kind == AGGREGATE:
             parts = [struct.pack("!QQIxxxx", 0, 0, sum(1 for _ in self.asked(body)))]
+        elif kind == TABLES:
+            held = Counter(table for table, *_ in self.flows)
+            parts = [b"".join(struct.pack("!BxxxIQQ", table, held[table], 0, 0) for table in range(254))]
         elif kind == PORTS:
             parts = _parts(struct.pack("!IHxx6sxx16sII", number, 40, number.to_bytes(6, "big"), name.encode(), 0, 0)
                            for name, number in self.ports.items())

@@ -11,7 +11,7 @@ from tests.commands import PATIENCE, ROOT
 
 DEMO = ROOT / "topology.yaml"
 ECHO, FEATURES, MULTIPART, ROLE = 2, 5, 18, 24  # requests (OpenFlow 1.4, 7.1.1); the answers are the next numbers
-FLOW, AGGREGATE, PORTS = 1, 2, 13  # multipart types (7.3.5)
+FLOW, TABLE, PORTS = 1, 3, 13  # multipart types (7.3.5)
 
 
 class FakeBridge:
@@ -36,7 +36,7 @@ class FakeBridge:
     def _multipart(self, body: bytes) -> bytes:
         kind = int.from_bytes(body[:2])
         self.asked_for_rows |= kind == FLOW
-        what = {AGGREGATE: struct.pack("!QQI4x", 0, 0, 1), FLOW: self._rows}
+        what = {TABLE: struct.pack("!B3xIQQ", 0, 1, 0, 0), FLOW: self._rows}
         return struct.pack("!HH4x", kind, 0) + what.get(kind, b"")
 
     def answers(self) -> None:

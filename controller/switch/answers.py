@@ -23,7 +23,8 @@ _READ: Final = frozenset({ofp.OFPT_HELLO, ofp.OFPT_ERROR, ofp.OFPT_ECHO_REQUEST,
                           ofp.OFPT_FEATURES_REPLY, ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS,
                           ofp.OFPT_MULTIPART_REPLY, ofp.OFPT_BUNDLE_CONTROL, ofp.OFPT_ROLE_REPLY, ofp.OFPT_ROLE_STATUS})
 _READ_PARTS: Final = frozenset({framing.AGGREGATE, framing.METER_CONFIG, framing.PORT_DESC})
-_RAW_PARTS: Final = {framing.FLOW: parser.OFPFlowStatsReply, framing.FLOW_MONITOR: parser.OFPFlowMonitorReply}
+_RAW_PARTS: Final = {framing.FLOW: parser.OFPFlowStatsReply, framing.TABLE: parser.OFPTableStatsReply,
+                     framing.FLOW_MONITOR: parser.OFPFlowMonitorReply}
 
 
 class Unreadable(OFPTruncatedMessage):  # type: ignore[misc]  # the one exception that os-ken does not log and swallow

@@ -229,7 +229,8 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             self.obey(self._fleet.removed(ev.msg.datapath, removed))
 
     @set_ev_handler([ofp_event.EventOFPFlowStatsReply,  # type: ignore[untyped-decorator]
-                     ofp_event.EventOFPMeterConfigStatsReply, ofp_event.EventOFPAggregateStatsReply], MAIN_DISPATCHER)
+                     ofp_event.EventOFPMeterConfigStatsReply, ofp_event.EventOFPAggregateStatsReply,
+                     ofp_event.EventOFPTableStatsReply], MAIN_DISPATCHER)
     def part_handler(self, ev: Any) -> None:
         """Part of a dump."""
         self._fleet.heard(ev.msg.datapath)

@@ -22,6 +22,7 @@ from flows.tables import CLASSIFY, TUNNEL_TO_VLAN
 
 _ROW: Final = struct.Struct("!HB9xH10xQ")  # of 7.3.5.2: length, table, priority, cookie
 _COUNTED: Final = struct.Struct("!4xI16xQQQ")  # seconds since it was added, cookie, packets, bytes
+_TABLE: Final = struct.Struct("!B3xI16x")  # of 7.3.5.4: table, flows
 _TIMEOUTS, _TIMEOUTS_AT = struct.Struct("!HH"), 14  # idle and hard, in seconds
 MATCH_AT: Final = 48  # bytes of a row up to its match
 _LEAST: Final = MATCH_AT + 8  # and those of the smallest match
@@ -97,6 +98,12 @@ def counted(message: bytes) -> Iterator[tuple[int, Counted]]:
     for row in whole(message):
         _, cookie, packets, size = _COUNTED.unpack_from(row)
         yield cookie, Counted(packets, size)
+
+
+def tally(message: bytes) -> Iterator[tuple[int, int]]:
+    """(table, number of flows) of each table that has any, from a part of the answer to `wire.count_tables`."""
+    at = framing.MULTIPART_HEADER
+    return ((table, count) for table, count in _TABLE.iter_unpack(memoryview(message)[at:]) if count)
 
 
 def head(row: bytes) -> Row:

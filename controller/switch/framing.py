@@ -11,7 +11,7 @@ from typing import Final
 HEADER: Final = 8  # bytes of every message (OpenFlow 1.4, 7.1.1)
 HELLO, PACKET_IN, FLOW_REMOVED, MULTIPART_REPLY = 0, 10, 11, 19  # message types (7.1.1)
 ROLE_REPLY, ROLE_STATUS = 25, 30
-FLOW, AGGREGATE, METER_CONFIG, PORT_DESC, FLOW_MONITOR = 1, 2, 10, 13, 16  # multipart types (7.3.5)
+FLOW, AGGREGATE, TABLE, METER_CONFIG, PORT_DESC, FLOW_MONITOR = 1, 2, 3, 10, 13, 16  # multipart types (7.3.5)
 MULTIPART_HEADER: Final = 16  # with the message's own
 _ELEMENT: Final = 4  # type and length of a hello's element (7.5.1)
 _PORT: Final = 40  # a port without properties; its length stands behind the port number (7.2.1)
@@ -22,6 +22,7 @@ _PADDING: Final = {PACKET_IN: 2, FLOW_REMOVED: 0}  # bytes behind the match
 _METER: Final = 8  # a meter without bands (7.3.5.14)
 _BAND: Final = 16  # every band (7.3.4.5)
 _AGGREGATE: Final = 24  # the one body of such a reply (7.3.5.3)
+TABLE_STATS: Final = 24  # of each table (7.3.5.4)
 _ROLE: Final = 16  # what follows the header (7.3.9, 7.4.4)
 _PROPERTY: Final = 4  # type and length
 _UPDATE: Final = 8  # an update of a flow monitor that names no flow (7.3.5.17.2)
@@ -66,6 +67,8 @@ def _parts(message: bytes, what: int, end: int) -> None:
         _all(items(message, MULTIPART_HEADER, end, _PORT, at=4))
     elif what == AGGREGATE:
         _exact(end - MULTIPART_HEADER, _AGGREGATE)
+    elif what == TABLE:
+        _exact((end - MULTIPART_HEADER) % TABLE_STATS, 0)
     elif what == METER_CONFIG:
         for start, stop in items(message, MULTIPART_HEADER, end, _METER, at=0):
             _all(items(message, start + _METER, stop, _BAND))

@@ -19,13 +19,12 @@ from controller.switch.dumps import Content
 from controller.switch.events import Counted, Row
 from controller.switch.found import Found
 from controller.switch.questions import Portion, Unanswerable
-from controller.switch.showing import ALL
 from flows.host import Meter
 from flows.tables import Table
 
 _PATIENCE: Final = 30  # seconds that a person waits for a switch
 _AT_ONCE: Final = 5000  # flows of a switch that are asked for in one
-_PART: Final = 2500  # of a part, at most, where there are more; each costs the switch a look at all its cookies, too
+_PART: Final = 4000  # of a part, at most, where there are more; each costs the switch a look at all its cookies, too
 _MOST_PARTS: Final = 64
 _UNCOUNTED: Final = 100_000  # flows that a switch is taken to have which does not count them
 _BREATH: Final = 100  # rows that are put into words before anybody else may do something
@@ -75,7 +74,7 @@ class Inquiries:
         reading = self._readings[conn] = _Reading(done, early)
         if meters:
             reading.requests.append(wire.read_meters(conn))
-        reading.requests.append(wire.count_flows(conn))
+        reading.requests.append(wire.count_tables(conn))
         self._read_on(conn, reading)
 
     def _read_on(self, conn: Any, reading: _Reading, why: str = "") -> None:
@@ -105,11 +104,16 @@ class Inquiries:
                      told if table == tables[-1] else lambda: None)
 
     def _read_rows(self, conn: Any, reading: _Reading) -> None:
-        """The next part of the flows. The switch has it ready while what it has said before it is read."""
+        """The next part of the flows. The switch looks for it while the end of what it has said is read.
+
+        Not sooner: a request that is there before the switch has sent all of the last answer is answered in the
+        same breath, and packets wait for both.
+        """
         def part(reply: Any) -> None:
-            dumps.take(reply.body, reading.found)
-            if reply.xid == reading.latest and reading.requests and self._readings.get(conn) is reading:
+            last = not reply.flags & ofp.OFPMPF_REPLY_MORE
+            if last and reading.requests and self._readings.get(conn) is reading:
                 self._read_rows(conn, reading)
+            dumps.take(reply.body, reading.found)
 
         def whole() -> None:
             reading.open -= 1
@@ -118,7 +122,7 @@ class Inquiries:
                 reading.done(reading.found, reading.meters)
 
         reading.open += 1
-        reading.latest = self.ask(conn, reading.requests.popleft(), part, whole)
+        self.ask(conn, reading.requests.popleft(), part, whole)
 
     # ---- what people ask
 
@@ -129,17 +133,16 @@ class Inquiries:
         Rows that are `known` have no text: whoever knows them has better words.
         """
         if portion is None:
-            requests = _requests(conn, self.tally(conn)[ALL])
+            requests = _requests(conn, sum(self.tally(conn).values()))
         else:
             requests = iter((wire.read_flows(conn, portion.table, portion.group, portion.mask),))
         rows = (row for request in requests for part in self._wait(conn, request) for row in dumps.whole(part))
         return [listing.row(row, known) for row in _breathing(rows)]
 
-    def tally(self, conn: Any, tables: Iterable[int] = ()) -> dict[int, int]:
-        """How many flows there are in these tables, and (ALL) in all; waits as `dump` does."""
-        found = {table: self._wait(conn, wire.count_flows(conn, table)) for table in tables}
-        found[ALL] = self._wait(conn, wire.count_flows(conn))
-        return {table: bodies[0].flow_count for table, bodies in found.items()}
+    def tally(self, conn: Any) -> dict[int, int]:
+        """How many flows there are in each table that has any; waits as `dump` does."""
+        parts = self._wait(conn, wire.count_tables(conn))
+        return {table: count for part in parts for table, count in dumps.tally(part)}
 
     def count(self, conn: Any, tables: Iterable[Table]) -> dict[int, Counted]:
         """Cookie -> counters of the flows in these tables; waits as `dump` does."""
@@ -206,13 +209,12 @@ class _Reading:
     found: Found = field(default_factory=Found)
     meters: list[Meter] = field(default_factory=list)
     count: int = 0  # how many flows there are
-    latest: int = 0  # transaction id of the last request for flows
     open: int = 0  # such requests whose answer is not whole
 
     def take(self, reply: Any) -> None:
         """How many flows there are, or meters."""
-        if isinstance(reply, parser.OFPAggregateStatsReply):
-            self.count = reply.body.flow_count
+        if isinstance(reply, parser.OFPTableStatsReply):
+            self.count += sum(count for _, count in dumps.tally(reply.body))
         else:
             self.meters += answers.meters(reply.body).values()
 

@@ -22,14 +22,12 @@ from controller.switch.rows import merge, named
 from controller.switch.session import Session
 from flows.cookie import is_neighbour
 from flows.sheet import flow_of
-from flows.tables import BEHIND, pipeline
+from flows.tables import BEHIND
 
 Json = dict[str, Any]
 Dump = Callable[[object, Callable[[Content], bool], Portion | None], list[Row]]  # what is known needs no text
-Tally = Callable[[object, Iterable[int]], dict[int, int]]  # how many flows are in these tables, and (-1) in all
-ALL: Final = -1
+Tally = Callable[[object], dict[int, int]]  # how many flows are in each table that has any
 _PORTION: Final = 2000  # flows, about
-_MOST: Final = 254  # the last table of OpenFlow
 
 
 class Showing:
@@ -55,15 +53,8 @@ class Showing:
     def outline(self, request: Json) -> Json:
         """The portions of one bridge, in the order of its tables: [table, group, groups]."""
         conn, session = self._session(str(request.get("host")), str(request.get("bridge")))
-        counts = Counter(row.table.id for row in session.intent.rows.values())
-        tables = {table.id for table in pipeline(session.bridge)} | counts.keys()
-        found = self._tally(conn, sorted(tables))
-        if found.pop(ALL) > sum(found.values()):  # somebody uses tables that are not ours
-            found |= self._tally(conn, sorted(set(range(_MOST + 1)) - tables))
-            del found[ALL]
-        for table, count in found.items():
-            counts[table] = max(counts[table], count)
-        return {"portions": [list(portion) for table in sorted(+counts)
+        counts = Counter(row.table.id for row in session.intent.rows.values()) | Counter(self._tally(conn))
+        return {"portions": [list(portion) for table in sorted(counts)
                              for portion in _portions(table, counts[table], self._size)]}
 
     # ---- one bridge

@@ -37,7 +37,7 @@ class Watching:
                     xid = self._inquiries.ask(conn, request)
                     self._monitors.add((conn, xid))
             case Count(_, cookie, mask):
-                request = wire.count_flows(conn, cookie=cookie, mask=mask)
+                request = wire.count_flows(conn, cookie, mask)
                 self._inquiries.ask(conn, request, part=partial(self._counted, command))
             case Inspect(_, cookie, mask):
                 bodies: list[Any] = []

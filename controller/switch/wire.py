@@ -75,10 +75,15 @@ def read_flows(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask:
     return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch())
 
 
-def count_flows(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
-    """The request for how many flows `read_flows` would find."""
-    return parser.OFPAggregateStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask,
+def count_flows(datapath: Any, cookie: int, mask: int) -> Any:
+    """The request for how many flows `read_flows` would find, for which the switch looks at each."""
+    return parser.OFPAggregateStatsRequest(datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask,
                                            parser.OFPMatch())
+
+
+def count_tables(datapath: Any) -> Any:
+    """The request for how many flows each table holds, which the switch knows without a look at them."""
+    return parser.OFPTableStatsRequest(datapath, 0)
 
 
 def read_meters(datapath: Any) -> Any:

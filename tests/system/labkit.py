@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import signal
 import socket
 import struct
@@ -202,7 +201,7 @@ class Cloud:
         round trip, whatever -W says, and calls an answer lost that a busy machine is late with.
         """
         asked = ("ping", "-n", "-q", "-c", "1", "-W", str(wait), address)
-        return all([self.attempt(source, *asked).returncode == 0 for _ in range(count)])
+        return all(self.attempt(source, *asked).returncode == 0 for _ in range(count))
 
     def dump(self) -> dict[str, list[str]]:
         """Every bridge's compiled flows as ovs-ofctl prints them, sorted; what was learned is left out."""

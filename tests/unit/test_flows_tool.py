@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from controller.model.wording import annotated
 from controller.switch.dumps import Content
 from controller.switch.events import Row
 from controller.switch.questions import Portion
-from controller.switch.showing import ALL, Showing
+from controller.switch.showing import Showing
 from controller.tools import flows as tool
 from controller.tools import flows_intended, flows_lines, flows_pick, flows_watch
 from controller.tools.commands.output import show_lines
@@ -166,8 +167,8 @@ def test_the_portions_of_a_large_bridge_together_are_the_whole_of_it() -> None:
     def dump(_: object, known: Callable[[Content], bool], portion: Portion | None) -> list[Row]:
         return [row for row in held if portion is None or (row.table == portion.table and portion.has(row.cookie))]
 
-    def tally(_: object, tables: Iterable[int]) -> dict[int, int]:
-        return {ALL: len(held), **{table: sum(row.table == table for row in held) for table in tables}}
+    def tally(_: object) -> dict[int, int]:
+        return Counter(row.table for row in held)
 
     showing, place = Showing(world.fleet, dump, tally, SIZE), {"host": "c1", "bridge": BR_TUN}
     portions = showing.outline(place)["portions"]

@@ -22,7 +22,7 @@ from flows.host import Meter
 from tests.unit.test_dumps import TELLING, row
 from tests.wirekit import Counting
 
-FLOW, AGGREGATE, METERS = 1, 2, 10  # multipart types (OpenFlow 1.4, 7.3.5)
+FLOW, TABLE, METERS = 1, 3, 10  # multipart types (OpenFlow 1.4, 7.3.5)
 DROPS = [Flow(t.CLASSIFY, priority, Match(()), (), "", "") for priority in range(4)]
 
 
@@ -53,8 +53,10 @@ class Switch:
         self.inquiries.answered(answers.read(self.conn, 5, 19, len(message), int.from_bytes(xid), bytearray(message)))
 
     def count(self, flows: int) -> None:
-        """The answer to how many flows it holds."""
-        self.say(struct.pack("!QQI4x", 0, 0, flows))
+        """The answer to how many flows its tables hold, in two parts."""
+        of_table = struct.Struct("!B3xIQQ")
+        self.say(of_table.pack(0, 0, 0, 0) + of_table.pack(20, flows // 2, 0, 0), more=True)
+        self.say(of_table.pack(21, flows - flows // 2, 0, 0))
 
     def refuse(self) -> bool:
         """It does not know the last question."""
@@ -89,24 +91,24 @@ def test_few_flows_are_asked_for_at_once() -> None:
     assert meters == []
 
 
-def test_many_are_asked_for_in_parts_each_when_the_one_before_it_is_on_its_way() -> None:
+def test_many_are_asked_for_in_parts_each_when_the_one_before_it_has_come() -> None:
     switch, heard = Switch(), Heard()
     switch.inquiries.read(switch.conn, False, heard)
     switch.count(100_000)
     del switch.asked[1:1 + len(dumps.TO_VLAN)]  # of these, the next test tells
-    for group in range(63):
-        assert switch.masks()[group:] == [(group, 63)]
+    for group in range(31):
+        assert switch.masks()[group:] == [(group, 31)]
         switch.say(rows(DROPS[:1]), more=True)
-        assert len(switch.masks()) == group + 2
-        switch.say(rows(DROPS[1:2]), to=-2)
+        assert len(switch.masks()) == group + 1
+        switch.say(rows(DROPS[1:2]))
         assert len(switch.masks()) == group + 2
     assert not heard
     switch.say(rows(DROPS[:2]))
-    assert cookies(heard[0][0]) == [cookie_of(DROPS[0])] * 64 + [cookie_of(DROPS[1])] * 64
-    assert len(switch.asked) == 65
+    assert cookies(heard[0][0]) == [cookie_of(DROPS[0])] * 32 + [cookie_of(DROPS[1])] * 32
+    assert len(switch.asked) == 33
 
 
-@pytest.mark.parametrize(("flows", "mask"), [(5001, 3), (10_001, 7), (100_000, 63), (10_000_000, 63)])
+@pytest.mark.parametrize(("flows", "mask"), [(5001, 1), (8001, 3), (100_000, 31), (10_000_000, 63)])
 def test_parts_are_as_many_as_keep_each_small(flows: int, mask: int) -> None:
     switch, heard = Switch(), Heard()
     switch.inquiries.read(switch.conn, False, heard)
@@ -126,7 +128,7 @@ def test_of_many_those_that_give_local_vlans_are_told_first_and_come_again() -> 
         switch.say(row(gives) if at == 3 else b"", to=at)
     assert [found.telling[0].vlan for found in early] == [9]
     assert not heard
-    for at in range(5, 69):
+    for at in range(5, 37):
         switch.say(row(gives) if at == 7 else b"", to=at)
     assert [found for found, _ in heard] == early
 
@@ -137,7 +139,7 @@ def test_meters_are_read_first_where_they_are_wanted() -> None:
     switch.say(struct.pack("!HHIHHIII", 24, 6, 5, 1, 16, 100, 50, 0))
     switch.count(0)
     switch.say(b"")
-    assert switch.kinds() == [METERS, AGGREGATE, FLOW]
+    assert switch.kinds() == [METERS, TABLE, FLOW]
     assert heard == [(Found(), [Meter(5, 100, 50)])]
 
 
@@ -147,9 +149,9 @@ def test_a_switch_without_meters_that_does_not_count_is_read_in_parts() -> None:
     assert switch.refuse()
     assert switch.refuse()
     del switch.asked[2:2 + len(dumps.TO_VLAN)]
-    for at in range(2, 66):
+    for at in range(2, 34):
         switch.say(b"", to=at)
-    assert switch.masks() == [(group, 63) for group in range(64)]
+    assert switch.masks() == [(group, 31) for group in range(32)]
     assert heard == [(Found(), [])]
     assert not switch.refuse(), "nothing is open any more"
 
