@@ -1,7 +1,8 @@
 # The one door. Every target does the set-up it needs; the second time that costs well under a second.
 SETUP := .ci/setup.sh
 PYTHON := .venv/bin/python
-LAB_TESTS := $(PYTHON) -m pytest -m 'not shared' tests/system
+SYSTEM_TESTS := $(PYTHON) -m pytest tests/system
+BESIDE_OTHERS := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -35,10 +36,14 @@ cli:  ## the commands and the daemon as processes, and what is long for a unit t
 
 system:  ## system tests alone (root)
 	@$(SETUP) venv
-	@$(SETUP) root $(PYTHON) -m pytest -n 2 --dist loadfile -m shared tests/system
-	@$(SETUP) root $(LAB_TESTS) || { \
+	@$(SETUP) root $(SYSTEM_TESTS) $(BESIDE_OTHERS) -m shared
+	@failed=0; \
+	$(SETUP) root $(SYSTEM_TESTS) $(BESIDE_OTHERS) -m 'not shared and not alone' || failed=$$?; \
+	test $$failed -gt 1 || $(SETUP) root $(SYSTEM_TESTS) -m alone || failed=$$?; \
+	test $$failed -ne 1 || { \
 		echo "What failed is played once more, alone; both outcomes stand here."; \
-		$(SETUP) root $(LAB_TESTS) --last-failed --last-failed-no-failures none --maxfail 1; }
+		$(SETUP) root $(SYSTEM_TESTS) --last-failed --last-failed-no-failures none --maxfail 1 && failed=0; }; \
+	exit $$failed
 
 bench: setup  ## the measurements of bench/README.md (root)
 	@$(SETUP) root $(PYTHON) bench/run.py

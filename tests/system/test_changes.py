@@ -14,7 +14,7 @@ from labkit import Cloud, cloud, mac_bytes, tunbridge, udp_frame, until
 
 from controller.tools import changes, handover, lab
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 HEAD = """
 cloud: changes

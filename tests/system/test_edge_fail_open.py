@@ -24,7 +24,7 @@ from controller.tools import lab
 from tests.edge_oracle import link_local
 from tests.edge_packets import ICMPV6, TCP, UDP, Packet, arp, ip, ipv4_header, mac_bytes
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 RATE = 10_000  # frames a second
 ENOUGH = 2_000  # frames of a blast that must be sent while something happens

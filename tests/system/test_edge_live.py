@@ -14,7 +14,7 @@ from test_changes import Stream
 
 from controller.tools import client, lab
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 TOPOLOGY = """
 cloud: edge-live

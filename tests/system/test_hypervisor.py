@@ -18,7 +18,7 @@ from controller.host.processes import of_lab as processes_of_lab
 from controller.model import reading
 from controller.tools import lab
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 EXAMPLES = ROOT / "mininet" / "examples"

@@ -19,7 +19,7 @@ from controller.model.topology import Topology
 from controller.tools import lab
 from controller.tools.errors import Refusal
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 HOSTS = {"c1": "192.0.2.11", "c2": "192.0.2.12"}
 VMS = {"a": ("c1", "10.0.0.11"), "b": ("c2", "10.0.0.12"), "c": ("c1", "10.0.0.13")}

@@ -35,7 +35,7 @@ from pulsekit import pulse
 
 from controller.tools import client
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 TOPOLOGY = """
 cloud: reconcile

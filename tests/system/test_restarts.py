@@ -15,7 +15,7 @@ from controller.host import daemons, execute
 from controller.tools import lab
 from controller.tools.nodes import directory
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 TOPOLOGY = """
 cloud: restarts
