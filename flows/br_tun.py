@@ -143,7 +143,7 @@ class _Numbers(NamedTuple):
     def texts(self) -> tuple[str, ...]:
         """As they are written in flows; a tunnel is never the bridge's own interface, which has a name."""
         return (f"dl_vlan={self.vlan}", f"set_field:{tagged(self.vlan).value}->", f.TUN_ID.show(self.tunnel_id),
-                ",".join([f"output:{port}" for port in self.outputs]) or "no tunnel")
+                f"output:{',output:'.join(map(str, self.outputs))}" if self.outputs else "no tunnel")
 
     def octets(self) -> tuple[bytes, ...]:
         """As they are written in messages; of more outputs than stencils are made for, nothing."""

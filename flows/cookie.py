@@ -34,6 +34,7 @@ _COMPILED_COOKIE: Final = of_kind(COMPILED)
 _UPPER_BYTES: Final = bytes((OWNER, COMPILED))
 _LINE: Final = "\n"
 _ENCODED_LINE: Final = _LINE.encode()
+_BEGUN: Final = blake2b(digest_size=_DIGEST_BYTES)  # of nothing yet: to copy it is cheaper than to make one
 LEARNED_COOKIE: Final = of_kind(LEARNED)
 NEIGHBOUR_COOKIE: Final = of_kind(NEIGHBOUR)
 
@@ -49,14 +50,21 @@ def cookie_of(flow: Flow) -> int:
 
 def cookies_of_lines(before: str, rest: Sequence[str]) -> list[int]:
     """The cookies of many flows whose lines begin alike."""
-    begin = blake2b(before.encode(), digest_size=_DIGEST_BYTES).copy
+    return cookies_of_text(_LINE.join(rest), before) if rest else []
+
+
+def cookies_of_text(text: str, before: str = "") -> list[int]:
+    """The same of a text of one line or more, each to be read behind `before`."""
+    begun = _BEGUN.copy()
+    begun.update(before.encode())
+    begin = begun.copy
     found = [b""]
     end = found.append
-    for text in _LINE.join(rest).encode().split(_ENCODED_LINE) if rest else ():
+    for rest in text.encode().split(_ENCODED_LINE):
         digest = begin()
-        digest.update(text)
+        digest.update(rest)
         end(digest.digest())
-    return list(unpack(f">{len(rest)}Q", _UPPER_BYTES.join(found)))
+    return list(unpack(f">{len(found) - 1}Q", _UPPER_BYTES.join(found)))
 
 
 def is_compiled(cookie: int) -> bool:

@@ -117,7 +117,7 @@ class Tunnels:
     @cached_property
     def to(self) -> Mapping[str, int]:
         """Name of another host -> the OpenFlow port of the tunnel to it."""
-        return dict(zip(self.remotes, self.ofports, strict=True))
+        return {one: ofport for one, ofport in zip(self._all, self._found, strict=True) if ofport is not None}
 
     def __iter__(self) -> Iterator[Tunnel]:
         return map(Tunnel, self.remotes, self.ofports)

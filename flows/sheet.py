@@ -20,6 +20,7 @@ from flows.text import actions_text, line_around
 
 _SPLICED: Final = (Kind.NUMBER, Kind.HEX, Kind.MAC, Kind.IPV4, Kind.IPV6)
 _LOCAL: Final = "the bridge's own interface has a name, no number, in the text of a flow"
+_OF_ZONES: Final = (Track, Clone)
 _IN_WORDS: Final = (f.VLAN_VID, f.IP_FRAG)  # ovs-ofctl writes some values of these, and of what decides, as words
 
 
@@ -102,7 +103,7 @@ def _check(model: Flow, field: Field, values: Sequence[int]) -> None:
         raise ValueError(_LOCAL)
     if values and (min(values) < 0 or max(values) > field.full):
         raise ValueError(f"a value does not fit the {field.bits} bits of {field.name}")
-    if any(isinstance(action, Track | Clone) or _is_register(action) for action in model.actions):
+    if any(isinstance(action, _OF_ZONES) or _is_register(action) for action in model.actions):
         raise ValueError("the rows of a sheet have nothing tracked: who has a zone is asked of flows")
 
 

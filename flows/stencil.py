@@ -13,7 +13,7 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Final, NamedTuple, Protocol
 
-from flows.cookie import cookies_of_lines
+from flows.cookie import cookies_of_text
 from flows.flow import Flow
 from flows.tables import Table
 from flows.text import line
@@ -43,6 +43,7 @@ class Stencil:
 
     def __init__(self, first: Made, second: Made) -> None:
         self.made = first, second
+        self.models = first[0]  # flows that those of any print differ from in numbers alone
         pieces, places = holes(_LINE.join(map(line, first[0])), first[1].texts())
         self._text = _HOLE.join(pieces)
         self._pick: Callable[[Sequence[str]], object] = itemgetter(*places) if places else lambda _: ()
@@ -54,14 +55,13 @@ class Stencil:
         """Of all its flows."""
         return frozenset(flow.table for flow in self.models)
 
-    @property
-    def models(self) -> tuple[Flow, ...]:
-        """Flows that those of any print differ from in numbers alone."""
-        return self.made[0][0]
+    def text(self, numbers: Numbers) -> str:
+        """The canonical lines of the flows with these numbers, one below the other."""
+        return self._text % self._pick(numbers.texts())
 
     def lines(self, numbers: Numbers) -> list[str]:
-        """The canonical lines of the flows with these numbers."""
-        return (self._text % self._pick(numbers.texts())).split(_LINE)
+        """The same, one by one."""
+        return self.text(numbers).split(_LINE)
 
 
 def holes(whole: str, numbers: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -104,7 +104,7 @@ class Print:
     def cookies(self) -> list[int]:
         """The very same that `cookie_of` gives for each of its flows. Computed once."""
         if not self._cookies:
-            self._cookies = cookies_of_lines("", self.lines())
+            self._cookies = cookies_of_text(self.stencil.text(self.numbers))
         return self._cookies
 
     def flow(self, index: int) -> Flow:

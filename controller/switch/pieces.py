@@ -150,8 +150,8 @@ def _filtered(topology: Topology, state: HostState, name: str) -> Network:
 def _piece(bridges: Iterable[str], flows: Iterable[Part], metered: tuple[Meter, ...] = ()) -> dict[str, Piece]:
     found: dict[str, list[Part]] = {bridge: [] for bridge in bridges}
     for flow in flows:
-        if flow.table.bridge in found:
-            found[flow.table.bridge].append(flow)
+        if (mine := found.get(flow.table.bridge)) is not None:
+            mine.append(flow)
     return {bridge: Piece(tuple(mine), metered if bridge == BR_INT else ()) for bridge, mine in found.items()}
 
 
