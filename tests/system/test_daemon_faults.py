@@ -18,7 +18,7 @@ from labkit import Cloud, cloud, tunbridge, until
 from controller.tools import lab
 from tests.commands import NOBODY, PATIENCE, TUNBRIDGE, run
 
-pytestmark = [pytest.mark.system, pytest.mark.alone]
+pytestmark = pytest.mark.system
 
 TOPOLOGY = """
 cloud: faults

@@ -7,7 +7,7 @@ import runpy
 import pytest
 from labkit import ROOT, cloud, tunbridge
 
-pytestmark = [pytest.mark.system, pytest.mark.alone]
+pytestmark = pytest.mark.system
 
 of_size = runpy.run_path(str(ROOT / "bench" / "sizes.py"))["cloud"]
 
