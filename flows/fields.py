@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -166,7 +167,7 @@ _criterion: Final[Callable[[tuple[Field, int, int]], Criterion]] = partial(tuple
 def numbers(macs: Sequence[str]) -> tuple[int, ...]:
     """MAC addresses as numbers, many at once."""
     padded = "0000" + "0000".join(macs) if macs else ""
-    return struct.unpack(f">{len(macs)}Q", bytes.fromhex(padded.replace(":", "")))
+    return struct.unpack(f">{len(macs)}Q", unhexlify(padded.encode().translate(None, b":")))
 
 
 def _flags(text: str) -> tuple[int, int]:

@@ -4,12 +4,12 @@ What a host adds is which of these are elsewhere, and the numbers of its ports (
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from controller.model.gathering import Members
 from controller.model.objects import Port
 from flows.neighbours import Everybody, Neighbour
 
@@ -27,14 +27,15 @@ class Ends(NamedTuple):
 class Neighbours:
     """Of one topology; found when somebody asks, and kept."""
 
-    def __init__(self, topology: Topology) -> None:
-        self._topology = topology
+    def __init__(self, topology: Topology, members: Mapping[str, Members]) -> None:
+        """`members`: by network, as far as they have been gathered; else they are looked up."""
+        self._topology, self._members = topology, members
         self._of: dict[str, Everybody] = {}
         self._ends_on: dict[str, Ends] = {}
 
     def after(self, topology: Topology, networks: Iterable[str]) -> Neighbours:
         """Of another topology with the same hosts, on which others are on these networks alone."""
-        found = Neighbours(topology)
+        found = Neighbours(topology, {})
         found._of, found._ends_on = {**self._of}, {**self._ends_on}
         for name in networks:
             found._of.pop(name, None)
@@ -46,10 +47,10 @@ class Neighbours:
         """The ports of VMs on a network, then the legs of routers, then its DHCP server, on whatever host they are."""
         found = self._of.get(network)
         if found is None:
-            vms, ours = self._topology.ports_by_network.get(network, ()), tuple(self._ours(network))
+            vms, ours = self._members_of(network), tuple(self._ours(network))
             found = self._of[network] = Everybody(
-                [*map(_MAC, vms), *(one.mac for one in ours)], [*map(_HOST, vms), *(one.remote for one in ours)],
-                _Rows(vms, ours), alike=all(map(_SECURED, vms)) and not any(map(_PAIRS, vms)))
+                (*vms.macs, *(one.mac for one in ours)), (*vms.hosts, *(one.remote for one in ours)),
+                _Rows(vms.ports, ours), alike=vms.alike)
         return found
 
     @cached_property
@@ -68,6 +69,9 @@ class Neighbours:
         devices = self._topology.whereabouts.tunnels
         return Ends(tuple(hosts), tuple([devices[name] for name in hosts]))
 
+    def _members_of(self, network: str) -> Members:
+        return self._members.get(network) or Members.of(self._topology.ports_by_network.get(network, ()))
+
     def _ours(self, network: str) -> Iterator[Neighbour]:
         topology = self._topology
         for leg in topology.legs_by_network.get(network, ()):
@@ -75,13 +79,6 @@ class Neighbours:
         server = topology.dhcp_by_network.get(network)
         if server is not None:
             yield Neighbour(server.name, server.path, server.mac, server.addresses[0][1], server.host, secured=True)
-
-
-# A network may have thousands: these are asked without a function of Python's.
-_MAC: Final = attrgetter("mac")
-_HOST: Final = attrgetter("host")
-_SECURED: Final = attrgetter("port_security")
-_PAIRS: Final = attrgetter("allowed_address_pairs")
 
 
 @dataclass(frozen=True)

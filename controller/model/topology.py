@@ -5,18 +5,17 @@ that a switch has a say in (VLANs and OpenFlow ports are allotted in `placement`
 """
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address
-from operator import attrgetter
 from typing import TypeVar
 from uuid import UUID
 
 from controller.model import names
 from controller.model.dhcp import dhcp_port
 from controller.model.filtering import Filters
+from controller.model.gathering import Gathered, gather
 from controller.model.holders import Grant, Holder, contested
 from controller.model.neighbours import Neighbours
 from controller.model.numbers import Numbers, number
@@ -99,12 +98,16 @@ class Topology:
     @cached_property
     def ports_by_network(self) -> Mapping[str, tuple[Port, ...]]:
         """Network name -> its ports; networks without ports are absent."""
-        return _grouped_by(attrgetter("network"), self.ports())
+        return {name: members.ports for name, members in self._gathered.by_network.items()}
 
     @cached_property
     def ports_by_host(self) -> Mapping[str, tuple[Port, ...]]:
         """Host name -> the ports of its VMs; hosts without VMs are absent."""
-        return _grouped_by(attrgetter("host"), self.ports())
+        return self._gathered.by_host
+
+    @cached_property
+    def _gathered(self) -> Gathered:
+        return gather(self.vms.values())
 
     @cached_property
     def legs_by_router(self) -> Mapping[str, tuple[RouterPort, ...]]:
@@ -151,7 +154,7 @@ class Topology:
     @cached_property
     def neighbours(self) -> Neighbours:
         """Who is on a network, as the compilers see it."""
-        return Neighbours(self)
+        return Neighbours(self, self._gathered.by_network)
 
     @cached_property
     def whereabouts(self) -> Whereabouts:
@@ -268,14 +271,6 @@ class Topology:
     def has_qbr(self) -> bool:
         """Whether a Linux bridge with iptables stands between tap and br-int (Neutron's hybrid plug)."""
         return self.firewall == "iptables_hybrid"
-
-
-def _grouped_by(key: Callable[[_T], str], ones: Iterable[_T]) -> dict[str, tuple[_T, ...]]:
-    """For the ports, which are many."""
-    found: defaultdict[str, list[_T]] = defaultdict(list)
-    for one in ones:
-        found[key(one)].append(one)
-    return {name: tuple(mine) for name, mine in found.items()}
 
 
 def _grouped(pairs: Iterable[tuple[str, _T]]) -> dict[str, tuple[_T, ...]]:
