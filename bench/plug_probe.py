@@ -3,16 +3,21 @@
 
     plug_probe.py DATABASE MANAGEMENT < PLAN.json
 
-PLAN: `{"receivers": [...], "senders": [...]}`, each `{"device", "mac", "ip", "network"}`. Every device is one end of a
-veth pair; the other end, from which its VM speaks, is in a namespace for VMs, since Open vSwitch looks at every
-interface that it can see whenever a port comes. Prints `plugged` when the receivers are, waits for a line, and
-then prints JSON: for each sender the milliseconds from the database's answer, and from the switch's word that the port
-is there (OFPT_PORT_STATUS, which the daemon hears at the same moment), until the first of its packets arrives. A sender
-`by_hand` is nobody's but the probe's, which answers the switch's word with one flow: no controller can be quicker.
+PLAN: `{"receivers": [...], "senders": [...], "stay": bool}`, each `{"device", "mac", "ip", "network"}`. Every device is
+one end of a veth pair; the other end, from which its VM speaks, is in a namespace for VMs, since Open vSwitch looks at
+every interface that it can see whenever a port comes. A sender's device is made just before it is plugged, as a VM's
+is, and goes again unless they `stay`. A sender `by_hand` is nobody's but the probe's, which answers the switch's word
+with one flow: no controller can be quicker.
+
+Prints `plugged` when the receivers are, waits for a line, and then prints JSON: for each sender the milliseconds from
+the database's answer, and from the switch's word that the port is there (OFPT_PORT_STATUS, which the daemon hears at
+the same moment), until the first of its packets arrives. A port during which the host of a virtual machine took
+processors away comes once more (`whole`): `aside` has its times.
 """
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import select
@@ -25,10 +30,12 @@ from pathlib import Path
 from typing import Any
 
 from ovsdb import Ovsdb
+from whole import stolen
 
 EVERY = 0.0003  # seconds between two packets of a VM that waits to be heard
 PATIENCE = 10.0
-REST = 0.15  # seconds between two plugs; Open vSwitch looks at what is new again after 0.1
+TRIES = 5  # of a port during which the machine's host took processors away
+REST = 0.15  # seconds between two changes; Open vSwitch looks at what is new again after 0.1
 MARK = b"tunbridge-plug"
 SO_TIMESTAMPNS, ETH_P_IP = 35, 0x0800
 NEW_NETWORK = 0x40000000  # CLONE_NEWNET
@@ -182,28 +189,42 @@ def main() -> None:
     server, switch = Ovsdb(Path(database)), Switch(management)
     rows = server.transact("Open_vSwitch", {"op": "select", "table": "Bridge", "where": [["name", "==", "br-int"]],
                                             "columns": ["_uuid"]})[0]["rows"]
-    bridge, ears, vms = rows[0]["_uuid"], {}, Vms()
+    bridge, ears, vms, there = rows[0]["_uuid"], {}, Vms(), []
     for one in plan["receivers"]:
         ears[one["network"]] = one, vms.make(one["device"])
-        plug(server, bridge, one["device"])
-    mouths = {device: vms.make(device) for device in dict.fromkeys(one["device"] for one in plan["senders"])}
+        there.append(plug(server, bridge, one["device"]))
     print("plugged", flush=True)
     sys.stdin.readline()
     switch.came()
-    found = []
-    for number, one in enumerate(plan["senders"]):
-        mouth, (target, ear) = mouths[one["device"]], ears[one["network"]]
-        port = plug(server, bridge, one["device"])
-        committed = time.time()
-        told, at = first(switch, (mouth, ear), frame(one, target, number), number, (one, target))
-        if not told:
-            sys.exit(f"the switch has not told of {one['device']}")
+    found, numbers = [], itertools.count()
+    for one in plan["senders"]:
+        target, ear = ears[one["network"]]
+        aside: list[float] = []
+        while True:
+            mouth = vms.make(one["device"])
+            time.sleep(REST)
+            lost, port = stolen(), plug(server, bridge, one["device"])
+            committed = time.time()
+            number = next(numbers)
+            told, at = first(switch, (mouth, ear), frame(one, target, number), number, (one, target))
+            whole = stolen() == lost or len(aside) == TRIES
+            if not told:
+                sys.exit(f"the switch has not told of {one['device']}")
+            if whole and plan["stay"] and "by_hand" not in one:
+                there.append(port)
+            else:
+                unplug(server, bridge, port)
+                mouth.close()
+                subprocess.run(["ip", "link", "del", one["device"]], check=True)
+            time.sleep(REST)
+            switch.came()
+            if whole:
+                break
+            aside.append((at - told) * 1e3)
         found.append({"committed": (at - committed) * 1e3, "appeared": (at - told) * 1e3,
-                      "switch": (told - committed) * 1e3, "told": told, "at": at})
-        if "by_hand" in one:
-            unplug(server, bridge, port)
-        time.sleep(REST)
-        switch.came()
+                      "switch": (told - committed) * 1e3, "told": told, "at": at, "aside": aside})
+    for port in there:
+        unplug(server, bridge, port)
     print(json.dumps(found), flush=True)
 
 

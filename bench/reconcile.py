@@ -14,21 +14,25 @@ import statistics
 import time
 from argparse import Namespace
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import clouds
 from daemons import Daemon
 from labs import ask
-from probing import Heard, in_lab, probe
+from probing import Ends, Heard, in_lab, probe
 from reports import Report, finish, parser, say
 from stage import Stage, stage
+from whole import MOST, Runs
 
 COLD, RESTART, CHANGED = 0.75, 2.0, 2.2  # times of ovs-ofctl's
 GAP = 30.0  # ms
 QUIET = 6.0  # seconds of nothing, about as long as a restart, for the gaps that the machine makes by itself
 HOSTS = ("hv1", "hv2")
 HERE = {"switch": "hv1/br-tun"}
+PHASES = ("ovs-ofctl", "cold", "restart", "changed", "nothing")
 Found = dict[str, list[float]]
+Tries = dict[str, Runs[tuple[dict[str, float], Heard]]]  # of each phase
 
 
 def started(daemon: Daemon, topology: Path) -> dict[str, float]:
@@ -63,68 +67,96 @@ def peers(here: Stage, flows: Path) -> dict[str, float]:
     return {"add": added, "dump": here.timed_ofctl("dump-flows", "br-tun", into=Path("/dev/null"))}
 
 
-def keep(found: Found, name: str, took: dict[str, float], heard: Heard | None = None) -> None:
-    """One run more."""
-    for key, value in took.items():
-        found[f"{name} {key}"].append(value)
-    if heard is not None:
-        found[f"{name} lost"].append(heard.lost)
-        found[f"{name} gap"].append(heard.gap)
-    say(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in took.items())
-        + (f"; {heard.words()}; sender paused {heard.pause:.1f} ms" if heard else ""))
+class Rounds:
+    """The stage with its daemon, and all that is compared on it."""
+
+    def __init__(self, here: Stage, daemon: Daemon, old: Path, new: Path) -> None:
+        self.here, self.daemon, self.old, self.new = here, daemon, old, new
+        self.flows = here.where / "flows"
+        self.tries: Tries = {name: Runs() for name in PHASES}
+        self._local = in_lab(here.where, "a0", "c", "10.0.250.3")  # goes on while br-tun is empty
+        self._away = in_lab(here.where, "a0", "b", "10.0.250.2")
+
+    def prepare(self) -> float:
+        """Fill br-tun once, so that ovs-ofctl has a file of its flows; how many there are."""
+        started(self.daemon, self.old)
+        self.daemon.kill()
+        self.here.ofctl("--no-stats", "--no-names", "dump-flows", "br-tun", into=self.flows)
+        return self.here.count()
+
+    def once(self) -> None:
+        """Every phase, one after the other: each finds the flows that the one before it has left."""
+        self._take("ovs-ofctl", lambda again: None, self._local, lambda: peers(self.here, self.flows))
+        self._take("cold", lambda again: self.here.ofctl("del-flows", "br-tun"), self._local,
+                   lambda: started(self.daemon, self.old))
+        self.restart()
+        self._take("changed", self._undo, self._away, lambda: started(self.daemon, self.new))
+        self._take("nothing", lambda again: None, self._away, _nothing)
+
+    def restart(self) -> None:
+        """One of the phases: nothing has changed."""
+        self._take("restart", lambda again: self._establish(), self._away, lambda: started(self.daemon, self.old))
+
+    def _take(self, name: str, ready: Callable[[bool], object], ends: Ends,
+              work: Callable[[], dict[str, float]]) -> None:
+        """A phase, while a probe runs from end to end."""
+        def measure() -> tuple[dict[str, float], Heard]:
+            with probe(ends) as heard:
+                took = work()
+            self.daemon.kill()
+            return took, heard
+
+        took, heard = self.tries[name].take(name, ready, measure)
+        say(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in took.items())
+            + f"; {heard.words()}; sender paused {heard.pause:.1f} ms")
+
+    def _establish(self) -> None:
+        """Some packets on their way: a cold start has emptied the caches."""
+        with probe(self._away):
+            pass
+
+    def _undo(self, again: bool) -> None:
+        """The flows as they were, where a try before this one has left the new ones."""
+        if again:
+            started(self.daemon, self.old)
+            self.daemon.kill()
 
 
-def measure(flows: int, runs: int, only: str = "") -> Found:
-    """Every run of everything, by name."""
+def _nothing() -> dict[str, float]:
+    time.sleep(QUIET)
+    return {}
+
+
+def measure(flows: int, runs: int, work: Callable[[Rounds], None] = Rounds.once) -> tuple[Found, Tries]:
+    """Every run of everything that counts, by name; and all tries."""
     found: Found = defaultdict(list)
     with stage() as here:
+        daemon = Daemon(here.where, HOSTS)
         old, new = (clouds.kept(clouds.crowd(flows, moved=moved), here.where / f"moved{moved}")
                     for moved in (0, flows // 100))
-        daemon = Daemon(here.where, HOSTS)
-        local = in_lab(here.where, "a0", "c", "10.0.250.3")
-        away = in_lab(here.where, "a0", "b", "10.0.250.2")
+        rounds = Rounds(here, daemon, old, new)
         try:
-            started(daemon, old)
-            daemon.kill()
-            file = here.where / "flows"
-            here.ofctl("--no-stats", "--no-names", "dump-flows", "br-tun", into=file)
-            found["flows"].append(here.count())
+            found["flows"].append(rounds.prepare())
             for number in range(runs):
                 say(f"run {number + 1} of {runs}")
-                one_round(here, daemon, found, {"cold": (local, old), "restart": (away, old), "changed": (away, new)},
-                          only, file)
+                work(rounds)
         finally:
             daemon.kill()
-    return found
-
-
-def one_round(here: Stage, daemon: Daemon, found: Found, ways: dict[str, tuple], only: str, file: Path) -> None:
-    """All that is compared, once, one after the other."""
-    if not only:
-        with probe(ways["cold"][0]) as heard:
-            took = peers(here, file)
-        keep(found, "ovs-ofctl", took, heard)
-        here.ofctl("del-flows", "br-tun")
-    for name, (ends, topology) in ways.items():
-        daemon.kill()
-        if only not in ("", name):
-            continue
-        with probe(ends) as heard:
-            took = started(daemon, topology)
-        keep(found, name, took, heard)
-        if name == "cold":
-            with probe(ways["restart"][0]):  # so that the way is established: the cold start has emptied the caches
-                pass
-    daemon.kill()
-    if not only:
-        with probe(ways["restart"][0]) as heard:
-            time.sleep(QUIET)
-        keep(found, "nothing", {}, heard)
+    for name, tries in rounds.tries.items():
+        for took, heard in tries.counted:
+            for key, value in took.items():
+                found[f"{name} {key}"].append(value)
+            found[f"{name} gap"].append(heard.gap)
+        # A packet that is lost is lost, whatever the machine's host did meanwhile.
+        found[f"{name} lost"] = [heard.lost for _, heard in (*tries.counted, *tries.aside)]
+        found[f"{name} sent"] = [heard.sent for _, heard in (*tries.counted, *tries.aside)]
+        found[f"{name} gap aside"] = [heard.gap for _, heard in tries.aside]
+    return found, rounds.tries
 
 
 def report(asked: Namespace) -> Report:
     """Figures and verdicts."""
-    found = measure(asked.flows, asked.runs)
+    found, tries = measure(asked.flows, asked.runs)
     made = Report(f"reconcile: {found['flows'][0]:,.0f} flows of br-tun")
     names = {"ovs-ofctl add": "ovs-ofctl --bundle add-flows", "ovs-ofctl dump": "ovs-ofctl dump-flows",
              "cold s": "tunbridge, cold, connected to in sync",
@@ -139,6 +171,8 @@ def report(asked: Namespace) -> Report:
                         ("nothing", "nobody does anything")):
         made.add(f"{words}: packets lost by the probe", "packets", found[f"{name} lost"])
         made.add(f"{words}: longest gap", "ms", found[f"{name} gap"])
+        if found[f"{name} gap aside"]:
+            made.add("  and in runs that were put aside", "ms", found[f"{name} gap aside"])
     made.add("memory of the daemon at most", "MiB", found["cold memory"])
     medians = {figure.what: figure.median for figure in made.figures}
     medians[names["cold s"]] = made.add(
@@ -156,10 +190,15 @@ def report(asked: Namespace) -> Report:
     made.promise(f"exactly the {exact} changed flows sent", f"added {sorted(set(found['changed added']))}, deleted "
                  f"{sorted(set(found['changed deleted']))}", right)
     for name in ("cold", "restart", "changed"):
-        lost, gap = max(found[f"{name} lost"]), max(found[f"{name} gap"])
-        made.promise(f"{name}: nothing lost, no gap of {GAP:.0f} ms", f"{lost:.0f} lost, {gap:.1f} ms (median of the "
-                     f"runs {statistics.median(found[f'{name} gap']):.1f}); where nobody did anything "
-                     f"{max(found['nothing gap']):.1f} ms", lost == 0 and gap < GAP)
+        lost, sent = max(found[f"{name} lost"]), sum(found[f"{name} sent"])
+        gaps, every = found[f"{name} gap"], [*found[f"{name} gap"], *found[f"{name} gap aside"]]
+        made.promise(f"{name}: nothing lost, no gap of {GAP:.0f} ms",
+                     f"{lost:.0f} of {sent:,.0f} lost, {max(gaps):.1f} ms (median of the runs "
+                     f"{statistics.median(gaps):.1f}; of all {len(every)} tries {max(every):.1f}); where nobody did "
+                     f"anything {max(found['nothing gap']):.1f} ms", lost == 0 and max(gaps) < GAP)
+    made.notes.append(f"put aside, as more than {MOST:.0%} of the machine was stolen meanwhile: " + ", ".join(
+        f"{len(one.aside)} tries of {name}" for name, one in tries.items())
+        + f"; counted all the same, as no try was better: {sum(one.disturbed for one in tries.values())}")
     return made
 
 
