@@ -1,24 +1,23 @@
 """A plan as the bytes of one bundle (OpenFlow 1.4, 6.8): a message per flow, and a name for each of them.
 
 Flows of a sheet differ in a value or two, so their bytes do: the first of a run is packed, the others are spliced.
+Those of a print are filled in (`prints`).
 """
 from __future__ import annotations
 
-import contextlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.switch import additions, nicira, packing, prints, wire
-from controller.switch.additions import Pair, Run
+from controller.switch.additions import Imprint, Pair, Run
 from controller.switch.diff import Forget, Plan
 from flows import cookie as cookies
 from flows import fields as f
 from flows.flow import Flow, Match
 from flows.host import Meter
-from flows.sheet import Row, Sheet, flow_of
-from flows.stencil import Printed
+from flows.sheet import Sheet, flow_of
 
 _CONTROL, _ADD = 33, 34  # types of messages (7.1.1)
 _OPEN, _CLOSE, _COMMIT, _DISCARD = 0, 2, 4, 6  # of a control message (7.3.9.1)
@@ -27,7 +26,6 @@ _CONTROL_MESSAGE: Final = struct.Struct("!BBHIIHH")  # header, bundle, type, fla
 _ADD_MESSAGE: Final = struct.Struct("!BBHIIHH")  # header, bundle, padding, flags; the message follows
 _PIECE: Final = 1 << 16  # bytes, about
 _AT_ONCE: Final = 400  # rows of a sheet that are packed in one go
-_LARGEST: Final = 0xFFFF - _ADD_MESSAGE.size
 _VLAN_ID_BITS: Final = 0xFFF
 _XID: Final = _ADD_MESSAGE.size + 4  # where the inner message has its transaction id, and its cookie
 _COOKIE: Final = _ADD_MESSAGE.size + 8
@@ -164,29 +162,31 @@ def _wrapped(message: bytes, number: int, xid: int) -> bytes:
 
 
 def _adds(xid: int, number: int, rows: Iterable[Pair]) -> Iterator[bytes]:
-    """Messages; of a sheet, some at once. `xid`: of the first; those that follow count on."""
+    """Messages; of a sheet or a print, some at once. `xid`: of the first; those that follow count on."""
     for batch in additions.of(rows).batches:
         if isinstance(batch, Run):
             splice, cookies_of_run, indices = _splicing(batch.sheet, number), batch.cookies, batch.indices
             for at in range(0, len(batch), _AT_ONCE):
                 yield splice(xid + at, cookies_of_run[at:at + _AT_ONCE], indices[at:at + _AT_ONCE])
+        elif isinstance(batch, Imprint):
+            yield prints.adds(_add, number, xid, batch)
         else:
             for at, (cookie, row) in enumerate(batch, xid):
-                yield _wrapped(_add(at, cookie, row), number, at)
+                yield _add(number, at, cookie, flow_of(row))
         xid += len(batch)
 
 
-def _add(xid: int, cookie: int, row: Row) -> bytes:
-    with contextlib.suppress(packing.TooLarge):
-        message = prints.add(xid, cookie, row) if isinstance(row, Printed) else packing.add(xid, cookie, flow_of(row))
-        if len(message) <= _LARGEST:
-            return message
-    raise packing.TooLarge(f"no message is large enough for: {_added(flow_of(row))}")
+def _add(number: int, xid: int, cookie: int, flow: Flow) -> bytes:
+    """The message that adds a flow, in a bundle. packing.TooLarge."""
+    try:
+        return _wrapped(packing.add(xid, cookie, flow), number, xid)
+    except (packing.TooLarge, struct.error):  # a length that has more than 16 bits
+        raise packing.TooLarge(f"no message is large enough for: {_added(flow)}") from None
 
 
 def _splicing(sheet: Sheet, number: int) -> Callable[[int, Sequence[int], Sequence[int]], bytes]:
     """The function (first xid, cookies, indices of rows) -> the messages of these rows in a bundle."""
-    whole = _wrapped(_add(0, 0, sheet.model), number, 0)
+    whole = _add(number, 0, 0, sheet.model)
     width = (sheet.field.bits + 7) // 8
     value_at = _ADD_MESSAGE.size + packing.place(sheet.model.match, sheet.field)
     head, between, before = whole[:4], whole[8:_XID], whole[_COOKIE + 8:value_at]

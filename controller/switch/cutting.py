@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from controller.switch import additions
-from controller.switch.additions import Batch, Pair, Run
+from controller.switch.additions import Batch, Imprint, Pair, Run
 from controller.switch.diff import Plan
 from flows.flow import Flow
 from flows.sheet import Row
@@ -27,6 +27,7 @@ from flows.tables import BR_INT
 
 LIMIT: Final = 2000  # messages of a bundle: a commit of as many takes a switch about 2 ms
 _PRIORITY_BITS: Final = 16
+_SELECTIONS: Final = 1000  # of a stencil's rows: of those that come together, there are few
 
 
 def place(table: int, priority: int) -> int:
@@ -53,9 +54,12 @@ def places(add: Iterable[Pair]) -> dict[int, int]:
     for batch in additions.of(add).batches:
         if isinstance(batch, Run):
             found.update(dict.fromkeys(batch.cookies, place_of(batch.sheet.model)))
+        elif isinstance(batch, Imprint):
+            every = _places_of(batch.part.stencil)
+            where = every if len(batch) == len(every) else [every[index] for index in batch.indices]
+            found.update(zip(batch.cookies, where, strict=True))
         else:
-            found.update([(cookie, _places_of(row[0].stencil)[row[1]] if type(row) is Printed else place_of(row))
-                          for cookie, row in batch])
+            found.update([(cookie, place_of(row)) for cookie, row in batch])
     return found
 
 
@@ -87,23 +91,42 @@ def _grows(plan: Plan, have: Mapping[int, int]) -> bool:
 
 
 def _falling(add: Iterable[Pair]) -> Iterator[Batch]:
-    """By place, the last first; those of one place in the order given: the rows of a sheet stay together."""
+    """By place, the last first; those of one place in the order given, but runs before others."""
     by_place = _by_place(add)
     for at in sorted(by_place, reverse=True):
-        runs, others = by_place[at]
-        yield from runs
-        yield tuple(others)
+        yield from sorted(by_place[at], key=lambda batch: not isinstance(batch, Run))
 
 
-def _by_place(add: Iterable[Pair]) -> dict[int, tuple[list[Run], list[Pair]]]:
-    found: dict[int, tuple[list[Run], list[Pair]]] = {}
+def _by_place(add: Iterable[Pair]) -> dict[int, list[Batch]]:
+    found: dict[int, list[Batch]] = {}
     for batch in additions.of(add).batches:
-        if isinstance(batch, Run):
-            found.setdefault(place_of(batch.sheet.model), ([], []))[0].append(batch)
-        else:
-            for pair in batch:
-                found.setdefault(place_of(pair[1]), ([], []))[1].append(pair)
+        for at, some in _split(batch):
+            found.setdefault(at, []).append(some)
     return found
+
+
+def _split(batch: Batch) -> Iterator[tuple[int, Batch]]:
+    """A batch as one for each place. The rows of a sheet have one place."""
+    if isinstance(batch, Run):
+        yield place_of(batch.sheet.model), batch
+    elif isinstance(batch, Imprint):
+        for at, indices in _grouped(batch.part.stencil, batch.indices):
+            yield at, batch.only(indices)
+    else:
+        found: dict[int, list[Pair]] = {}
+        for pair in batch:
+            found.setdefault(place_of(pair[1]), []).append(pair)
+        for at, some in found.items():
+            yield at, tuple(some)
+
+
+@lru_cache(_SELECTIONS)
+def _grouped(stencil: Stencil, indices: range | tuple[int, ...]) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Places, and the indices of the rows that have each."""
+    found: dict[int, list[int]] = {}
+    for index in indices:
+        found.setdefault(_places_of(stencil)[index], []).append(index)
+    return tuple((place, tuple(some)) for place, some in found.items())
 
 
 def _rising(delete: Iterable[int], have: Mapping[int, int]) -> list[int]:

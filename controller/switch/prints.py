@@ -1,57 +1,71 @@
-"""Flow-mods of rows that are printed (`flows.stencil`): packed once for each stencil, then filled with numbers.
+"""Messages that add rows of prints (`flows.stencil`): packed once for each stencil, then filled with numbers.
 
-What a port's rows differ in stands in their bytes as it does in their text. Where it does not, as where actions differ
-in their number, a row is built and packed as any other.
+What a port's rows differ in stands in their bytes as it does in their text, and so do the numbers of a message: all
+rows of a print are one text with holes. Where that does not hold, as where actions differ in their number, each row is
+built and packed as any other.
 """
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final, NamedTuple
 
 from controller.switch import packing
-from flows.stencil import Printed, Stencil, holes
+from controller.switch.additions import Imprint
+from flows.flow import Flow
+from flows.stencil import Stencil, holes
 
-_HEAD: Final = struct.Struct("!4sIQ")  # of a flow-mod: version, type and length; transaction id; cookie
+_SELECTIONS: Final = 1000  # of a stencil's rows: of those that are packed together, there are few
 _HOLE: Final = "%s"
 _BYTES: Final = "latin-1"  # each byte a character
+# Numbers of two bundles, transaction ids and cookies, such as are in no other place of messages: see Stencil.
+_BEGIN: Final = ((0xB5C97A31, 0xD3A9E600, 0xE1F7C6B98D5A3400), (0xCBC97A4E, 0xADA9E700, 0x9FF7C6B98D5A4B00))
+Pack = Callable[[int, int, int, Flow], bytes]  # number of a bundle, transaction id, cookie, flow -> message
 
 
-class _Template(NamedTuple):
-    """A flow-mod with holes."""
+class _Form(NamedTuple):
+    """Messages with holes, one behind the other."""
 
-    begins: bytes  # version, type and length
-    rest: bytes  # behind the cookie, with holes
+    text: bytes
     pick: Callable[[Sequence[bytes]], object]  # of all numbers, one for each hole
 
-    def add(self, xid: int, cookie: int, octets: Sequence[bytes]) -> bytes:
-        return _HEAD.pack(self.begins, xid, cookie) + self.rest % self.pick(octets)
+
+def adds(pack: Pack, bundle: int, xid: int, imprint: Imprint) -> bytes:
+    """The messages for these rows, as `pack` makes them one by one; `xid`: of the first. packing.TooLarge."""
+    made, cookies = imprint.part, imprint.cookies
+    form = _form(pack, made.stencil, imprint.indices)
+    if form is None:
+        return _packed(pack, bundle, xid, cookies, [made.flow(index) for index in imprint.indices])
+    return form.text % form.pick(_octets(bundle, xid, cookies, made.octets()))
 
 
-def add(xid: int, cookie: int, row: Printed) -> bytes:
-    """The flow-mod that adds a row's flow. packing.TooLarge."""
-    templates = _templates(row.print.stencil)
-    if templates is None:
-        return packing.add(xid, cookie, row.flow)
-    return templates[row.index].add(xid, cookie, row.print.octets())
+def _packed(pack: Pack, bundle: int, first: int, cookies: Sequence[int], flows: Iterable[Flow]) -> bytes:
+    return b"".join([pack(bundle, xid, cookie, flow)
+                     for xid, (cookie, flow) in enumerate(zip(cookies, flows, strict=True), first)])
 
 
-@cache
-def _templates(stencil: Stencil) -> tuple[_Template, ...] | None:
-    """Of its flows; None if numbers alone do not tell their bytes apart."""
+def _octets(bundle: int, xid: int, cookies: Sequence[int], others: Iterable[bytes]) -> list[bytes]:
+    """All numbers as they are written in messages. `others`: those of the print."""
+    return [bundle.to_bytes(4), *[each.to_bytes(4) for each in range(xid, xid + len(cookies))],
+            *[cookie.to_bytes(8) for cookie in cookies], *others]
+
+
+@lru_cache(_SELECTIONS)
+def _form(pack: Pack, stencil: Stencil, indices: range | tuple[int, ...]) -> _Form | None:
+    """Of some rows of any print; None if numbers alone do not tell their bytes apart."""
     (first, numbers), (second, others) = stencil.made
+    these, those = (_model(*begin, len(indices)) for begin in _BEGIN)
     try:
-        every = [packing.add(0, 0, flow) for flow in first]
-        templates = tuple(_template(message, numbers.octets()) for message in every)
+        text = _packed(pack, *these, [first[index] for index in indices])
+        expected = _packed(pack, *those, [second[index] for index in indices])
     except packing.TooLarge:
         return None
-    made = [template.add(0, 0, others.octets()) for template in templates]
-    return templates if made == [packing.add(0, 0, flow) for flow in second] else None
+    pieces, places = holes(text.decode(_BYTES), [one.decode(_BYTES) for one in _octets(*these, numbers.octets())])
+    whole = _HOLE.join(piece.replace("%", "%%") for piece in pieces).encode(_BYTES)
+    form = _Form(whole, itemgetter(*places))
+    return form if whole % form.pick(_octets(*those, others.octets())) == expected else None
 
 
-def _template(message: bytes, octets: Sequence[bytes]) -> _Template:
-    text = message[_HEAD.size:].replace(b"%", b"%%").decode(_BYTES)
-    pieces, places = holes(text, [number.decode(_BYTES) for number in octets])
-    return _Template(message[:4], _HOLE.join(pieces).encode(_BYTES), itemgetter(*places) if places else lambda _: ())
+def _model(bundle: int, xid: int, cookie: int, rows: int) -> tuple[int, int, Sequence[int]]:
+    return bundle, xid, range(cookie, cookie + rows)

@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Final
 
 from controller.switch import additions
-from controller.switch.additions import Run
+from controller.switch.additions import Imprint, Pair, Run
 from controller.switch.events import Installed
 from flows import fields as f
 from flows.flow import Action, Clone, Flow, SetField, Track
-from flows.sheet import Row, flow_of
-from flows.stencil import Printed, Stencil
+from flows.sheet import flow_of
+from flows.stencil import Stencil
 from flows.tables import CLASSIFY
 
 _OF_ZONES: Final = frozenset((SetField, Track, Clone))  # nothing else puts packets into one
@@ -97,19 +97,21 @@ class Register:
         return Change(tuple(sorted(new)), tuple(sorted(zone for zone in new if self._zones[zone])))
 
 
-def of_rows(rows: Iterable[tuple[int, Row]]) -> dict[int, Tenants]:
-    """Cookie -> its tenants, for the flows that have some. The rows of a sheet have none (`flows.sheet.Sheet`)."""
-    found = [(cookie, tenants(flow_of(row))) for batch in additions.of(rows).batches if not isinstance(batch, Run)
-             for cookie, row in batch
-             if (row[1] in _with_some(row[0].stencil) if type(row) is Printed else _has_some(row))]
-    return {cookie: some for cookie, some in found if some}
+def of_rows(rows: Iterable[Pair]) -> dict[int, Tenants]:
+    """Cookie -> its tenants, for the flows that have some."""
+    return {cookie: some for cookie, flow in _looked_at(rows) if (some := tenants(flow))}
 
 
-def _has_some(row: Row) -> bool:
-    """Whether it may have: only those are looked at whole."""
-    if not isinstance(row, Flow):
-        return False  # of sheets; prints have been asked
-    return not _OF_ZONES.isdisjoint(map(type, row.actions))
+def _looked_at(rows: Iterable[Pair]) -> Iterator[tuple[int, Flow]]:
+    """Those that may have some; only these are built. The rows of a sheet have none (`flows.sheet.Sheet`)."""
+    for batch in additions.of(rows).batches:
+        if isinstance(batch, Imprint):
+            if some := _with_some(batch.part.stencil):
+                yield from ((cookie, batch.part.flow(index))
+                            for cookie, index in zip(batch.cookies, batch.indices, strict=True) if index in some)
+        elif not isinstance(batch, Run):
+            yield from ((cookie, flow) for cookie, row in batch
+                        if not _OF_ZONES.isdisjoint(map(type, (flow := flow_of(row)).actions)))
 
 
 @cache

@@ -2,28 +2,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pytest
 
 from controller.model import placement
+from controller.switch import additions, bundles
+from controller.switch.additions import Imprint
 from controller.switch.cutting import LIMIT, cut, place_of
+from controller.switch.cutting import places as places_of_all
 from controller.switch.diff import Forget, Plan, diff
 from controller.switch.intent import Piece
 from controller.switch.session import Session, State
-from flows.compile import compile_host
+from flows.compile import compile_base, compile_host, compile_network
 from flows.cookie import cookie_of
 from flows.evaluate import Pipeline
 from flows.fields import tagged
 from flows.flow import Flow, Output, flow, when
 from flows.host import Meter
+from flows.sheet import Part, Sheet, flow_of
 from flows.tables import BR_INT, BR_TUN, DELIVER, FLOOD, TUNNEL_TO_VLAN, UNICAST, Table
 from tests.clouds import parse
 from tests.edge_clouds import sketch
 from tests.model_switch import ModelSwitch
 from tests.unit.test_session import read
 from tests.unit.test_two_states import packets
+from tests.wirekit import Counting
 
 SMALL = 5  # messages of a bundle, for these tests
 
@@ -105,6 +110,41 @@ def test_meters_and_zones_are_dealt_with_at_the_ends() -> None:
     assert (first.meters_add, first.meters_change, first.flush) == (plan.meters_add, plan.meters_change, (7,))
     assert last.meters_delete == (8,)
     assert not any((part.meters_add, part.flush, part.meters_delete) != ((), (), ()) for part in middle)
+
+
+# ---- rows that come together
+
+def of_a_host(pick: random.Random, firewall: str) -> Iterator[Part]:
+    topology = parse(sketch(pick, firewall).text())
+    host = placement.place(topology, "c1", placement.imagined(topology, "c1"))
+    yield from compile_base(host)
+    for network in host.networks:
+        yield from compile_network(host, network)
+
+
+def written(plan: Plan, bridge: str, limit: int) -> Iterator[tuple[bytes, bytes, list[str]]]:
+    connection = Counting()
+    for number, part in enumerate(cut(plan, bridge, {}, limit)):
+        bundle = bundles.bundle(connection, number, part)
+        yield b"".join(bundle.staged), bundle.final, list(bundle.blame.values())
+
+
+@pytest.mark.parametrize("firewall", ["iptables_hybrid", "openvswitch"])
+@pytest.mark.parametrize("limit", [1, 2, 7, 40, LIMIT])
+def test_what_is_printed_is_written_as_its_flows_are(seed: int, limit: int, firewall: str) -> None:
+    print(f"seed {seed}")
+    pick = random.Random(f"{seed}/{limit}/{firewall}")
+    every = list(of_a_host(pick, firewall))
+    for bridge in (BR_INT, BR_TUN):
+        parts = [part for part in every if part.table.bridge == bridge]
+        again = pick.sample([part for part in parts if not isinstance(part, Sheet)], 5)
+        whole, twice = additions.everything(parts), additions.everything([*parts, *again])
+        some = additions.of([pair for pair in whole if pick.random() < 0.7])
+        for add in (whole, twice, some):
+            assert any(isinstance(batch, Imprint) for batch in add.batches)
+            alone = Plan(tuple((cookie, flow_of(row)) for cookie, row in add))
+            assert list(written(Plan(add), bridge, limit)) == list(written(alone, bridge, limit))
+            assert list(places_of_all(add).items()) == [(cookie, place_of(row)) for cookie, row in add]
 
 
 # ---- what is not cut

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 import pytest
 
 from controller.switch import packing, prints, zones
+from controller.switch.additions import Imprint
 from flows import br_int, br_tun
 from flows import compile as compiler
 from flows import fields as f
@@ -18,7 +19,7 @@ from flows.flow import Flow, Goto, Output, PopVlan, flow, when
 from flows.host import Filter, Host, Identity, Network, Port, Prefix, Tunnels
 from flows.port_security import link_local
 from flows.sheet import Row, flow_of, numbered, whole
-from flows.stencil import Print, Printed, Stencil
+from flows.stencil import Print, Stencil
 from flows.tables import CLASSIFY, DELIVER, ROUTER
 from flows.text import line
 
@@ -140,10 +141,11 @@ def test_what_is_printed_is_packed_as_flows_are(firewall: str) -> None:
     rng = random.Random(f"{SEED}/{firewall}/packed")
     for port in edges(rng):
         on = net(rng.choice((1, 0x25, 9, 0x2525 & 0xFFF, 4094)), port)
-        rows = numbered(compiler.compile_network(host(firewall), on))
-        for cookie, row in rows.items():
-            if isinstance(row, Printed):
-                assert prints.add(7, cookie, row) == packing.add(7, cookie, row.flow), f"TUNBRIDGE_SEED={SEED} {port}"
+        for made in compiler.compile_network(host(firewall), on):
+            if isinstance(made, Print):
+                some = tuple(sorted(rng.sample(range(len(made)), rng.randrange(1, len(made) + 1))))
+                for indices in (range(len(made)), some):
+                    assert filled(made, indices) == packed(made, indices), f"TUNBRIDGE_SEED={SEED} {port} {indices}"
 
 
 @pytest.mark.parametrize("tunnels", [0, 1, 2, 19, 64, 65, 300])
@@ -157,8 +159,8 @@ def test_where_a_network_is_flooded_to_is_packed_as_flows_are(tunnels: int) -> N
         assert isinstance(made, Print)
         if tunnels <= 64:
             unbuilt = Print(made.stencil, made.numbers, nothing)
-            assert [prints.add(7, 5, row) for row in unbuilt.rows()] == [packing.add(7, 5, one) for one in made]
-        assert [prints.add(7, 5, row) for row in made.rows()] == [packing.add(7, 5, one) for one in made]
+            assert filled(unbuilt, range(len(made))) == packed(made, range(len(made)))
+        assert filled(made, range(len(made))) == packed(made, range(len(made)))
         assert made.cookies() == list(map(cookie_of, made)), f"TUNBRIDGE_SEED={SEED}"
 
 
@@ -167,7 +169,21 @@ def test_to_pack_the_rows_of_a_port_builds_no_flow() -> None:
                                                                              IPv4Network("10.0.0.1/32")))))
     assert isinstance(made, Print)
     unbuilt = Print(made.stencil, made.numbers, nothing)
-    assert all(prints.add(7, 0, row) for row in unbuilt.rows())
+    assert all(filled(unbuilt, indices) for indices in (range(len(made)), *((index,) for index in range(len(made)))))
+
+
+def alone(bundle: int, xid: int, cookie: int, flow: Flow) -> bytes:
+    """A message that adds a flow: any that holds these numbers will do."""
+    return bundle.to_bytes(4) + packing.add(xid, cookie, flow)
+
+
+def filled(made: Print, indices: range | tuple[int, ...]) -> bytes:
+    return prints.adds(alone, 3, 7, Imprint(made, indices))
+
+
+def packed(made: Print, indices: range | tuple[int, ...]) -> bytes:
+    cookies = made.cookies()
+    return b"".join(alone(3, xid, cookies[index], made.flow(index)) for xid, index in enumerate(indices, 7))
 
 
 def nothing() -> Iterator[Flow]:
