@@ -20,11 +20,13 @@ import time
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import clouds
 from labs import ROOT, environment
 from reports import Report, finish, parser, say
+from whole import Runs
 
 from controller.model import placement
 from controller.model.topology import Topology
@@ -37,6 +39,7 @@ from controller.tools import garbage
 FULL_SECONDS, FULL_MIB, EDIT_MS = 10.0, 2048.0, 20.0
 SIZES = (1000, 5000, 20_000)  # ports
 PORTS = 20  # of a host, and of a network
+AGAIN = 3  # tries of a run during which the machine's host took processors away; the one that lost least counts
 FLAT, SLACK = 1.5, 1.0  # times the edit of the smallest cloud at most, or so many ms more
 
 
@@ -150,7 +153,9 @@ def report(asked: Namespace) -> Report:
     made = Report("one VM more, and all from nothing")
     medians, least = {}, {}
     # In turns: a machine is not always equally quick, and what is to be flat is compared.
-    rounds = [{ports: in_process(ports, asked.edits) for ports in SIZES} for _ in range(asked.runs)]
+    tries: dict[int, Runs[dict[str, Any]]] = {ports: Runs() for ports in SIZES}
+    rounds = [{ports: tries[ports].take(f"{ports} ports", lambda again: None, partial(in_process, ports, asked.edits),
+                                        most=AGAIN) for ports in SIZES} for _ in range(asked.runs)]
     for ports in SIZES:
         runs = [one[ports] for one in rounds]
         words = f"{ports:,} ports on {ports // PORTS:,} hosts"
@@ -160,6 +165,8 @@ def report(asked: Namespace) -> Report:
         medians[ports], least[ports] = one.median, min(one.runs)
     last = runs[-1]["edits"][-1]
     made.notes.append(f"of 20,000 ports: {last['switches']} switches written to, {last['flow-mods']} flow-mods in all")
+    if aside := tries[max(SIZES)].aside:
+        made.add("  from nothing, in runs that were put aside", "s", [run["full"] for run in aside])
     compiled = made.add("all from nothing: placed, compiled, compared", "s", [run["full"] for run in runs])
     made.add("  and packed", "s", [run["packing"] for run in runs])
     made.add("  flow-mods", "", [run["flows"] for run in runs])

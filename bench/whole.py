@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from reports import say
 
 MOST = 0.02  # of all processors' time: what may have been stolen from a run that counts
-TRIES = 10
+TRIES = 6
 _T = TypeVar("_T")
 
 
@@ -49,13 +49,13 @@ class Runs(Generic[_T]):
     aside: list[_T] = field(default_factory=list)
     disturbed: int = 0  # of those counted, as no try was better
 
-    def take(self, name: str, ready: Callable[[bool], object], measure: Callable[[], _T]) -> _T:
-        """The first run in which the machine was ours; of `TRIES` without, the one that lost least.
+    def take(self, name: str, ready: Callable[[bool], object], measure: Callable[[], _T], most: int = TRIES) -> _T:
+        """The first run in which the machine was ours; of the `most` without, the one that lost least.
 
         `ready` is called before each, with whether it is another try.
         """
         tries: list[tuple[float, _T]] = []
-        while not tries or (tries[-1][0] > MOST and len(tries) < TRIES):
+        while not tries or (tries[-1][0] > MOST and len(tries) < most):
             ready(bool(tries))
             with watched() as lost:
                 one = measure()
