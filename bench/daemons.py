@@ -99,14 +99,19 @@ class Daemon:
             time.sleep(0.02)
 
     def cpu(self) -> float:
-        """Seconds of processor time so far (proc(5): utime and stime)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time so far."""
+        return cpu(self.pid)
 
     def memory(self) -> float:
         """The most that it has held so far, in MiB (proc(5): VmHWM)."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time of a process so far (proc(5): utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def cache() -> Path:

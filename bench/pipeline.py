@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import clouds
+from daemons import cpu
 from labs import daemon, timed
 from reports import Report, finish, parser, say
 from routing import Way, stream
@@ -76,9 +77,8 @@ class Bridges:
                               timeout=20, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
 
     def cpu(self) -> float:
-        """Seconds of processor time of the switch so far (proc(5): utime and stime)."""
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time of the switch so far."""
+        return cpu(self._pid)
 
     def actions(self) -> set[str]:
         """What its datapath does with what is cached, but for ARP: that is up to the VMs' neighbour tables."""
