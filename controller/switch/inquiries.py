@@ -24,7 +24,8 @@ from flows.tables import Table
 
 _PATIENCE: Final = 30  # seconds that a person waits for a switch
 _AT_ONCE: Final = 5000  # flows of a switch that are asked for in one
-_PART: Final = 4000  # of a part, at most, where there are more; each costs the switch a look at all its cookies, too
+_PART: Final = 7000  # work of a part, where there are more: flows told, and looked at
+_LOOKED_AT: Final = 20  # for each part the switch looks at all that it has, which is so many times quicker than telling
 _MOST_PARTS: Final = 64
 _UNCOUNTED: Final = 100_000  # flows that a switch is taken to have which does not count them
 _BREATH: Final = 100  # rows that are put into words before anybody else may do something
@@ -225,8 +226,8 @@ def _unanswered(reason: str) -> Unanswerable:
 
 def _requests(conn: Any, count: int) -> Iterator[Any]:
     """The requests that together ask for every flow: parted by the lowest bits of cookies, as digests spread evenly."""
-    parts = 1
-    while count > _AT_ONCE and parts * _PART < count and parts < _MOST_PARTS:
+    parts = 1 if count <= _AT_ONCE else 2
+    while parts > 1 and count / parts + count / _LOOKED_AT > _PART and parts < _MOST_PARTS:
         parts *= 2
     for group in range(parts):
         yield wire.read_flows(conn, cookie=group, mask=parts - 1) if parts > 1 else wire.read_flows(conn)
