@@ -190,10 +190,10 @@ def report(asked: Namespace) -> Report:
     made.promise(f"exactly the {exact} changed flows sent", f"added {sorted(set(found['changed added']))}, deleted "
                  f"{sorted(set(found['changed deleted']))}", right)
     for name in ("cold", "restart", "changed"):
-        lost, sent = max(found[f"{name} lost"]), sum(found[f"{name} sent"])
+        lost, packets = max(found[f"{name} lost"]), sum(found[f"{name} sent"])
         gaps, every = found[f"{name} gap"], [*found[f"{name} gap"], *found[f"{name} gap aside"]]
         made.promise(f"{name}: nothing lost, no gap of {GAP:.0f} ms",
-                     f"{lost:.0f} of {sent:,.0f} lost, {max(gaps):.1f} ms (median of the runs "
+                     f"{lost:.0f} of {packets:,.0f} lost, {max(gaps):.1f} ms (median of the runs "
                      f"{statistics.median(gaps):.1f}; of all {len(every)} tries {max(every):.1f}); where nobody did "
                      f"anything {max(found['nothing gap']):.1f} ms", lost == 0 and max(gaps) < GAP)
     made.notes.append(f"put aside, as more than {MOST:.0%} of the machine was stolen meanwhile: " + ", ".join(
