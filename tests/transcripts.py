@@ -1,8 +1,9 @@
 """Documents whose commands are run: each `$ line` of a ```console block, and what it printed below it.
 
 `renew` writes what the commands print now; `differing` tells where a document says something else. What changes from
-run to run (numbers, addresses that count, how wide a column is) is not compared, the words are. A command that ends
-with ` &` goes on while the next one runs; its output stands below it all the same. Lines that begin with `#` are words.
+run to run (numbers and their plurals, addresses that count, how wide a column is) is not compared, the words are. A
+command that ends with ` &` goes on while the next one runs; its output stands below it all the same. Lines that begin
+with `#` are words.
 """
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60  # seconds for one command
 USUAL = "/run/tunbridge"  # the run directory of the documents
 _BLOCK = re.compile(r"(^```console\n)(.*?)(^```$)", re.M | re.S)
+_PLURAL = re.compile(r"\bpackets\b")
 _WORD = re.compile(r"[0-9a-fx:.\-]*\d[0-9a-fx:.,\-]*")
 
 
@@ -82,7 +84,7 @@ def differing(text: str, fresh: str) -> list[str]:
 
 
 def _words(lines: list[str]) -> list[str]:
-    return [" ".join(_WORD.sub("#", line).split()) for line in lines]
+    return [" ".join(_PLURAL.sub("packet", _WORD.sub("#", line)).split()) for line in lines]
 
 
 def _first(old: list[str], new: list[str]) -> str:
