@@ -27,6 +27,7 @@ from controller.switch.events import (
     Quit,
     ReadFlows,
     Removed,
+    Settled,
     Unlearn,
     Watch,
     Write,
@@ -201,6 +202,7 @@ class World:
         self.packets: list[PacketOut] = []
         self.now = 1000.0
         self.writes: list[tuple[str, str, Plan]] = []  # host, bridge, plan: all that was ever obeyed
+        self.settled: list[tuple[str, str]] = []  # who was told that it has all that it takes for now
         self._conns: dict[tuple[str, str], object] = {}
         self._names = count()
         self._started = _GENERATION
@@ -315,6 +317,8 @@ class World:
         for command in commands:
             if isinstance(command, Log):
                 self.logs.append(command)
+            elif isinstance(command, Settled):
+                self.settled.append(self._place(command.conn, place))
             elif isinstance(command, Drop):
                 self._dropped(command.conn)
             elif isinstance(command, Claim):

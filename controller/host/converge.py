@@ -7,6 +7,7 @@ that its patch port to the other bridge carries nothing before the daemon has sp
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_interface
 
 from controller.host import refilter, steps
@@ -167,7 +168,10 @@ def _ovs(want: Devices, have: Devices) -> tuple[Step, ...]:
 
 
 def _bridge(bridge: Bridge, now: Bridge | None, cloud: str) -> Iterator[Command]:
-    if bridge == now:
+    # Whoever else's a bridge was may have left a flow there, as Open vSwitch does itself (NORMAL) in a standalone one:
+    # its first controller is a primary one, so that it is flushed. And a controller that is there keeps its type.
+    service = now is None or (now.controller is not None and now.service)
+    if now is not None and replace(bridge, service=now.service) == now:
         return
     if now is None:
         yield ("--may-exist", "add-br", bridge.name)
@@ -183,7 +187,7 @@ def _bridge(bridge: Bridge, now: Bridge | None, cloud: str) -> Iterator[Command]
     if bridge.controller is not None and (now is None or now.controller != bridge.controller):
         yield ("set-controller", bridge.name, bridge.controller)
         yield ("set", "Controller", bridge.name, "connection-mode=out-of-band",
-               "max_backoff=1000", "inactivity_probe=5000")
+               "max_backoff=1000", "inactivity_probe=5000", *(("type=service",) if service else ()))
 
 
 def _limits(bridge: Bridge, now: tuple[Limit, ...]) -> Iterator[Command]:
@@ -237,13 +241,10 @@ TRACKING = (
 
 
 def footing(want: Devices) -> tuple[Step, ...]:
-    """What a restarted ovs-vswitchd needs again before it forwards: rules of tracking, and the tunnels' address."""
-    return tuple(_standing(want.underlay, None))
-
-
-def neighbours(want: Devices) -> tuple[Step, ...]:
-    """What it may be told when it forwards already: it would ask by itself, at the price of a packet."""
-    return tuple(_neighbours(want.underlay, None))
+    """What a restarted ovs-vswitchd needs again before it forwards: rules of tracking, the tunnels' address, and the
+    MACs behind it.
+    """
+    return tuple(_underlay(want.underlay, None))
 
 
 def _underlay(new: Underlay | None, old: Underlay | None) -> Iterator[Step]:

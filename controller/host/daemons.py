@@ -1,12 +1,13 @@
 """The two daemons of a hypervisor's own Open vSwitch: whether they run, how they are ended and started again.
 
-An ovs-vswitchd that starts again has forgotten more than its flows: what it knew of neighbours, and how connections
-are tracked. Until it has that again it waits (`flow-restore-wait`): it makes its bridges and ports, but no packet
-passes and no controller is called. Let go, it calls the daemon at once, which finds empty tables and fills them.
+An ovs-vswitchd that starts again has forgotten its flows, what it knew of neighbours, and how connections are tracked.
+Until it has all that again it waits (`flow-restore-wait`): it makes its bridges and ports, but no packet passes (with
+the kernel's datapath: what passed before does) and no controller is called. Who starts it gives it its footing, and has
+the daemon fill its bridges. Let go, it calls the daemon, which finds that nothing is to do.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -54,21 +55,26 @@ def waiting(rundir: Path) -> Path:
     return rundir / _WAITS
 
 
-def revival(rundir: Path, footing: Iterable[Step]) -> Iterator[Step]:
-    """Start what is missing; an ovs-vswitchd then waits, and has its footing. `release` lets it go."""
+def revival(rundir: Path) -> Iterator[Step]:
+    """Start what is missing; an ovs-vswitchd then waits until `release` lets it go."""
     gone = missing(rundir)
     if DATABASE in gone:
         yield start(rundir, DATABASE)
     if SWITCH in gone:
         yield hold()
         yield start(rundir, SWITCH)
-    yield from footing
 
 
 def hold() -> Step:
     """The step after which an ovs-vswitchd that starts waits; one that runs takes no notice."""
     return Step(("ovs-vsctl", "--timeout=10", "--no-wait", "set", "Open_vSwitch", ".", f"other_config:{_WAITS}=true"),
                 "ovs-vswitchd shall forward nothing before it has its footing")
+
+
+def held() -> Step:
+    """The step that prints "true" if ovs-vswitchd waits, or is to."""
+    return Step(("ovs-vsctl", "--timeout=10", "--if-exists", "get", "Open_vSwitch", ".", f"other_config:{_WAITS}"),
+                "does ovs-vswitchd wait?")
 
 
 def release() -> Step:

@@ -41,6 +41,7 @@ class Bridge:
     mac: str | None = None  # of the bridge's own interface; None: OVS makes one up
     fail_mode: str = "secure"
     limits: tuple[Limit, ...] = ()  # by table
+    service: bool = True  # its controller's type: Open vSwitch flushes the flows when a *primary* one comes or goes
 
 
 @dataclass(frozen=True)

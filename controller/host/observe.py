@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 _COLUMNS = {
     "Bridge": "name,datapath_type,fail_mode,controller,other_config,external_ids,ports,flow_tables",
-    "Controller": "_uuid,target",
+    "Controller": "_uuid,target,type",
     "Flow_Table": "_uuid,flow_limit,overflow_policy,groups",
     "Port": "_uuid,interfaces",
     "Interface": "_uuid,name,type,options,external_ids",
@@ -47,6 +47,13 @@ def observe(want: Devices, read: Read) -> Sight:
     return Sight(devices, frozenset(link.name for link in links))
 
 
+def controllers(read: Read) -> dict[str, tuple[str, ...]]:
+    """Bridge -> whom it calls, as `tcp:192.0.2.1:6653`; only of bridges that call anybody."""
+    targets = {row["_uuid"][0]: row["target"] for row in _rows("Controller", read)}
+    return {row["name"]: tuple(targets[reference] for reference in row["controller"] if reference in targets)
+            for row in _rows("Bridge", read) if row["controller"]}
+
+
 # Open vSwitch. Its JSON is that of RFC 7047, 5.1: scalars, ["uuid", x], ["set", [...]] and ["map", [[key, value]]].
 
 def _rows(table: str, read: Read) -> Iterator[Row]:
@@ -69,14 +76,14 @@ def _value(cell: Any) -> Any:
 
 
 def _bridges(tables: dict[str, list[Row]], want: Devices) -> Iterator[Bridge]:
-    targets = {row["_uuid"][0]: row["target"] for row in tables["Controller"]}
+    controllers = {row["_uuid"][0]: row for row in tables["Controller"]}
     limits = {row["_uuid"][0]: row["flow_limit"] for row in tables["Flow_Table"]
               if row["overflow_policy"] == "evict" and row["groups"] in (VLAN_GROUPS, [VLAN_GROUPS])}
     wanted = {bridge.name for bridge in want.bridges}
     for row in tables["Bridge"]:
         owner = row["external_ids"].get(MARK)
         if owner == want.cloud:
-            yield replace(_bridge(row, targets), limits=tuple(_limits(row, limits)))
+            yield replace(_bridge(row, controllers), limits=tuple(_limits(row, limits)))
         elif row["name"] in wanted:
             raise NotOurs(f"The bridge {row['name']} is {'of the cloud ' + repr(owner) if owner else 'not ours'}, and "
                           f"its flows would be lost. To hand it over: ovs-vsctl br-set-external-id {row['name']} "
@@ -89,12 +96,13 @@ def _limits(row: Row, limits: dict[str, int]) -> Iterator[Limit]:
         yield Limit(table, limits.get(reference, 0))
 
 
-def _bridge(row: Row, targets: dict[str, str]) -> Bridge:
+def _bridge(row: Row, controllers: dict[str, Row]) -> Bridge:
     config = row["other_config"]
-    controllers = [targets[reference] for reference in row["controller"] if reference in targets]
+    found = [controllers[reference] for reference in row["controller"] if reference in controllers]
     number = config.get("datapath-id")
     return Bridge(row["name"], row["datapath_type"] or "system", int(number, 16) if number else None,
-                  controllers[0] if controllers else None, config.get("hwaddr"), row["fail_mode"] or "standalone")
+                  found[0]["target"] if found else None, config.get("hwaddr"), row["fail_mode"] or "standalone",
+                  service=all(one["type"] == "service" for one in found))
 
 
 def _ports(tables: dict[str, list[Row]]) -> Iterator[OvsPort]:

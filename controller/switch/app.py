@@ -38,6 +38,7 @@ from controller.switch.events import (
     Mastery,
     Quit,
     ReadFlows,
+    Settled,
     Watch,
     Write,
 )
@@ -130,15 +131,17 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
                     self._readings.pop(conn, None)
                     if line := self._lines.get(conn):
                         line.quit()
-                case ReadFlows(conn) | Write(conn) | Claim(conn):
+                case ReadFlows(conn) | Write(conn) | Claim(conn) | Settled(conn):
                     if line := self._lines.get(conn):
                         self._tell(line, command)
         self.alarm.look()
 
-    def _tell(self, line: Line, command: ReadFlows | Write | Claim) -> None:
+    def _tell(self, line: Line, command: ReadFlows | Write | Claim | Settled) -> None:
         match command:
             case Write(_, _, parts):
                 line.write(parts)
+            case Settled(conn):
+                line.put(wire.barrier(wire.next_xid(conn)))
             case Claim(conn, generation):
                 ask = generation is None
                 message = wire.claim(conn, wire.NO_CHANGE if ask else wire.MASTER, generation or 0)
@@ -195,6 +198,12 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             line.put(data)
 
     # ---- events in
+
+    @set_ev_handler(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)  # type: ignore[untyped-decorator]
+    def switch_features_handler(self, ev: Any) -> None:
+        """It has said which switch it is; os-ken asks for its ports. What comes after these shall be told."""
+        ev.msg.datapath.send(wire.tell_us(wire.next_xid(ev.msg.datapath)))
+        super().switch_features_handler(ev)
 
     @set_ev_handler(ofp_event.EventOFPPortDescStatsReply, CONFIG_DISPATCHER)  # type: ignore[untyped-decorator]
     def multipart_reply_handler(self, ev: Any) -> None:

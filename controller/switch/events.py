@@ -211,4 +211,12 @@ class Inspect:
     writes: int  # that the switch had got by then
 
 
-Command = ReadFlows | Watch | Count | Inspect | Write | Claim | Quit | Drop | Log | PacketOut | Learn | Unlearn | End
+@dataclass(frozen=True)
+class Settled:
+    """Say that the switch has all it is to have for now, or all it takes: whoever carries our words may wait for it."""
+
+    conn: Any
+
+
+Command = (ReadFlows | Watch | Count | Inspect | Write | Settled | Claim | Quit | Drop | Log
+           | PacketOut | Learn | Unlearn | End)

@@ -13,7 +13,7 @@ from controller.model.topology import Topology
 from controller.switch import editing, pieces
 from controller.switch.backlog import Backlog
 from controller.switch.editing import Counters
-from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, Quit, Removed
+from controller.switch.events import Asked, Command, Drop, Installed, Log, Mastery, Quit, Removed, Settled
 from controller.switch.found import Found
 from controller.switch.hoststate import HostState
 from controller.switch.pieces import Work
@@ -141,7 +141,7 @@ class Fleet:
         if found:
             found[1].refused(reason, self._clock())
             self._vigil.retry(conn, found[1].retry_at)
-        return self.complained(conn, reason)
+        return [*self.complained(conn, reason), Settled(conn)]
 
     def heard(self, conn: object) -> None:
         """The switch has said a part of what it owes us, and may take its time for the next."""

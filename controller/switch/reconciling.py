@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from controller.model.topology import Topology
 from controller.switch import pieces
 from controller.switch.diff import Forget, Plan
-from controller.switch.events import Command, Log, ReadFlows, Write
+from controller.switch.events import Command, Log, ReadFlows, Settled, Write
 from controller.switch.healing import Hands, Healing
 from controller.switch.hoststate import HostState
 from controller.switch.intent import Piece
@@ -91,8 +91,9 @@ class Reconciling:
         if session.state is State.IN_SYNC and was is not State.IN_SYNC:
             self.healing.in_sync(conn, self._clock())
         if plan is None:
-            arrived = session.state is State.IN_SYNC and was is not State.IN_SYNC
-            return [Log("info", "in sync", {"switch": switch, "flows": session.held})] if arrived else []
+            if session.state is not State.IN_SYNC or was is State.IN_SYNC:
+                return []
+            return [Settled(conn), Log("info", "in sync", {"switch": switch, "flows": session.held})]
         about = {"switch": switch, "add": len(plan.add), "delete": len(plan.delete), "forget": len(plan.forget),
                  "flush": len(plan.flush)}
         if len(session.parts) > 1:

@@ -70,6 +70,19 @@ def packet_out(xid: int, data: bytes, registers: Iterable[Criterion], table: Tab
                             ofp.OFP_NO_BUFFER, ofp.OFPP_CONTROLLER, len(actions)) + actions + data
 
 
+def tell_us(xid: int) -> bytes:
+    """The message by which a service controller asks for what a switch says unasked (ports, packets, removed flows).
+
+    Open vSwitch says nothing unasked to one that takes no bytes of a packet (topics/design, Asynchronous Messages).
+    """
+    return struct.pack("!BBHIHH", VERSION, ofp.OFPT_SET_CONFIG, 12, xid, ofp.OFPC_FRAG_NORMAL, ofp.OFPCML_NO_BUFFER)
+
+
+def barrier(xid: int) -> bytes:
+    """The message that a switch answers when it has done all that was said before."""
+    return struct.pack("!BBHI", VERSION, ofp.OFPT_BARRIER_REQUEST, 8, xid)
+
+
 def read_flows(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
     """The request for every flow of a switch, or of one of its tables, whose cookie is this where the mask has bits."""
     return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch())

@@ -17,7 +17,7 @@ from controller.tools.commands.explain import explain
 from controller.tools.commands.flows import flows
 from controller.tools.commands.lab import demonstrate, lab
 from controller.tools.commands.output import say
-from controller.tools.commands.plumb import plumb
+from controller.tools.commands.plumb import fill, plumb
 from controller.tools.commands.trace import trace
 from controller.tools.commands.verify import verify
 from controller.tools.commands.whynot import why_not
@@ -26,7 +26,8 @@ from controller.tools.errors import Refusal
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Neutron-style tenant networks on real Open vSwitch, and the reason of every flow.")
 app.add_typer(lab, name="lab")
-for command in (check, flows, trace, verify, explain, run, status, apply, routers, recompute, attack, spoofers, plumb):
+for command in (check, flows, trace, verify, explain, run, status, apply, routers, recompute, attack, spoofers, plumb,
+                fill):
     app.command()(command)
 app.command("why-not")(why_not)
 app.command("demo")(demonstrate)

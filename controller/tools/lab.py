@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from controller.host.devices import Devices
 from controller.host.lab import LabPlan
 from controller.host.stages import Stage, stages
 from controller.model.topology import Topology
-from controller.tools import machine, mending, troubles
+from controller.tools import filling, machine, mending, troubles
 from controller.tools.anchors import alone, filters_file, topology_file
 from controller.tools.errors import BAD_INPUT, MISSING, Refusal
 from controller.tools.machine import OBEYS, PYTHON
@@ -47,6 +48,7 @@ __all__ = ["Node", "alone", "answer", "check_machine", "directory", "down", "exe
 Say = Callable[[str], None]
 Progress = Callable[[int, int, str], None]  # jobs done, jobs in all, what is being done
 
+_FILLED: Final = 10.0  # seconds in which an ovs-vswitchd that starts again is filled; then it forwards what it has
 _SOCKET_ROOM: Final = 107  # bytes of a Unix socket's path (unix(7): 108 with the final zero)
 
 
@@ -239,7 +241,7 @@ def restart(rundir: Path, host: str, program: str, *, kill9: bool) -> None:
 
 
 def _revive(rundir: Path, host: str) -> None:
-    """Start what is missing of a hypervisor's daemons, and tell OVS what it forgets with its process."""
+    """Start what is missing of a hypervisor's daemons, and give OVS back what it forgets with its process."""
     place = directory(rundir) / host
     argv, found = exec_argv(rundir, host, ())
     inside = executor.Place(tuple(argv[:-1]), found)
@@ -249,8 +251,11 @@ def _revive(rundir: Path, host: str) -> None:
     devices = _switches(standing)[host]
     daemons.waiting(place).touch()
     try:
-        executor.execute(daemons.revival(place, converge.footing(devices)), inside)
-    finally:  # also without a footing: what then reaches nobody is seen, and a host that waits forever is not
+        executor.execute(daemons.revival(place), inside)
+        with ThreadPoolExecutor(1) as beside:
+            targets = {bridge.name: (bridge.controller,) for bridge in devices.bridges if bridge.controller}
+            beside.submit(filling.fill, place, targets, _FILLED)
+            executor.execute(converge.footing(devices), inside)
+    finally:  # also without all that: what then reaches nobody is seen, and a host that waits forever is not
         executor.execute((daemons.release(),), inside)
         daemons.waiting(place).unlink()
-    executor.execute(converge.neighbours(devices), inside)

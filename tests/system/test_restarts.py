@@ -4,8 +4,11 @@ and a connection that flaps. Over ways that carried packets before, none is lost
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from labkit import Cloud, cloud, tunbridge, until
@@ -138,7 +141,8 @@ def test_connections_that_flap_ten_times_a_second_cost_no_packet_and_no_flow(run
     with pulse(running, *WAYS) as beating:
         for target in names[::-1] * 10:
             running.run("c1", "ovs-vsctl", "--timeout=10", "--no-wait", *(
-                word for bridge in ("br-int", "br-tun") for word in ("--", "set-controller", bridge, target)))
+                word for bridge in ("br-int", "br-tun") for word in (
+                    "--", "set-controller", bridge, target, "--", "set", "Controller", bridge, "type=service")))
             beating.beats(100)  # which takes a tenth of a second
         running.in_sync()
     (home / "again.sock").unlink()
@@ -193,15 +197,43 @@ def test_a_switch_that_restarts_carries_again_what_it_carried_and_others_notice_
         name: one for name, one in told.items() if name.startswith("c2/")}
 
 
-def test_a_switch_that_waits_forwards_nothing_whatever_its_tables_say_and_lab_up_lets_it_go(running: Cloud) -> None:
-    """As when who started it was killed half-way; nobody else would ever let it go."""
+def held(running: Cloud) -> Path:
+    """c1, whose ovs-vswitchd has been killed and started again, and waits: its run directory."""
     home = directory(running.rundir) / "c1"
     argv, environment = lab.exec_argv(running.rundir, "c1", ())
-    inside = execute.Place(tuple(argv[:-1]), environment)
     daemons.end(home, daemons.SWITCH, hard=True)
     daemons.waiting(home).touch()
-    execute.execute(daemons.revival(home, ()), inside)
+    execute.execute(daemons.revival(home), execute.Place(tuple(argv[:-1]), environment))
     assert "false" in running.run("c1", "ovs-vsctl", "get", "Controller", "br-int", "is_connected")
+    return home
+
+
+def fill(running: Cloud, *words: str) -> CompletedProcess[str]:
+    return running.attempt("c1", sys.executable, "-m", "controller", "fill", *words)
+
+
+def test_a_switch_that_waits_is_filled_before_it_forwards_and_then_nothing_is_left_to_do(running: Cloud) -> None:
+    before, home = running.dump(), held(running)
+    assert running.dump() == {name: [] if name.startswith("c1/") else flows for name, flows in before.items()}
+    told = fill(running)
+    assert told.returncode == 0 and "Filled in" in told.stderr, told
+    assert running.dump() == before
+    assert "false" in running.run("c1", "ovs-vsctl", "get", "Controller", "br-int", "is_connected")
+    assert not running.pings("blue1", "10.0.1.13", wait=0.2), "it waits"
+    tunbridge("lab", "up", str(running.file), rundir=running.rundir)  # which lets it go
+    assert not daemons.waiting(home).exists()
+    running.in_sync()
+    assert {name: done for name, done in mods(running).items() if name.startswith("c1/")} == {
+        "c1/br-int": (0, 0, 0), "c1/br-tun": (0, 0, 0)}, "since it calls by itself"
+    assert running.dump() == before
+    until(lambda: running.pings("blue1", "10.0.1.13") and running.pings("blue1", "10.0.1.12"), "they reach each other")
+    told = fill(running)
+    assert (told.returncode, told.stderr) == (0, "ovs-vswitchd does not wait: it calls its controllers by itself.\n")
+
+
+def test_a_switch_that_waits_forwards_nothing_whatever_its_tables_say_and_lab_up_lets_it_go(running: Cloud) -> None:
+    """As when who started it was killed half-way; nobody else would ever let it go."""
+    home = held(running)
     running.run("c1", "ovs-ofctl", "-O", "OpenFlow14", "add-flow", "br-int", "actions=flood")
     ear = running.sniff("blue3")
     for _ in range(20):
@@ -210,6 +242,7 @@ def test_a_switch_that_waits_forwards_nothing_whatever_its_tables_say_and_lab_up
     assert not ear.with_token(b"while it waits")
     tracked = running.run("c1", "ovs-appctl", "dpctl/ipf-get-status")
     assert "v4 enabled: 1" in tracked, "else this shows nothing of its footing"
+    running.run("c1", "ovs-ofctl", "-O", "OpenFlow14", "del-flows", "br-int")  # nobody else would: it is a stranger's
     told = tunbridge("lab", "up", str(running.file), rundir=running.rundir)
     assert "Open vSwitch of c1 was left waiting; it is let go." in told.stdout + told.stderr
     assert not daemons.waiting(home).exists()

@@ -14,7 +14,6 @@ from controller.host.converge import TRACKING
 from controller.host.steps import Step
 
 ROOT = Path(__file__).resolve().parents[2]
-FOOTING = (Step(("true",), "its footing"),)
 
 
 def unit(key: str) -> list[tuple[str, ...]]:
@@ -24,9 +23,9 @@ def unit(key: str) -> list[tuple[str, ...]]:
     return [(Path(words[0]).name, *words[1:]) for words in found]
 
 
-def test_a_switch_waits_from_its_start_until_it_has_its_footing(tmp_path: Path) -> None:
-    steps = list(daemons.revival(tmp_path, FOOTING))
-    assert [step.argv[0] for step in steps] == ["ovsdb-server", "ovs-vsctl", "ovs-vswitchd", "true"]
+def test_a_switch_waits_from_its_start(tmp_path: Path) -> None:
+    steps = list(daemons.revival(tmp_path))
+    assert [step.argv[0] for step in steps] == ["ovsdb-server", "ovs-vsctl", "ovs-vswitchd"]
     assert steps[1] == daemons.hold()
     assert "other_config:flow-restore-wait=true" in steps[1].argv
     assert daemons.release().argv[-3:] == (".", "other_config", "flow-restore-wait")
@@ -41,14 +40,14 @@ def test_a_switch_that_runs_is_not_held(tmp_path: Path) -> None:
             while not processes.environment_has(switch.pid, f"OVS_RUNDIR={tmp_path}"):  # the kernel shows it late
                 assert time.monotonic() < deadline
             assert daemons.missing(tmp_path) == (daemons.DATABASE,)
-            assert [step.argv[0] for step in daemons.revival(tmp_path, FOOTING)] == ["ovsdb-server", "true"]
+            assert [step.argv[0] for step in daemons.revival(tmp_path)] == ["ovsdb-server"]
         finally:
             switch.kill()
 
 
 @pytest.mark.parametrize(("key", "steps"), [
     ("ExecStartPre", (daemons.hold(),)),
-    ("ExecStartPost", (*TRACKING, daemons.release()))])
+    ("ExecStartPost", (*TRACKING, Step(("tunbridge", "fill", "--wait", "10"), "as the lab"), daemons.release()))])
 def test_the_unit_of_a_real_host_does_what_the_lab_does(key: str, steps: tuple[Step, ...]) -> None:
     assert unit(key) == [step.argv for step in steps]
 

@@ -71,6 +71,19 @@ def test_a_switch_that_takes_it_at_last_is_in_sync_and_the_next_refusal_starts_a
     assert isinstance(asked(world), ReadFlows)
 
 
+def test_a_switch_is_told_when_it_has_all_or_all_that_it_takes() -> None:
+    """Who carries its words while it waits (`tunbridge fill`) waits for that."""
+    world = running(cloud(BLUE))
+    assert sorted(world.settled) == sorted(world.switches)
+    world.restart_daemon()
+    world.settle()
+    assert sorted(world.settled) == sorted([*world.switches] * 2), "also when nothing was to be written"
+    world.apply(cloud(BLUE, GREEN))
+    world.settled.clear()
+    refuse(world)
+    assert world.settled == [PLACE]
+
+
 def test_a_refusal_holds_up_no_other_switch() -> None:
     world = refusing()
     assert touched(world) == {(host, bridge) for host in ("compute1", "compute2") for bridge in (BR_INT, BR_TUN)

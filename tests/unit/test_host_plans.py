@@ -10,7 +10,7 @@ import pytest
 from controller.host import bridges, steps, underlay, wires
 from controller.host.converge import converge
 from controller.host.devices import Bridge, Devices, Link, OvsPort, Underlay, from_json, to_json
-from controller.host.observe import NotOurs, observe
+from controller.host.observe import NotOurs, controllers, observe
 from controller.host.steps import Step
 from controller.model import reading
 from controller.model.topology import Topology
@@ -154,6 +154,22 @@ def test_an_existing_controller_is_never_taken_away() -> None:
     assert "set-controller" not in " ".join(commands(converge(want, flags)))
 
 
+def test_only_a_primary_controller_has_flows_flushed_so_a_new_bridge_gets_none() -> None:
+    """And one that has been another's gets one, whose coming flushes what is there; a controller keeps its type."""
+    want = Devices("plans", (Bridge("br-int", "netdev", 1, "tcp:192.0.2.1:6653"),))
+
+    def have(**there: object) -> Devices:
+        return replace(want, bridges=(replace(want.bridges[0], **there),))  # type: ignore[arg-type]
+
+    new, old, handed_over = (" ".join(commands(converge(want, one))) for one in (
+        Devices("plans"), have(service=False, controller="tcp:192.0.2.2:6653"), have(controller=None)))
+    moved = " ".join(commands(converge(want, have(controller="tcp:192.0.2.2:6653"))))
+    assert "type=service" in new and "type=service" in moved
+    assert "set-controller" in old and "type=service" not in old
+    assert "set-controller" in handed_over and "type=service" not in handed_over
+    assert converge(want, have(service=False)) == ()
+
+
 def test_the_tunnel_address_leaves_the_network_card_for_br_phy() -> None:
     want = devices_of(topology())
     on_card = replace(want, underlay=Underlay("eth1", "192.0.2.11/24", uplink="eth1"))
@@ -200,6 +216,16 @@ def test_somebody_elses_bridge_is_refused_with_the_cure() -> None:
 def test_our_own_bridge_is_recognised() -> None:
     sight = observe(devices_of(topology()), ovs_answer({"Bridge": [bridge_row([["tunbridge", "plans"]])]}))
     assert sight.devices.bridges == (Bridge("br-int", "system"),)
+
+
+@pytest.mark.parametrize(("kind", "service"), [("service", True), ("primary", False), (["set", []], False)])
+def test_the_type_of_a_controller_is_seen(kind: object, service: bool) -> None:
+    row = {**bridge_row([["tunbridge", "plans"]]), "controller": ["uuid", "7"]}
+    target = {"_uuid": ["uuid", "7"], "target": "tcp:192.0.2.1:6653", "type": kind}
+    read = ovs_answer({"Bridge": [row], "Controller": [target]})
+    assert observe(devices_of(topology()), read).devices.bridges == (
+        Bridge("br-int", "system", controller="tcp:192.0.2.1:6653", service=service),)
+    assert controllers(read) == {"br-int": ("tcp:192.0.2.1:6653",)}
 
 
 @pytest.mark.parametrize("name", ['quo"te', "back\\slash", "co:lon,comma"])

@@ -1,6 +1,7 @@
-"""`tunbridge plumb`."""
+"""Of a real host: `plumb`, and `fill`."""
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,3 +30,12 @@ def plumb(host: Annotated[str, typer.Option("--host", metavar="NAME", help="Whic
             print(line)
     else:
         tool.converge(wanted, say)
+
+
+def fill(ovs: Annotated[str, typer.Option("--ovs", metavar="DIR", help="Where Open vSwitch has its sockets.",
+                                          envvar="OVS_RUNDIR")] = "/run/openvswitch",
+         wait: Annotated[float, typer.Option("--wait", metavar="S", help="For at most S seconds.")] = 10) -> None:
+    """Have the daemon fill the bridges of an ovs-vswitchd that waits (`flow-restore-wait`), before it forwards."""
+    from controller.tools import filling
+
+    filling.fill_here(Path(ovs), wait, say)
