@@ -23,6 +23,7 @@ from controller.host import daemons, execute, observe
 from controller.tools.errors import MISSING, NO, Refusal
 
 _PORT: Final = 6653  # of OpenFlow, where a target names none
+_LEAST: Final = 0.1  # seconds for a daemon elsewhere to answer a call, also when another has used up the time
 _PIECE: Final = 1 << 16  # bytes that are carried at once
 _HEADER: Final = 8  # bytes; the second is the kind of message, the third and fourth its length (OpenFlow 1.4, 7.1.1)
 _BARRIER_REPLY: Final = 21
@@ -59,7 +60,7 @@ def fill(ovs: Path, controllers: Mapping[str, Iterable[str]], seconds: float) ->
     empty = list(controllers)
     with contextlib.ExitStack() as stack:
         calls = Counter(bridge for bridge, targets in controllers.items() for target in targets
-                        if stack.enter_context(_call(ovs, bridge, target, heard, seconds)))
+                        if stack.enter_context(_call(ovs, bridge, target, heard, deadline)))
         while any(calls[bridge] for bridge in empty):
             try:
                 bridge, settled = heard.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -73,13 +74,13 @@ def fill(ovs: Path, controllers: Mapping[str, Iterable[str]], seconds: float) ->
 
 
 @contextlib.contextmanager
-def _call(ovs: Path, bridge: str, target: str, heard: Heard, seconds: float) -> Iterator[bool]:
+def _call(ovs: Path, bridge: str, target: str, heard: Heard, deadline: float) -> Iterator[bool]:
     """Carry what a bridge and a controller say to each other, and tell what was heard; says whether both are there."""
     with contextlib.ExitStack() as stack:
         try:
-            switch = stack.enter_context(_connected(f"unix:{ovs / bridge}.mgmt", seconds))
-            controller = stack.enter_context(_connected(target, seconds))
-        except OSError:
+            switch = stack.enter_context(_connected(f"unix:{ovs / bridge}.mgmt", deadline))
+            controller = stack.enter_context(_connected(target, deadline))
+        except (OSError, ValueError):  # nobody is there, or it is no target
             yield False
             return
         # A thread for each way: while the one waits until somebody takes something, the other goes on reading.
@@ -95,16 +96,17 @@ def _call(ovs: Path, bridge: str, target: str, heard: Heard, seconds: float) -> 
                 carrier.join()
 
 
-def _connected(target: str, seconds: float) -> socket.socket:
-    """OSError if nobody is there, or if it is of a kind that is not spoken here."""
+def _connected(target: str, deadline: float) -> socket.socket:
+    """OSError if nobody is there in time. ValueError if it is no target, or of a kind that is not spoken here."""
     kind, _, rest = target.partition(":")
-    if kind == "tcp":
-        address = urlsplit(f"//{rest}")
-        sock = socket.create_connection((address.hostname, address.port or _PORT), timeout=seconds)
+    address = urlsplit(f"//{rest}")
+    if kind == "tcp" and address.hostname:
+        patience = max(_LEAST, deadline - time.monotonic())
+        sock = socket.create_connection((address.hostname, address.port or _PORT), timeout=patience)
         sock.settimeout(None)
         return sock
     if kind != "unix":
-        raise OSError(f"{target} is neither tcp nor unix")
+        raise ValueError(f"{target} is neither tcp:HOST:PORT nor unix:PATH")
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.connect(rest)

@@ -82,9 +82,12 @@ def test_one_of_two_controllers_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_bridge_that_is_not_filled_is_told_at_once_or_when_the_time_is_up(tmp_path: Path) -> None:
-    nobody = {"br0": [f"unix:{tmp_path}/none"], "br1": ["ssl:127.0.0.1"], "br2": []}
-    assert fill(tmp_path, nobody, 60.0) == ["br0", "br1", "br2"]
     with listening(tmp_path / "br0.mgmt") as bridges, listening(tmp_path / "daemon") as daemons:
+        nobody = {"br0": [f"unix:{tmp_path}/none", "ssl:127.0.0.1", "tcp:", "tcp:[::1", "tcp:127.0.0.1:port"],
+                  "br1": [f"unix:{tmp_path}/daemon"], "br2": []}
+        assert fill(tmp_path, nobody, 60.0) == ["br0", "br1", "br2"]
+        for _ in nobody["br0"]:
+            bridges.accept()[0].close()
         with filled(tmp_path, {"br0": [f"unix:{tmp_path}/daemon"]}, seconds=60.0) as hung_up:
             bridges.accept()[0].sendall(b"\5\0\0\1")  # half a header, and shorter than one
             daemons.accept()[0].close()
