@@ -253,9 +253,16 @@ def _revive(rundir: Path, host: str) -> None:
     try:
         executor.execute(daemons.revival(place), inside)
         with ThreadPoolExecutor(1) as beside:
-            targets = {bridge.name: (bridge.controller,) for bridge in devices.bridges if bridge.controller}
-            beside.submit(filling.fill, place, targets, _FILLED)
+            filled = beside.submit(_fill, place, devices, inside)
             executor.execute(converge.footing(devices), inside)
+            filled.result()
     finally:  # also without all that: what then reaches nobody is seen, and a host that waits forever is not
         executor.execute((daemons.release(),), inside)
         daemons.waiting(place).unlink()
+
+
+def _fill(place: Path, devices: Devices, inside: executor.Place) -> None:
+    """Have an ovs-vswitchd filled if it waits; one that lost only its database has its flows, and its controller."""
+    if "true" in executor.output(daemons.held(), inside):
+        targets = {bridge.name: (bridge.controller,) for bridge in devices.bridges if bridge.controller}
+        filling.fill(place, targets, _FILLED)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from labkit import ROOT, Cloud, until
+from labkit import ROOT, Cloud, service_controllers, until
 
 from controller.tools import client
 
@@ -85,7 +85,7 @@ def controllers(running: Cloud, *names: str, hosts: Iterable[str] = HOSTS) -> No
     for host in hosts:
         targets = [f"unix:{running.rundir}/lab/{host}/{name}.sock" for name in names]
         running.run(host, "ovs-vsctl", "--timeout=10", "--no-wait", *(
-            word for bridge in ("br-int", "br-tun") for word in ("--", "set-controller", bridge, *targets)))
+            word for bridge in ("br-int", "br-tun") for word in service_controllers(bridge, *targets)))
 
 
 @contextlib.contextmanager

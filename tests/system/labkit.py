@@ -31,6 +31,16 @@ LEARNED, NEIGHBOUR = (f"cookie=0x{cookie >> 48:x}" for cookie in (LEARNED_COOKIE
 PATIENCE = 20.0  # seconds until a test gives up waiting; nothing is asserted about how long things take
 
 
+def service_controllers(bridge: str, *targets: str) -> Iterator[str]:
+    """The words for ovs-vsctl that give a bridge these controllers, and leave its flows where they are (see `plumb`);
+    its `set-controller` makes primary ones.
+    """
+    names = [f"@{bridge}-{number}" for number in range(len(targets))]
+    for name, target in zip(names, targets, strict=True):
+        yield from ("--", f"--id={name}", "create", "Controller", f'target="{target}"', "type=service")
+    yield from ("--", "set", "Bridge", bridge, f"controller={','.join(names)}")
+
+
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Poll until the condition is true and return its value; fail the test otherwise."""
     deadline = time.monotonic() + patience

@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from labkit import Cloud, cloud, tunbridge, until
+from labkit import Cloud, cloud, service_controllers, tunbridge, until
 from pulsekit import RATE, Pulse, pulse
 
 from controller.host import daemons, execute
@@ -140,9 +140,8 @@ def test_connections_that_flap_ten_times_a_second_cost_no_packet_and_no_flow(run
     before, since = running.dump(), len(running.log.read_text().splitlines())
     with pulse(running, *WAYS) as beating:
         for target in names[::-1] * 10:
-            running.run("c1", "ovs-vsctl", "--timeout=10", "--no-wait", *(
-                word for bridge in ("br-int", "br-tun") for word in (
-                    "--", "set-controller", bridge, target, "--", "set", "Controller", bridge, "type=service")))
+            running.run("c1", "ovs-vsctl", "--timeout=10", *(  # which returns when it is so
+                word for bridge in ("br-int", "br-tun") for word in service_controllers(bridge, target)))
             beating.beats(100)  # which takes a tenth of a second
         running.in_sync()
     (home / "again.sock").unlink()
