@@ -23,7 +23,7 @@ def main() -> None:
     file, where, *hosts = sys.argv[1:]
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    importlib.import_module("controller.switch.app")
+    importlib.import_module("controller.switch.serving")
     topology = pickle.loads(Path(file).read_bytes())
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
     print(f"{now}Z INFO loaded", file=sys.stderr, flush=True)

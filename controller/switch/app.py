@@ -7,24 +7,20 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import signal
 import socket
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
 import eventlet
-from eventlet.event import Event
-from os_ken.base.app_manager import AppManager
 from os_ken.controller import ofp_event
-from os_ken.controller.controller import CONF, Datapath
+from os_ken.controller.controller import Datapath
 from os_ken.controller.handler import CONFIG_DISPATCHER, HANDSHAKE_DISPATCHER, MAIN_DISPATCHER, set_ev_handler
 from os_ken.controller.ofp_handler import OFPHandler
 from os_ken.ofproto import ofproto_v1_4 as ofp
 from os_ken.ofproto import ofproto_v1_4_parser as parser
 
-from controller.switch import answers, outbox, roles, signals, sockets, wire
+from controller.switch import answers, outbox, sockets, wire
 from controller.switch.alarm import Alarm
 from controller.switch.aside import Aside
 from controller.switch.control import Control
@@ -48,7 +44,6 @@ from controller.switch.inquiries import Inquiries
 from controller.switch.line import Line, drop
 from controller.switch.sending import Finished, Sending
 from controller.switch.showing import Showing
-from controller.switch.signals import Signals
 from controller.switch.watching import Watching
 from flows.host import Meter
 
@@ -92,7 +87,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             try:
                 datapath.serve()
             except answers.Unreadable as error:
-                LOG.warning("not OpenFlow peer=%s why=%s", peer, _word(error))
+                LOG.warning("not OpenFlow peer=%s why=%s", peer, word(error))
             finally:
                 sender.kill()
                 del self._lines[datapath]
@@ -118,7 +113,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
         for command in outbox.in_turns(commands):
             match command:
                 case Log(level, event, about):
-                    words = "".join(f" {key}={_word(value)}" for key, value in about.items())
+                    words = "".join(f" {key}={word(value)}" for key, value in about.items())
                     LOG.log(logging.getLevelNamesMapping()[level.upper()], "%s%s", event, words)
                 case list():
                     if line := self._lines.get(command[0].conn):
@@ -188,8 +183,8 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             line.unsettled = line.failed  # a bundle that was on its way then may still come in
             if trouble := self.purge(host):
                 line.unsettled = True
-                LOG.warning("cache not emptied host=%s why=%s cure=%s", host, _word(trouble),
-                            _word("ovs-appctl revalidator/purge there"))
+                LOG.warning("cache not emptied host=%s why=%s cure=%s", host, word(trouble),
+                            word("ovs-appctl revalidator/purge there"))
         if current():
             self.obey(told())
 
@@ -278,7 +273,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
             if (ev.msg.type, code) == (ofp.OFPET_ROLE_REQUEST_FAILED, ofp.OFPRRFC_STALE):
                 self.obey(self._fleet.role(conn, Mastery(False, stale=True)))
             else:
-                LOG.info("no roles there peer=%s why=%s", conn.address, _word(reason))
+                LOG.info("no roles there peer=%s why=%s", conn.address, word(reason))
         elif self._watching.refused(conn, ev.msg.xid):
             self.inquiries.refused(conn, ev.msg.xid, reason)
         elif self.inquiries.refused(conn, ev.msg.xid, reason) or not self._lines[conn].complained(ev.msg.xid, reason):
@@ -287,7 +282,7 @@ class App(OFPHandler):  # type: ignore[misc]  # os-ken has no types
     def _hello_failed(self, datapath: Any, error_desc: str) -> None:
         """As os-ken's, but a stranger's version is no error of ours."""
         LOG.warning("wrong version peer=%s cure=%s", datapath.address,
-                    _word("ovs-vsctl set bridge BRIDGE protocols=OpenFlow14"))
+                    word("ovs-vsctl set bridge BRIDGE protocols=OpenFlow14"))
         refusal = parser.OFPErrorMsg(datapath, ofp.OFPET_HELLO_FAILED, ofp.OFPHFC_INCOMPATIBLE,
                                      data=error_desc.encode())
         datapath.send_msg(refusal, close_socket=True)
@@ -308,39 +303,8 @@ def _idle(port: Any) -> bool:
     return bool(port.port_no == ofp.OFPP_LOCAL and port.config & ofp.OFPPC_PORT_DOWN)
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """A value as one word of a line of the log."""
     text = str(value)
     plain = text.isprintable() and not set(text) & set(' "')
     return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
-
-
-def run(fleet: Fleet, where: sockets.Listeners, prepare: Callable[[App, Callable[[], None]], Signals]) -> None:
-    """Serve until the function that `prepare` is given is called.
-
-    `prepare` gets the app and that function, and returns what to do on which signal. CannotListen if a socket
-    cannot be had.
-    """
-    CONF.set_override("echo_request_interval", 5.0)  # a peer that is silent for 20 s is dropped
-    CONF.set_override("maximum_unreplied_echo_requests", 3)
-    CONF.set_override("socket_timeout", 15.0)  # and so is one that takes nothing
-    answers.register()
-    fleet.generation = roles.generation(time.time_ns())
-    app = AppManager.get_instance().instantiate(App, fleet)
-    stopped = Event()
-    with sockets.listening(where) as (switches, people):
-        app.control.listening = where.words
-        greenlets = [eventlet.spawn(sockets.accept, server, app.serve_switch) for server in switches]
-        greenlets.append(eventlet.spawn(sockets.accept, people, app.serve_person))
-        greenlets.append(eventlet.spawn(app.alarm.run))
-        actions = prepare(app, lambda: stopped.ready() or stopped.send())
-        greenlets.append(eventlet.spawn(signals.heed, signals.caught(actions), actions))
-        LOG.info("ready topology=%s hosts=%d listening=%s", _word(fleet.topology.source), len(fleet.hosts),
-                 ",".join(where.words))
-        try:
-            stopped.wait()
-        finally:
-            for number in actions:
-                signal.signal(number, signal.SIG_IGN)  # a second SIGTERM must not cut the end short
-            for greenlet in greenlets:
-                greenlet.kill()
-            app.close()

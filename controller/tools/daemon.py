@@ -1,4 +1,4 @@
-"""`tunbridge run`: the daemon in the foreground. Locks, logs and signals; the rest is `switch.app`."""
+"""`tunbridge run`: the daemon in the foreground. Locks, logs and signals; the rest is `switch.serving`."""
 from __future__ import annotations
 
 import contextlib
@@ -74,8 +74,7 @@ def run(options: Options) -> None:
         # os-ken's other hub, native threads, would put our one-thread sessions under locks.
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
         os.environ["OSKEN_HUB_TYPE"] = "eventlet"  # read by os-ken when it is imported
-        from controller.switch import alarm, caches, sockets
-        from controller.switch import app as switch_app
+        from controller.switch import alarm, caches, serving, sockets
         from controller.switch.fleet import Fleet
 
         def prepare(app: Any, stop: Callable[[], None]) -> dict[int, Callable[[], None]]:
@@ -93,7 +92,7 @@ def run(options: Options) -> None:
         placement.prepare(topology, serve)
         garbage.rest()
         try:
-            switch_app.run(Fleet(topology, serve, heal=options.heal), listeners, prepare)
+            serving.run(Fleet(topology, serve, heal=options.heal), listeners, prepare)
         except sockets.CannotListen as error:
             raise Refusal(str(error), MISSING) from None
         LOG.info("stopped flows=\"stay in place\"")

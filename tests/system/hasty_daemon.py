@@ -53,7 +53,7 @@ def lives(rundir: Path, file: str, count: int) -> None:
     """The nursery."""
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     os.environ["OSKEN_HUB_TYPE"] = "eventlet"
-    from controller.switch import app, fleet  # noqa: F401
+    from controller.switch import fleet, serving  # noqa: F401
     from controller.tools import daemon, topologies
     from controller.tools.rundir import Rundir
     found = reading.load(file)

@@ -154,7 +154,7 @@ def test_a_vm_that_restarts_asks_anew(cloud: Served) -> None:
     until(lambda: not lab.state(cloud.rundir)["a"].alive, "it is dead")
     cloud.up()
     cloud.has_leases()
-    assert sorted(cloud.routes("a"))[-1] == "default via 10.0.1.1 dev eth0"
+    until(lambda: sorted(cloud.routes("a"))[-1:] == ["default via 10.0.1.1 dev eth0"], "its routes, after its address")
 
 
 def test_a_client_that_died_is_started_again(cloud: Served) -> None:
