@@ -39,7 +39,7 @@ def fill_here(ovs: Path, seconds: float, say: Callable[[str], None]) -> None:
             return
         controllers = observe.controllers(execute.output)
     except execute.StepFailed as error:
-        raise Refusal(str(error), MISSING) from error
+        raise Refusal(f"{error}. Does Open vSwitch run here?", MISSING) from error
     if not controllers:
         raise Refusal("No bridge here has a controller. `tunbridge plumb --host NAME` makes the bridges.", MISSING)
     if empty := fill(ovs, controllers, seconds):
