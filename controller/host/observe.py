@@ -54,6 +54,12 @@ def controllers(read: Read) -> dict[str, tuple[str, ...]]:
             for row in _rows("Bridge", read) if row["controller"]}
 
 
+def flushed(read: Read) -> list[str]:
+    """Bridges that Open vSwitch flushes when it is let go, as they then get a primary controller."""
+    services = {row["_uuid"][0] for row in _rows("Controller", read) if row["type"] == "service"}
+    return [row["name"] for row in _rows("Bridge", read) if set(row["controller"]) - services]
+
+
 # Open vSwitch. Its JSON is that of RFC 7047, 5.1: scalars, ["uuid", x], ["set", [...]] and ["map", [[key, value]]].
 
 def _rows(table: str, read: Read) -> Iterator[Row]:

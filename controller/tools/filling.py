@@ -24,6 +24,7 @@ from controller.tools.errors import MISSING, NO, Refusal
 
 _PORT: Final = 6653  # of OpenFlow, where a target names none
 _LEAST: Final = 0.1  # seconds for a daemon elsewhere to answer a call, also when another has used up the time
+_MOST: Final = 3600.0  # seconds; for longer no queue waits
 _PIECE: Final = 1 << 16  # bytes that are carried at once
 _HEADER: Final = 8  # bytes; the second is the kind of message, the third and fourth its length (OpenFlow 1.4, 7.1.1)
 _BARRIER_REPLY: Final = 21
@@ -37,11 +38,15 @@ def fill_here(ovs: Path, seconds: float, say: Callable[[str], None]) -> None:
         if "true" not in execute.output(daemons.held()):
             say("ovs-vswitchd does not wait: it calls its controllers by itself.")
             return
-        controllers = observe.controllers(execute.output)
+        controllers, flushed = observe.controllers(execute.output), observe.flushed(execute.output)
     except execute.StepFailed as error:
         raise Refusal(f"{error}. Does Open vSwitch run here?", MISSING) from error
     if not controllers:
         raise Refusal("No bridge here has a controller. `tunbridge plumb --host NAME` makes the bridges.", MISSING)
+    for bridge in flushed:
+        say(f"{bridge} is flushed all the same when it is let go, as its controller is a primary one. To change that, "
+            f"which flushes it once: ovs-vsctl set-controller {bridge} {controllers[bridge][0]} "
+            f"-- set Controller {bridge} type=service")
     if empty := fill(ovs, controllers, seconds):
         targets = ", ".join(dict.fromkeys(target for bridge in empty for target in controllers[bridge]))
         raise Refusal(f"Not filled: {', '.join(empty)}. Does a daemon that serves this host run at {targets}, and has "
@@ -55,7 +60,7 @@ def fill(ovs: Path, controllers: Mapping[str, Iterable[str]], seconds: float) ->
     `controllers`: bridge -> targets, as `tcp:192.0.2.1:6653` or `unix:PATH`. Returns, when all is settled or the time
     is up, the bridges of whose controllers none has said all, be it that none is there.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + min(seconds, _MOST)
     heard: Heard = SimpleQueue()
     empty = list(controllers)
     with contextlib.ExitStack() as stack:

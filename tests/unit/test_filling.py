@@ -71,7 +71,7 @@ def test_words_are_carried_both_ways_until_the_switch_answers_a_barrier(tmp_path
 def test_one_of_two_controllers_is_enough(tmp_path: Path) -> None:
     targets = [f"unix:{tmp_path}/{name}" for name in ("old", "new")]
     with (listening(tmp_path / "br0.mgmt") as bridges, listening(tmp_path / "old") as old,
-          listening(tmp_path / "new") as new, filled(tmp_path, {"br0": targets}) as empty):
+          listening(tmp_path / "new") as new, filled(tmp_path, {"br0": targets}, float("inf")) as empty):
         first, second = (bridges.accept()[0] for _ in targets)
         with first, second, new.accept()[0]:
             old.accept()[0].close()

@@ -10,7 +10,7 @@ import pytest
 from controller.host import bridges, steps, underlay, wires
 from controller.host.converge import converge
 from controller.host.devices import Bridge, Devices, Link, OvsPort, Underlay, from_json, to_json
-from controller.host.observe import NotOurs, controllers, observe
+from controller.host.observe import NotOurs, controllers, flushed, observe
 from controller.host.steps import Step
 from controller.model import reading
 from controller.model.topology import Topology
@@ -226,6 +226,7 @@ def test_the_type_of_a_controller_is_seen(kind: object, service: bool) -> None:
     assert observe(devices_of(topology()), read).devices.bridges == (
         Bridge("br-int", "system", controller="tcp:192.0.2.1:6653", service=service),)
     assert controllers(read) == {"br-int": ("tcp:192.0.2.1:6653",)}
+    assert flushed(read) == ([] if service else ["br-int"])
 
 
 @pytest.mark.parametrize("name", ['quo"te', "back\\slash", "co:lon,comma"])
